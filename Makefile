@@ -1,0 +1,43 @@
+# Everything one types. `make help` lists it.
+.DEFAULT_GOAL := help
+SHELL := /bin/bash
+PYTHON ?= python3.11
+BIN := .venv/bin
+MIHA_DATA_DIR ?= $(wildcard ../shared/data)
+export MIHA_DATA_DIR
+export PREFECT_SERVER_ANALYTICS_ENABLED := false
+export DO_NOT_TRACK := 1
+export DVC_NO_ANALYTICS := 1
+
+help: ## list the targets
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  \1\t/' | expand -t 16
+
+setup: .venv/ready ## create .venv with the locked versions of all dependencies
+
+.venv/ready: requirements.lock pyproject.toml
+	@command -v $(PYTHON) >/dev/null || { echo "$(PYTHON) is needed; or: make PYTHON=/path/to/python3.11"; exit 1; }
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint requirements.lock --editable '.[dev]'
+	@touch $@
+
+demo: setup ## simulate scenes, train with Prefect, fill the gaps, print a table (about 4 minutes)
+	$(BIN)/miha simulate demo/scenes
+	$(BIN)/miha optimize --data demo/scenes --run-dir demo/run --config demo.yaml --replace
+	$(BIN)/miha fill demo/scenes/gapped/*.tif --run-dir demo/run --data demo/scenes --out demo/filled
+	$(BIN)/miha evaluate --run-dir demo/run --data demo/scenes --json demo/metrics.json
+	@echo "Open demo/run/report.html in a browser; the filled scenes are in demo/filled."
+
+test: setup ## run all checks and tests (at most 12 minutes)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/pytest
+
+lock: setup ## write the versions installed now into requirements.lock
+	$(BIN)/python -m pip freeze --exclude-editable | sed -E 's/(==[^+ ]+)\+.*/\1/' | grep -v ^nvidia > requirements.lock
+
+clean: ## remove what the other targets made
+	rm -rf .venv demo .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
+
+.PHONY: help setup demo test lock clean

@@ -1,0 +1,1 @@
+"""The DAGs that people schedule, and what they type."""

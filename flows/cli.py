@@ -1,0 +1,204 @@
+"""The command line: ``miha COMMAND``. Each command imports what it needs, so that ``--help`` is quick."""
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from miha.errors import MihaError
+
+# Nothing calls home, and Prefect's own chatter stays in its log unless the user asks for it.
+QUIET = {
+    "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+    "DO_NOT_TRACK": "1",
+    "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "WARNING",
+}
+
+app = typer.Typer(
+    help="Tune a network's hyperparameters while it trains, and fill cloud gaps in rasters with it.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+DataOption = Annotated[Path, typer.Option(help="folder of the data set: history/ static/ gapped/ truth/")]
+RunOption = Annotated[Path, typer.Option(help="folder of the run")]
+
+
+def main() -> None:
+    """Run a command; an error made on purpose is told on stderr and ends with exit code 2."""
+    for name, value in QUIET.items():
+        os.environ.setdefault(name, value)
+    try:
+        app()
+    except MihaError as error:
+        print(f"miha: {error}", file=sys.stderr)
+        sys.exit(2)
+
+
+@contextmanager
+def _shown() -> Iterator[Any]:
+    """Show the events of the block in the terminal; yields the console."""
+    from rich.console import Console
+
+    from flows.display import Display
+    from miha.progress import observed_by
+
+    console = Console()
+    with Display(console) as display, observed_by(display):
+        yield console
+
+
+@app.command()
+def simulate(
+    out: Annotated[Path, typer.Argument(help="folder to write")],
+    days: Annotated[int, typer.Option(help="days of history, at least 6")] = 30,
+    height: Annotated[int, typer.Option(help="rows, pixels, at least 32")] = 64,
+    width: Annotated[int, typer.Option(help="columns, pixels, at least 32")] = 64,
+    seed: Annotated[int, typer.Option(help="of everything random")] = 0,
+) -> None:
+    """Write a simulated data set of land surface temperature with cloud gaps."""
+    from miha.rasters.simulate import simulate as write
+
+    write(out, days, height, width, seed)
+    print(f"simulated: {days} days of {height}x{width} pixels, seed {seed} → {out}")
+
+
+@app.command()
+def fetch(
+    name: Annotated[str, typer.Argument(help="madrid, stpetersburg, vladivostok or mnist")],
+    out: Annotated[Path, typer.Option(help="folder for the raw files")],
+) -> None:
+    """Bring a published data set, from MIHA_DATA_DIR or the web, and check its SHA-256 sums."""
+    from miha.datasets import fetch as bring
+
+    with _shown() as console:
+        bring(name, out)
+        console.print(f"{name} → {out}, all checksums right")
+
+
+@app.command()
+def prepare(
+    raw: Annotated[Path, typer.Argument(help="folder that `miha fetch` wrote")],
+    out: Annotated[Path, typer.Option(help="folder for the GeoTIFFs")],
+) -> None:
+    """Turn a fetched city into GeoTIFFs: history/ static/ gapped/ truth/ published/<method>/."""
+    from miha.datasets import prepare as convert
+
+    convert(raw, out)
+    print(f"{raw} → {out}: {sum(1 for _ in out.rglob('*.tif'))} GeoTIFFs")
+
+
+@app.command()
+def optimize(
+    data: Annotated[Path | None, typer.Option(help="folder of the data set; default: problem.data")] = None,
+    run_dir: Annotated[Path | None, typer.Option(help="folder of the run; default: run_dir, runs/default")] = None,
+    problem: Annotated[str | None, typer.Option(help="gapfill or mnist; default: problem.name, gapfill")] = None,
+    config: Annotated[Path | None, typer.Option(help="YAML file with sections as in the documentation")] = None,
+    settings: Annotated[
+        list[str], typer.Option("--set", metavar="KEY=VALUE", help="one key, e.g. schedule.cycles=5; repeatable")
+    ] = [],  # noqa: B006
+    workers: Annotated[int | None, typer.Option(help="processes; default: run.workers, one a core")] = None,
+    prefect: Annotated[
+        bool, typer.Option("--prefect/--no-prefect", help="run as a Prefect flow, or without Prefect")
+    ] = True,
+    unchanged: Annotated[
+        bool, typer.Option("--unchanged", help="no population: the same total of epochs, hyperparameters unchanged")
+    ] = False,
+    replace: Annotated[
+        bool, typer.Option("--replace", help="lose what another configuration left in the run folder")
+    ] = False,
+) -> None:
+    """Train a network once while its hyperparameters adapt. The same command again continues an interrupted run."""
+    from miha.config import read_config
+
+    given = {
+        "problem.data": data and str(data),
+        "run_dir": run_dir and str(run_dir),
+        "problem.name": problem,
+        "run.workers": workers,
+        "unchanged": unchanged or None,
+        "replace": replace or None,
+    }
+    chosen = read_config(config, settings, {key: value for key, value in given.items() if value is not None})
+    with _shown() as console:
+        if prefect:
+            from flows.optimize import optimize as flow
+
+            flow(chosen)
+        else:
+            from miha.run import optimize as run
+
+            run(chosen.problem, chosen)
+        console.print(f"Report: {chosen.run_dir / 'report.html'}")
+
+
+@app.command()
+def evaluate(
+    run_dir: RunOption,
+    data: DataOption,
+    json: Annotated[Path | None, typer.Option(help="file to write the metrics to")] = None,
+    against: Annotated[Path | None, typer.Option(help="folder of another run, as a further column")] = None,
+) -> None:
+    """Judge a run's best model on held-out gaps, beside baselines and published methods. Mean absolute error."""
+    from miha.files import write_json
+    from miha.report.evaluate import evaluate as judge
+    from miha.report.tables import metrics_table
+
+    with _shown() as console:
+        metrics, frame, title = judge(run_dir, data, against)
+        console.print(metrics_table(frame, title))
+    if json:
+        write_json(json, metrics)
+
+
+@app.command()
+def fill(
+    inputs: Annotated[list[Path], typer.Argument(help="scenes with gaps, GeoTIFF")],
+    data: DataOption,
+    out: Annotated[Path, typer.Option(help="folder for the filled scenes, each under its input's name")],
+    run_dir: Annotated[Path | None, typer.Option(help="folder of the run whose best model fills")] = None,
+    model: Annotated[Path | None, typer.Option(help="or a model archive")] = None,
+    prefect: Annotated[
+        bool, typer.Option("--prefect/--no-prefect", help="run as a Prefect flow, or without Prefect")
+    ] = False,
+) -> None:
+    """Fill the gaps of scenes. Observed pixels stay as they are; <name>_source.tif tells which were filled."""
+    from miha.errors import ConfigError
+    from miha.records.archive import archive_path
+
+    if (run_dir is None) == (model is None):
+        raise ConfigError("give either --run-dir or --model.")
+    archive = model if model else archive_path(run_dir, "best")  # type: ignore[arg-type]
+    with _shown():
+        if prefect:
+            from flows.fill import fill as flow
+
+            flow(inputs, archive, data, out)
+        else:
+            from miha.problems.filler import Filler
+
+            Filler(archive, data).fill_all(inputs, out)
+
+
+@app.command()
+def show(archive: Annotated[Path, typer.Argument(help="a model archive")]) -> None:
+    """Show what a model archive holds: where it comes from, hyperparameters, curve, inputs."""
+    from rich.console import Console
+
+    from miha.report.tables import archive_table
+
+    Console().print(archive_table(archive))
+
+
+@app.command()
+def report(run: Annotated[Path, typer.Argument(help="folder of a finished run")]) -> None:
+    """Write report.html of a finished run anew."""
+    from miha.report.page import write_report
+
+    print(write_report(run))

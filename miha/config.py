@@ -1,0 +1,187 @@
+"""Everything a user can set. One :class:`RunConfig` serves params.yaml, the command line and the Prefect form."""
+
+import os
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from miha.errors import ConfigError
+from miha.evolution.fitness import FitnessSettings
+from miha.evolution.hyperparameters import OPTIMIZERS, OptimizerName
+from miha.evolution.mutation import SearchSpace
+from miha.problems import GapFill, Mnist
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Schedule(_Section):
+    """How many epochs each stage trains, and how often the population is renewed."""
+
+    initial_epochs: int = Field(6, ge=1, description="epochs before the first population (the article's m)")
+    cycles: int = Field(3, ge=0, description="populations, one after another (c)")
+    population_size: int = Field(
+        4, ge=1, description="candidates of a cycle, the unchanged control among them (pop_size)"
+    )
+    candidate_epochs: int = Field(2, ge=1, description="epochs of each candidate (n)")
+    fixing_epochs: int = Field(3, ge=1, description="epochs of the winner, alone (k)")
+    final_epochs: int | None = Field(None, ge=1, description="epochs after the last cycle; default: initial_epochs")
+    final_annealing: bool = Field(True, description="let the learning rate fall to zero over final training")
+
+    @property
+    def closing_epochs(self) -> int:
+        """Epochs of final training."""
+        return self.initial_epochs if self.final_epochs is None else self.final_epochs
+
+    @property
+    def cycle_epochs(self) -> int:
+        """Epochs of one cycle, the whole population counted."""
+        return self.population_size * self.candidate_epochs + self.fixing_epochs
+
+    @property
+    def budget(self) -> int:
+        """Epochs of the whole run: 2m + c (pop_size n + k) for equal initial and final training."""
+        return self.initial_epochs + self.cycles * self.cycle_epochs + self.closing_epochs
+
+
+class Start(_Section):
+    """Hyperparameters of initial training. Activations are those of the network as it is written."""
+
+    optimizer: OptimizerName = Field("Adam", description=f"one of {', '.join(OPTIMIZERS)}")
+    lr: float | None = Field(None, gt=0, description="learning rate; default: the optimizer's own")
+    batch_size: int = Field(16, ge=1, description="samples of a batch")
+
+    @property
+    def learning_rate(self) -> float:
+        """The rate to start with."""
+        return OPTIMIZERS[self.optimizer].lr if self.lr is None else self.lr
+
+
+class Faults(_Section):
+    """What to do when a candidate fails."""
+
+    retries: int = Field(2, ge=0, description="further tries after a failure that may pass")
+    retry_delay: float = Field(1.0, ge=0, description="mean seconds before another try")
+    timeout: float | None = Field(None, gt=0, description="seconds before a candidate counts as hung; none: never")
+    min_survivors: int = Field(1, ge=1, description="candidates that must be left for the cycle to go on")
+
+
+class Execution(_Section):
+    """Where and how to compute. Of these, threads, device and precision decide the last bits of the result."""
+
+    workers: int | None = Field(
+        None, ge=1, description="processes that train side by side; default: one a core, at most one a candidate"
+    )
+    threads: int = Field(1, ge=1, description="threads of each process")
+    device: Literal["auto", "cpu", "cuda"] = Field("auto", description="auto: cuda where there is one")
+    precision: Literal["auto", "float32", "bfloat16"] = Field(
+        "auto", description="of training; auto: bfloat16 for images where the processor has it, else float32"
+    )
+    keep: Literal["all", "final"] = Field("all", description="archives kept after a successful run")
+    checkpoint_every: float = Field(10.0, ge=0, description="seconds of training between checkpoints of a long stage")
+
+    def processes(self, population_size: int) -> int:
+        """How many worker processes to start."""
+        return self.workers or max(1, min(os.cpu_count() or 1, population_size))
+
+
+class RunConfig(_Section):
+    """The configuration of one run."""
+
+    run_dir: Path = Field(Path("runs/default"), description="folder of the run")
+    seed: int = Field(0, ge=0, description="of everything random")
+    problem: Annotated[GapFill | Mnist, Field(discriminator="name")] = Field(default_factory=GapFill)
+    schedule: Schedule = Schedule()
+    start: Start = Start()
+    search: SearchSpace = SearchSpace()
+    fitness: FitnessSettings = FitnessSettings()
+    faults: Faults = Faults()
+    run: Execution = Execution()
+    unchanged: bool = Field(False, description="no population: the same total of epochs with unchanged hyperparameters")
+    replace: bool = Field(False, description="remove what another configuration left in the run directory")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _name_the_problem(cls, said: Any) -> Any:
+        """A problem section without a name is of the default problem."""
+        if isinstance(said, dict) and isinstance(said.get("problem"), dict) and "name" not in said["problem"]:
+            said = {**said, "problem": {"name": "gapfill", **said["problem"]}}
+        return said
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> "RunConfig":
+        if self.faults.min_survivors > self.schedule.population_size:
+            raise ValueError(
+                f"faults.min_survivors {self.faults.min_survivors} is above schedule.population_size "
+                f"{self.schedule.population_size}"
+            )
+        if not self.search.min_batch_size <= self.start.batch_size <= self.search.max_batch_size:
+            raise ValueError(
+                f"start.batch_size {self.start.batch_size} is outside search.min_batch_size to search.max_batch_size "
+                f"({self.search.min_batch_size} to {self.search.max_batch_size})"
+            )
+        return self
+
+
+def make_config(said: dict[str, Any]) -> RunConfig:
+    """Validate a configuration.
+
+    Raises:
+        ConfigError: unknown keys and bad values, all of them, by name.
+    """
+    try:
+        return RunConfig.model_validate(said)
+    except ValidationError as error:
+        raise ConfigError(
+            "the configuration is wrong:\n" + "\n".join(_explain(problem) for problem in error.errors())
+        ) from None
+
+
+def _explain(problem: Any) -> str:
+    # A union puts its tag ("gapfill") into the location; the user never wrote it.
+    parts = [str(part) for part in problem["loc"] if part not in ("gapfill", "mnist")]
+    key = ".".join(parts) or "configuration"
+    if problem["type"] == "extra_forbidden":
+        return f"  {key}: no such key"
+    message = problem["msg"].removeprefix("Value error, ")
+    return f"  {key}: {message}" + ("" if problem["type"] == "value_error" else f" (got {problem['input']!r})")
+
+
+def read_config(file: Path | None, settings: list[str], overrides: dict[str, Any]) -> RunConfig:
+    """A configuration from a YAML file, ``section.key=value`` settings over it, and keyed overrides over both.
+
+    Raises:
+        ConfigError: the file cannot be read, a setting is malformed, or a key or value is wrong.
+    """
+    said: dict[str, Any] = {}
+    if file is not None:
+        try:
+            said = yaml.safe_load(file.read_text(encoding="utf-8")) or {}
+        except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+            raise ConfigError(f"{file} cannot be read as YAML: {error}") from error
+        if not isinstance(said, dict):
+            raise ConfigError(f"{file} must hold sections like `schedule:`, but holds a {type(said).__name__}.")
+    for setting in settings:
+        key, equals, value = setting.partition("=")
+        if not equals or not key.strip():
+            raise ConfigError(f"--set {setting!r} is not of the form section.key=value.")
+        try:
+            _put(said, key.strip(), yaml.safe_load(value))
+        except yaml.YAMLError as error:
+            raise ConfigError(f"--set {setting!r}: the value is no YAML ({error}).") from error
+    for key, value in overrides.items():
+        _put(said, key, value)
+    return make_config(said)
+
+
+def _put(said: dict[str, Any], key: str, value: Any) -> None:
+    *sections, last = key.split(".")
+    for section in sections:
+        inner = said.setdefault(section, {})
+        if not isinstance(inner, dict):
+            raise ConfigError(f"{key}: {section} is not a section but {inner!r}.")
+        said = inner
+    said[last] = value

@@ -1,0 +1,1 @@
+"""The search: points of the hyperparameter space, operators that change them, fitness, and seeds."""

@@ -1,0 +1,332 @@
+"""One run of the algorithm: what to train next, and what was decided. It trains nothing itself.
+
+The bare library (:mod:`miha.run`) and the Prefect flow walk through the same experiment and differ only in who
+carries the stages out.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from miha.config import RunConfig
+from miha.errors import RunError
+from miha.evolution.fitness import fittest, score
+from miha.evolution.hyperparameters import Hyperparameters
+from miha.evolution.mutation import UNCHANGED, generate_population
+from miha.evolution.seeds import stream
+from miha.files import write_json
+from miha.problems import Problem
+from miha.progress import publish
+from miha.records.archive import FORMAT_VERSION
+from miha.records.history import CandidateOutcome, Failure, Selection
+from miha.records.record import StageKind, StageRecord
+from miha.rundir import RunDirectory
+from miha.training.stages import Precision, ProblemSpec, StageSpec, describe_network
+
+Outcome = StageRecord | Failure
+# What may differ between two calls that make, or continue, the same run.
+NOT_DECISIVE: Any = {
+    "run_dir": True,
+    "replace": True,
+    "faults": True,
+    "problem": True,
+    "run": {"workers", "keep", "checkpoint_every"},
+}
+
+
+class Experiment:
+    """The stages of one run in their order, and the decisions between them."""
+
+    def __init__(self, problem: Problem, config: RunConfig) -> None:
+        self.config = config
+        self.directory = RunDirectory(config.run_dir)
+        self.problem = problem.model_copy(update={"data": problem.data.absolute()})
+        self.problem_spec = ProblemSpec.of(self.problem, self.directory.cache)
+        self.device = resolve_device(config)
+        self.precision = resolve_precision(config, self.device, problem)
+        activations, self.layers = describe_network(self.problem_spec)
+        self.start = Hyperparameters(
+            optimizer=config.start.optimizer,
+            lr=config.start.learning_rate,
+            batch_size=config.start.batch_size,
+            activations=activations,
+        )
+        self.mainline: list[StageRecord] = []
+        self.candidates: list[StageRecord] = []
+        self.selections: list[Selection] = []
+
+    @contextmanager
+    def open(self) -> Iterator[None]:
+        """Hold the run directory while the stages are trained, and leave tables, best model and provenance behind.
+
+        Raises:
+            RunError: the directory is in use, or archives of another configuration would be lost.
+        """
+        config = self.config
+        with self.directory.held():
+            self.directory.claim(self._decisive(), config.replace)
+            publish(
+                "run_started",
+                budget=config.schedule.budget,
+                schedule=config.schedule.model_dump(),
+                unchanged=config.unchanged,
+                run_dir=str(config.run_dir),
+                device=self.device,
+                precision=self.precision,
+            )
+            yield
+            self._finish()
+
+    def _decisive(self) -> dict[str, Any]:
+        said = self.config.model_dump(mode="json", exclude=NOT_DECISIVE)
+        said["problem"] = {"type": self.problem_spec.type, **self.problem_spec.settings}
+        said["schedule"]["final_epochs"] = self.config.schedule.closing_epochs
+        said["start"]["lr"] = self.config.start.learning_rate
+        said["run"] |= {"device": self.device, "precision": self.precision}
+        return {**said, "data_digest": self.problem_spec.fingerprint, "format_version": FORMAT_VERSION}
+
+    # ---------------------------------------------------------------- stages
+
+    def initial(self) -> StageSpec:
+        """Initial training."""
+        return self._spec("initial", "init", 0, None, self.start, self.config.schedule.initial_epochs)
+
+    def population(self, cycle: int, parent: StageRecord) -> list[StageSpec]:
+        """The candidates of a cycle: the control and its mutated siblings, all from ``parent``."""
+        seed, schedule = self.config.seed, self.config.schedule
+        children = generate_population(
+            parent.hyperparameters,
+            self.config.search,
+            self.layers,
+            schedule.population_size,
+            lambda number: stream(seed, "mutation", cycle, number),
+        )
+        publish(
+            "population", cycle=cycle, changes=[child.change for child in children], wanted=schedule.population_size
+        )
+        return [
+            self._spec(
+                "candidate",
+                f"{cycle}_{number}",
+                cycle,
+                parent,
+                child.hyperparameters,
+                schedule.candidate_epochs,
+                candidate=number,
+                change=child.change,
+            )
+            for number, child in enumerate(children)
+        ]
+
+    def fixing(self, cycle: int, winner: StageRecord) -> StageSpec:
+        """Training of a cycle's winner, alone."""
+        return self._spec(
+            "fixing",
+            str(cycle),
+            cycle,
+            winner,
+            winner.hyperparameters,
+            self.config.schedule.fixing_epochs,
+            change=winner.change,
+        )
+
+    def unchanged_cycle(self, cycle: int, parent: StageRecord) -> StageSpec:
+        """A baseline's cycle: as many epochs as a cycle costs, its population counted, and no change."""
+        return self._spec(
+            "fixing", str(cycle), cycle, parent, parent.hyperparameters, self.config.schedule.cycle_epochs
+        )
+
+    def final(self, parent: StageRecord) -> StageSpec:
+        """Final training."""
+        schedule = self.config.schedule
+        return self._spec(
+            "final",
+            "final",
+            schedule.cycles,
+            parent,
+            parent.hyperparameters,
+            schedule.closing_epochs,
+            annealing=schedule.final_annealing,
+        )
+
+    def advance(self, record: StageRecord) -> StageRecord:
+        """Count a trained stage of the mainline, and write the tables so far."""
+        self.mainline.append(record)
+        self.directory.write_tables(self.records, self.selections)
+        return record
+
+    def _spec(
+        self,
+        stage: StageKind,
+        name: str,
+        cycle: int,
+        parent: StageRecord | None,
+        hyperparameters: Hyperparameters,
+        epochs: int,
+        candidate: int | None = None,
+        change: str = UNCHANGED,
+        annealing: bool = False,
+    ) -> StageSpec:
+        execution = self.config.run
+        return StageSpec(
+            name=name,
+            stage=stage,
+            cycle=cycle,
+            candidate=candidate,
+            change=change,
+            parent=parent.name if parent else None,
+            parent_digest=parent.digest if parent else None,
+            hyperparameters=hyperparameters,
+            first_epoch=parent.last_epoch + 1 if parent else 1,
+            epochs=epochs,
+            annealing=annealing,
+            seed=self.config.seed,
+            problem=self.problem_spec,
+            threads=execution.threads,
+            device=self.device,
+            precision=self.precision,
+            checkpoint_every=execution.checkpoint_every,
+            run_dir=str(self.directory.path),
+        )
+
+    # ---------------------------------------------------------------- decisions
+
+    def failed_before(self, spec: StageSpec) -> Failure | None:
+        """The failure of a candidate that failed for good in an earlier try of this run."""
+        file = self._population_file(f"{spec.name}_failure.json")
+        failure = Failure.model_validate_json(file.read_text()) if file.exists() else None
+        return failure if failure and failure.digest == spec.digest else None
+
+    def fail(self, spec: StageSpec, error: BaseException) -> Failure:
+        """Record that a candidate failed for good."""
+        reason = " ".join(f"{type(error).__name__}: {error}".split())[:300]
+        failure = Failure(name=spec.name, digest=spec.digest, reason=reason)
+        write_json(self._population_file(f"{spec.name}_failure.json"), failure.model_dump())
+        publish("candidate_failed", stage=spec.name, change=spec.change, reason=reason)
+        return failure
+
+    def select(
+        self, cycle: int, parent: StageRecord, specs: Sequence[StageSpec], outcomes: Sequence[Outcome]
+    ) -> StageRecord:
+        """Choose the fittest candidate of a cycle, or read what was chosen before; returns its record.
+
+        Raises:
+            RunError: fewer than ``faults.min_survivors`` candidates came through.
+        """
+        digests = tuple(spec.digest for spec in specs)
+        file = self._population_file(f"{cycle}_selection.json")
+        selection = Selection.model_validate_json(file.read_text()) if file.exists() else None
+        if selection is None or selection.digests != digests:
+            selection = self._decide(cycle, parent, specs, outcomes)
+            write_json(file, selection.model_dump(mode="json"))
+        self.selections.append(selection)
+        records = {number: outcome for number, outcome in enumerate(outcomes) if isinstance(outcome, StageRecord)}
+        self.candidates += records.values()
+        publish(
+            "selected",
+            **selection.model_dump(mode="json"),
+            losses={number: record.losses for number, record in records.items()},
+        )
+        return records[selection.selected]
+
+    def _decide(
+        self, cycle: int, parent: StageRecord, specs: Sequence[StageSpec], outcomes: Sequence[Outcome]
+    ) -> Selection:
+        judged, scores = [], {}
+        for number, (spec, outcome) in enumerate(zip(specs, outcomes, strict=True)):
+            said: dict[str, Any] = {
+                "cycle": cycle,
+                "candidate": number,
+                "change": spec.change,
+                "hyperparameters": spec.hyperparameters,
+            }
+            if isinstance(outcome, Failure):
+                judged.append(CandidateOutcome(**said, status=f"failed: {outcome.reason}"))
+                continue
+            fitness = score(parent.valid_loss, outcome.losses, self.config.fitness)
+            if fitness.diverged:
+                judged.append(CandidateOutcome(**said, status="diverged"))
+                continue
+            scores[number] = fitness
+            judged.append(
+                CandidateOutcome(**said, status="ok", fitness=fitness.value, level=fitness.level, rate=fitness.rate)
+            )
+        if len(scores) < self.config.faults.min_survivors:
+            told = "; ".join(f"{one.candidate} ({one.change}) {one.status}" for one in judged)
+            raise RunError(
+                f"{len(scores)} candidates of cycle {cycle} survived, faults.min_survivors is "
+                f"{self.config.faults.min_survivors}: {told}."
+            )
+        numbers = list(scores)
+        selected = numbers[fittest([scores[number] for number in numbers])]
+        return Selection(
+            cycle=cycle, selected=selected, digests=tuple(spec.digest for spec in specs), outcomes=tuple(judged)
+        )
+
+    def _population_file(self, name: str) -> Path:
+        return self.directory.path / "population" / name
+
+    # ---------------------------------------------------------------- the end
+
+    @property
+    def best(self) -> StageRecord:
+        """The mainline stage with the lowest validation loss; of equals the first."""
+        return min(self.mainline, key=lambda record: record.valid_loss)
+
+    @property
+    def records(self) -> list[StageRecord]:
+        """All records in the order of training: a cycle's candidates, then its fixing."""
+        sizes = {"initial": 0, "candidate": 1, "fixing": 2, "final": 3}
+        return sorted(
+            [*self.mainline, *self.candidates],
+            key=lambda record: (record.stage == "final", record.cycle, sizes[record.stage], record.candidate or 0),
+        )
+
+    def _finish(self) -> None:
+        best, config = self.best, self.config
+        self.directory.write_best(best.name)
+        self.directory.write_tables(self.records, self.selections)
+        if config.replace or config.run.keep == "final":
+            self.directory.remove_leftovers(self.records, config.run.keep == "final")
+        self.directory.write_provenance(
+            {
+                "configuration": config.model_dump(mode="json"),
+                "data": str(self.problem.data),
+                "data_digest": self.problem_spec.fingerprint,
+                "device": self.device,
+                "precision": self.precision,
+            }
+        )
+        publish(
+            "run_finished",
+            best=best.name,
+            valid_loss=best.losses[-1],
+            metrics=best.epochs[-1].metrics,
+            run_dir=str(config.run_dir),
+        )
+
+
+def resolve_device(config: RunConfig) -> str:
+    """``cpu`` or ``cuda``.
+
+    Raises:
+        RunError: a GPU is asked for where there is none.
+    """
+    present = torch.cuda.is_available()
+    if config.run.device == "cuda" and not present:
+        raise RunError("run.device is cuda, but PyTorch sees no GPU here. Set run.device to cpu or auto.")
+    return "cuda" if present and config.run.device != "cpu" else "cpu"
+
+
+def resolve_precision(config: RunConfig, device: str, problem: Problem) -> Precision:
+    """What training computes in; ``auto`` is bfloat16 where problem and processor are made for it."""
+    if config.run.precision != "auto":
+        return config.run.precision
+    if device == "cuda":
+        able = torch.cuda.is_bf16_supported()
+    else:
+        able = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+    return "bfloat16" if problem.mixed_precision and able else "float32"

@@ -1,0 +1,168 @@
+"""What a problem is: data, split, network, loss and metric. Subclass :class:`Problem` for your own."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, ClassVar, NamedTuple
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field
+from torch import Tensor, nn
+
+from miha.evolution.hyperparameters import ACTIVATIONS, CLASS_ACTIVATIONS, HIDDEN_ACTIVATIONS
+
+ParallelMap = Callable[[Callable[[Any], Any], Iterable[Any]], list[Any]]
+
+_CHUNK_BYTES = 32 * 2**20  # gather shuffled samples in pieces of about this size
+
+
+class Batch(NamedTuple):
+    """Some samples: inputs (n, …), targets (n, …), and for rasters which target pixels count (n, height, width)."""
+
+    inputs: Tensor
+    target: Tensor
+    mask: Tensor | None = None
+
+
+class Samples:
+    """Samples held in memory (or mapped from a file), handed out in batches.
+
+    A shuffled epoch is gathered in large pieces and then split, which is many times as fast as gathering sample by
+    sample, and needs little memory beside the samples.
+    """
+
+    def __init__(self, inputs: Tensor, target: Tensor, mask: Tensor | None = None) -> None:
+        self.tensors = Batch(inputs, target, mask)
+
+    def __len__(self) -> int:
+        return len(self.tensors.inputs)
+
+    def batches(self, size: int, order: Tensor | None = None) -> Iterator[Batch]:
+        """Yield batches of ``size`` samples (the last may be shorter), in the given order of indices."""
+        if order is None:
+            yield from _split(self.tensors, size)
+            return
+        per_sample = sum(part[0].nbytes for part in self.tensors if part is not None)
+        batches_at_once = max(1, _CHUNK_BYTES // (per_sample * size))
+        for piece in order.split(batches_at_once * size):
+            inputs, target, mask = self.tensors
+            gathered = Batch(
+                inputs.index_select(0, piece),
+                target.index_select(0, piece),
+                None if mask is None else mask.index_select(0, piece),
+            )
+            yield from _split(gathered, size)
+
+
+def _split(batch: Batch, size: int) -> Iterator[Batch]:
+    inputs, targets = batch.inputs.split(size), batch.target.split(size)
+    if batch.mask is None:
+        yield from map(Batch, inputs, targets)
+    else:
+        yield from map(Batch, inputs, targets, batch.mask.split(size))
+
+
+class Data(NamedTuple):
+    """The two splits that training sees; the metric times ``unit`` is in the data's own unit."""
+
+    train: Samples
+    valid: Samples
+    unit: float = 1.0
+
+
+class Problem(BaseModel, ABC):
+    """A task for one network of fixed topology.
+
+    Its fields are its settings and can be written as JSON, so that a process elsewhere can build it anew. A subclass
+    must be importable by that process: define it in a module, not in a notebook cell.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    metric: ClassVar[str]  # name of the extra metric in the history, e.g. "accuracy"
+    mixed_precision: ClassVar[bool] = False  # True: training gains from bfloat16 where the processor has it
+
+    name: str
+    data: Path = Field(Path(), description="folder of the data set")
+
+    def settings(self) -> dict[str, Any]:
+        """All settings but paths, as JSON."""
+        return self.model_dump(mode="json", exclude={"data"})
+
+    @abstractmethod
+    def fingerprint(self) -> str:
+        """Digest of the data that training reads.
+
+        Raises:
+            DataError: the data set cannot be used.
+        """
+
+    def prepare(self, cache: Path, seed: int, parallel_map: ParallelMap) -> None:
+        """Compute once what every stage needs and keep it in ``cache``. By default nothing."""
+
+    @abstractmethod
+    def load(self, cache: Path, seed: int) -> Data:
+        """The training and validation samples, the same ones whenever called with one seed."""
+
+    @abstractmethod
+    def build_network(self) -> nn.Module:
+        """The network with fresh weights; draws them from PyTorch's current generator."""
+
+    def augment(self, batch: Batch, generator: torch.Generator) -> Batch:
+        """Vary a training batch at random, drawing from ``generator`` alone. By default not at all."""
+        return batch
+
+    @abstractmethod
+    def losses(self, output: Tensor, batch: Batch) -> tuple[Tensor, int | Tensor]:
+        """The training loss summed over the batch, and over how many samples (rasters: target pixels)."""
+
+    def validation(self, output: Tensor, batch: Batch) -> tuple[Tensor, Tensor, int | Tensor]:
+        """The validation loss and the metric, both summed over the batch, and the count."""
+        loss, count = self.losses(output, batch)
+        return loss, loss, count
+
+    def layers(self, network: nn.Module) -> dict[str, tuple[str, ...]]:
+        """Where an activation may change, and to what: every module that is one by its type, wherever it sits.
+
+        ``nn.Identity`` stands for no activation in many networks and is left alone here. Override this for the output
+        layer.
+        """
+        return {path: HIDDEN_ACTIVATIONS for path, name in find_activations(network).items() if name != "Identity"}
+
+    def extras(self, cache: Path, seed: int) -> dict[str, Any]:
+        """What an archive must carry so that its network can be used: normalisation, units, … as JSON."""
+        return {}
+
+
+def find_activations(network: nn.Module) -> dict[str, str]:
+    """All activations of a network: module path → name of the class, in the order of the module tree."""
+    return {
+        path: type(module).__name__
+        for path, module in network.named_modules()
+        if type(module).__name__ in ACTIVATIONS and type(module).__module__.startswith("torch.nn.")
+    }
+
+
+def set_activations(network: nn.Module, activations: Mapping[str, str]) -> None:
+    """Put the named activation of ``torch.nn`` at each module path, in place."""
+    for path, name in activations.items():
+        parent, _, child = path.rpartition(".")
+        current = network.get_submodule(path)
+        if type(current).__name__ != name:
+            kind = getattr(nn, name)
+            setattr(network.get_submodule(parent), child, kind(dim=1) if name in CLASS_ACTIVATIONS else kind())
+
+
+def input_shape(data: Data) -> tuple[int, ...]:
+    """Shape of one input sample."""
+    return tuple(data.train.tensors.inputs.shape[1:])
+
+
+def count_parameters(network: nn.Module) -> int:
+    """Number of trainable numbers in a network."""
+    return sum(parameter.numel() for parameter in network.parameters() if parameter.requires_grad)
+
+
+def correct(output: Tensor, batch: Batch) -> Tensor:
+    """How many samples of a batch the largest output classifies right."""
+    return (output.argmax(dim=1) == batch.target).sum(dtype=torch.float32)

@@ -1,0 +1,116 @@
+"""Using a trained archive: filling the gaps of one scene from history, static layers and that scene alone."""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from pydantic import ValidationError
+
+from miha.errors import ArchiveError, DataError
+from miha.evolution.seeds import stream
+from miha.problems.base import set_activations
+from miha.problems.encoding import Normalisation
+from miha.problems.gapfill import MIN_VISIBLE, GapFill
+from miha.progress import publish
+from miha.rasters.fill import write_filled
+from miha.rasters.predictors import Background
+from miha.rasters.stack import Image, Scene, read_date, read_scene
+from miha.records.archive import read_archive
+from miha.threads import fixed_threads
+
+
+class Filler:
+    """A trained network, ready to fill scenes of one data set. Filling is in float32 and on one thread.
+
+    Args:
+        archive: a model archive of problem ``gapfill``.
+        data: the data set: ``history/`` and ``static/`` are read.
+
+    Raises:
+        ArchiveError: the archive is damaged, of another problem, or made for other inputs than ``data`` offers.
+        DataError: the data set cannot be used.
+    """
+
+    def __init__(self, archive: Path, data: Path) -> None:
+        manifest, weights, _ = read_archive(archive)
+        settings = {key: value for key, value in manifest.problem.items() if key != "type"}
+        if settings.get("name") != "gapfill":
+            raise ArchiveError(f"{archive} is of problem {settings.get('name')!r}; only gapfill archives fill scenes.")
+        try:
+            self.problem = GapFill.model_validate({**settings, "data": data})
+            self.normalisation = Normalisation.model_validate(manifest.extras["normalisation"])
+        except (ValidationError, KeyError) as error:
+            raise ArchiveError(f"{archive} lacks settings that filling needs: {error}.") from error
+        self.manifest = manifest
+        self.unit: str = manifest.extras["unit"]
+        self.sources = self.problem.sources()
+        self._check_inputs(archive)
+        self.network = self.problem.build_network()
+        set_activations(self.network, manifest.record.hyperparameters.activations)
+        self.network.load_state_dict(weights)
+        self.network.eval()
+
+    def _check_inputs(self, archive: Path) -> None:
+        said = [(layer["name"], layer["codes"]) for layer in self.manifest.extras["static"]]
+        here = [(layer.name, list(layer.codes) if layer.codes else None) for layer in self.sources.static.layers]
+        for what, trained, found in (("static layers", said, here), ("unit", self.unit, self.sources.history.unit)):
+            if trained != found:
+                raise ArchiveError(
+                    f"{archive} was made for other inputs: {what} were {trained}, {self.problem.data} has {found}. "
+                    "Train a model on this data set."
+                )
+
+    def read(self, path: Path) -> Scene:
+        """Read a scene to fill, the way the model's training read its history.
+
+        Raises:
+            DataError: unreadable, on another grid than the history, or without enough valid pixels.
+        """
+        scene = read_scene(path, self.problem.reading)
+        if difference := self.sources.history.grid.difference(scene.grid):
+            raise DataError(
+                f"{path} does not fit {self.problem.data / 'history'}: {difference}. Bring it to that grid (gdalwarp)."
+            )
+        if (~scene.gaps).sum() < MIN_VISIBLE:
+            raise DataError(
+                f"{path} has {(~scene.gaps).sum()} valid pixels; at least {MIN_VISIBLE} are needed to fill it."
+            )
+        return scene
+
+    def background(self, path: Path) -> Background:
+        """The history without the scene's own day."""
+        when = read_date(path, self.problem.date_pattern)
+        others = self.sources.history.without(when)
+        if len(others) < 2:
+            raise DataError(
+                f"{self.problem.data / 'history'} has {len(others)} days beside {when}; at least 2 are needed."
+            )
+        return Background.of(others.values)
+
+    def predict(self, scene: Image, background: Background) -> Image:
+        """The network's answer for every pixel of a scene (height, width; NaN in the gaps), in the data's unit."""
+        rng = stream(self.manifest.extras["seed"], "fill")
+        encoded = self.problem.encode(scene, background, self.sources.static, self.normalisation, rng)
+        with torch.inference_mode(), fixed_threads(1):
+            output = self.network(torch.from_numpy(encoded.channels)[None])[0].numpy()
+        return np.asarray(encoded.base + encoded.scale * output, np.float32)
+
+    def fill(self, source: Path, out: Path) -> Path:
+        """Fill one raster into the folder ``out`` under its own name; returns the file written.
+
+        Raises:
+            DataError: the scene cannot be used.
+            StorageError: it cannot be written.
+        """
+        scene = self.read(source)
+        target = out / source.name
+        values = self.predict(scene.values, self.background(source))
+        write_filled(source, target, values, scene.gaps, self.problem.reading)
+        publish("filled", file=str(target), pixels=int(scene.gaps.sum()))
+        return target
+
+    def fill_all(self, sources: list[Path], out: Path) -> list[Path]:
+        """Fill several rasters, each by itself; all are checked before the first is written."""
+        for source in sources:
+            self.read(source)
+        return [self.fill(source, out) for source in sources]

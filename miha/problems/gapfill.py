@@ -1,0 +1,276 @@
+"""Gap filling: learn to restore pixels under clouds that were pasted on clear days.
+
+A data set is a folder of GeoTIFFs: ``history/`` (the days to learn from), ``static/`` (terrain, land cover; optional).
+Nothing else is read in training. A sample is a day with a gap pasted on it; loss and fitness are taken on the pixels
+inside the gap whose truth is known.
+"""
+
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, ClassVar, Literal, NamedTuple
+
+import numpy as np
+import safetensors.torch
+import torch
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field
+from torch import Tensor, nn
+
+from miha.errors import DataError
+from miha.evolution.hyperparameters import SIGNED_ACTIVATIONS
+from miha.evolution.seeds import stream
+from miha.files import digest_files, digest_json, replacing
+from miha.problems.base import Batch, Data, ParallelMap, Problem, Samples
+from miha.problems.encoding import FIXED_CHANNELS, Encoded, Normalisation, encode_guess, encode_scene
+from miha.problems.nets.autoencoder import Autoencoder
+from miha.problems.nets.unet import UNet
+from miha.rasters.gaps import LARGEST, SMALLEST, Gaps
+from miha.rasters.predictors import WHOLE, Background, GuessSettings, Static, Window, read_static
+from miha.rasters.stack import Image, Mask, ReadOptions, Stack, list_rasters, read_stack
+
+MIN_CLEAR = 0.3  # a day must show so much of the scene to have gaps pasted on it
+MIN_DAYS = 4  # days that clear: two to learn from, one to validate on, one to test on
+MIN_VISIBLE = 32  # pixels that a pasted gap must leave to see
+MIN_TARGETS = 16  # pixels of known truth that a pasted gap must hide
+
+
+class Sources(NamedTuple):
+    """What a data set offers to training and filling."""
+
+    history: Stack
+    static: Static
+
+
+class Split(BaseModel):
+    """Which days of the history (ISO dates) train, validate and test."""
+
+    model_config = ConfigDict(frozen=True)
+
+    train: tuple[str, ...]
+    valid: tuple[str, ...]
+    test: tuple[str, ...]
+
+
+class GapFill(Problem):
+    """Fill the gaps of raster scenes with a U-Net that refines a first guess, or with the article's autoencoder."""
+
+    metric: ClassVar[str] = "mae"
+    mixed_precision: ClassVar[bool] = True
+
+    name: Literal["gapfill"] = "gapfill"
+    network: Literal["unet", "autoencoder"] = Field(
+        "unet", description="unet: refines a guess by ridge and trees; autoencoder: the article's, sees the scene alone"
+    )
+    width: int = Field(16, ge=1, le=256, description="channels of the U-Net's first level")
+    levels: int = Field(3, ge=1, le=6, description="resolutions of the U-Net")
+    loss: Literal["l1", "mse"] = Field("l1", description="training loss and fitness, of standardised values")
+    train_samples: int = Field(320, ge=1, description="days with a pasted gap to train on")
+    valid_samples: int = Field(64, ge=1, description="the same, to validate on")
+    valid_fraction: float = Field(0.15, gt=0, lt=1, description="part of the clear days kept for validation")
+    test_fraction: float = Field(0.15, ge=0, lt=1, description="part kept for the test; none where truth/ exists")
+    patch: int = Field(128, ge=16, description="side of a sample, pixels; larger scenes are cropped to it")
+    flips: bool = Field(True, description="mirror training batches at random")
+    trees: int = Field(40, ge=2, description="trees of the first guess")
+    analogues: int = Field(5, ge=1, description="most similar days shown to the U-Net")
+    band: int = Field(1, ge=1, description="band of each raster, from 1")
+    nodata: float | None = Field(None, description="code of missing pixels, beside the file's tag and NaN")
+    date_pattern: str | None = Field(None, description="strptime pattern of file names, e.g. MOD11A1.A%Y%j")
+
+    # ---------------------------------------------------------------- data
+
+    @property
+    def reading(self) -> ReadOptions:
+        """How pixels become values."""
+        return ReadOptions(self.band, self.nodata, self.date_pattern)
+
+    def sources(self) -> Sources:
+        """History and static layers; a process reads them once."""
+        return _read_sources(
+            self.data, self.reading, tuple((str(path), path.stat().st_mtime_ns) for path in self._files())
+        )
+
+    def _files(self) -> list[Path]:
+        static = self.data / "static"
+        return list_rasters(self.data / "history") + (list_rasters(static) if static.is_dir() else [])
+
+    def fingerprint(self) -> str:
+        self.split(0)  # says what is wrong with the data before anything is written
+        return digest_json([digest_files(self._files(), self.data), self._has_truth])
+
+    @property
+    def _has_truth(self) -> bool:
+        return (self.data / "truth").is_dir()
+
+    def split(self, seed: int) -> Split:
+        """Divide the days of the history; only clear days validate and test, all others train.
+
+        Raises:
+            DataError: too few clear days.
+        """
+        history = self.sources().history
+        shown = 1 - np.isnan(history.values).mean(axis=(1, 2))
+        clear = np.flatnonzero(shown >= MIN_CLEAR)
+        valid = max(1, round(len(clear) * self.valid_fraction))
+        test = 0 if self._has_truth else max(1, round(len(clear) * self.test_fraction))
+        if len(clear) < MIN_DAYS or len(clear) - valid - test < 2:
+            raise DataError(
+                f"too few days: {self.data / 'history'} has {len(clear)} that show at least {MIN_CLEAR:.0%} of the "
+                f"scene, {valid} would validate and {test} test; at least {MIN_DAYS} are needed, two of them to train "
+                "on. Add days."
+            )
+        drawn = stream(seed, "split").permutation(clear).tolist()
+        parts = {"valid": drawn[:valid], "test": drawn[valid : valid + test]}
+        parts["train"] = [day for day in range(len(history)) if day not in drawn[: valid + test]]
+        return Split(
+            **{part: tuple(history.dates[day].isoformat() for day in sorted(days)) for part, days in parts.items()}
+        )
+
+    def training_days(self, seed: int) -> Stack:
+        """The days that training may see."""
+        history, chosen = self.sources().history, set(self.split(seed).train)
+        return history.only([day for day, when in enumerate(history.dates) if when.isoformat() in chosen])
+
+    def extras(self, cache: Path, seed: int) -> dict[str, Any]:
+        sources = self.sources()
+        return {
+            "unit": sources.history.unit,
+            "simulated": sources.history.simulated,
+            "seed": seed,
+            "normalisation": Normalisation.of(self.training_days(seed).values).model_dump(),
+            "static": [layer.model_dump(mode="json") for layer in sources.static.layers],
+            "split": self.split(seed).model_dump(mode="json"),
+        }
+
+    # ---------------------------------------------------------------- samples
+
+    def encode(
+        self,
+        scene: Image,
+        background: Background,
+        static: Static,
+        normalisation: Normalisation,
+        rng: np.random.Generator,
+        window: Window = WHOLE,
+    ) -> Encoded:
+        """A scene (NaN in the gaps) as this problem's network sees it."""
+        if self.network == "autoencoder":
+            return encode_scene(scene, normalisation, window)
+        settings = GuessSettings(trees=self.trees)
+        return encode_guess(scene, background, static, normalisation, settings, self.analogues, rng, window)
+
+    def prepare(self, cache: Path, seed: int, parallel_map: ParallelMap) -> None:
+        file = self._samples_file(cache, seed)
+        if file.exists():
+            return
+        jobs = [(self, seed, "train", number) for number in range(self.train_samples)]
+        jobs += [(self, seed, "valid", number) for number in range(self.valid_samples)]
+        inputs, target, mask = (np.stack(column) for column in zip(*parallel_map(_make_sample, jobs), strict=True))
+        with replacing(file) as temporary:
+            tensors = {"inputs": inputs, "target": target, "mask": mask}
+            safetensors.torch.save_file({name: torch.from_numpy(array) for name, array in tensors.items()}, temporary)
+
+    def _samples_file(self, cache: Path, seed: int) -> Path:
+        decisive = self.model_dump(mode="json", exclude={"data", "width", "levels", "loss", "flips"})
+        return cache / f"samples-{digest_json([decisive, self.fingerprint(), seed])[:16]}.safetensors"
+
+    def load(self, cache: Path, seed: int) -> Data:
+        tensors = safetensors.torch.load_file(self._samples_file(cache, seed))  # mapped: workers share the memory
+        parts = [tensors[name] for name in ("inputs", "target", "mask")]
+        train, valid = (
+            Samples(*(part[cut] for part in parts))
+            for cut in (slice(self.train_samples), slice(self.train_samples, None))
+        )
+        normalisation = Normalisation.of(self.training_days(seed).values)
+        return Data(train, valid, normalisation.std if self.network == "autoencoder" else normalisation.anomaly_std)
+
+    # ---------------------------------------------------------------- learning
+
+    def build_network(self) -> nn.Module:
+        if self.network == "autoencoder":
+            return Autoencoder()
+        static = self.sources().static
+        return UNet(self.channels(len(static.continuous) + len(static.one_hot)), self.width, self.levels)
+
+    def channels(self, static_channels: int) -> int:
+        """Input channels of the network."""
+        return 1 if self.network == "autoencoder" else FIXED_CHANNELS + static_channels + 2 * self.analogues
+
+    def layers(self, network: nn.Module) -> dict[str, tuple[str, ...]]:
+        # Standardised residuals have both signs, so only activations that have both (or the one in place) may end it.
+        output = "output_activation" if self.network == "unet" else "layer4.1"
+        return {**super().layers(network), output: (*SIGNED_ACTIVATIONS, "ReLU")}
+
+    def augment(self, batch: Batch, generator: torch.Generator) -> Batch:
+        axes = [axis for axis in (-1, -2) if torch.rand((), generator=generator) < 0.5]
+        if not self.flips or not axes:
+            return batch
+        return Batch(*(part.flip(axes) for part in batch if part is not None))
+
+    def losses(self, output: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
+        assert batch.mask is not None
+        error = (output - batch.target) * batch.mask
+        return (error.abs() if self.loss == "l1" else error.square()).sum(), batch.mask.sum()
+
+    def validation(self, output: Tensor, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
+        assert batch.mask is not None
+        loss, count = self.losses(output, batch)
+        return loss, ((output - batch.target) * batch.mask).abs().sum(), count
+
+
+@lru_cache(maxsize=2)
+def _read_sources(data: Path, options: ReadOptions, stamp: tuple[tuple[str, int], ...]) -> Sources:
+    history = read_stack(data / "history", options)
+    return Sources(history, read_static(data / "static", history.grid))
+
+
+def paste_gap(day: Image, gaps: Gaps, fraction: float, rng: np.random.Generator) -> Image:
+    """Hide about ``fraction`` of the visible pixels of a day; draws again until there is something to see and to learn.
+
+    Raises:
+        DataError: no drawn gap leaves MIN_VISIBLE pixels and hides MIN_TARGETS.
+    """
+    visible = ~np.isnan(day)
+    for _ in range(100):
+        gap = gaps.draw(fraction, day.shape, rng)
+        if (visible & ~gap).sum() >= MIN_VISIBLE and (visible & gap).sum() >= MIN_TARGETS:
+            return np.where(gap, np.float32(np.nan), day)
+        fraction = rng.uniform(SMALLEST, LARGEST)
+    raise DataError(f"the scenes ({day.shape[0]}x{day.shape[1]} pixels) are too small to paste gaps on.")
+
+
+def crop(hidden: Mask, side: int, rng: np.random.Generator) -> Window:
+    """A window of at most ``side`` pixels a side around a hidden pixel drawn at random."""
+    height, width = hidden.shape
+    row, column = np.argwhere(hidden)[rng.integers(hidden.sum())]
+    top = int(np.clip(row - side // 2, 0, max(0, height - side)))
+    left = int(np.clip(column - side // 2, 0, max(0, width - side)))
+    return slice(top, min(top + side, height)), slice(left, min(left + side, width))
+
+
+Sample = tuple[NDArray[np.float32], Image, Image]  # inputs (n, height, width), target and mask (height, width)
+
+
+def _make_sample(job: tuple[GapFill, int, Literal["train", "valid"], int]) -> Sample:
+    """Draw one day and one gap. Validation gaps are spread evenly over all sizes, training gaps at random."""
+    problem, seed, part, number = job
+    rng = stream(seed, "samples", 0 if part == "train" else 1, number)
+    sources, split, training = problem.sources(), problem.split(seed), problem.training_days(seed)
+    gaps = Gaps.of(training.values)
+    if part == "train":
+        shown = 1 - np.isnan(training.values).mean(axis=(1, 2))
+        chosen = int(rng.choice(np.flatnonzero(shown >= MIN_CLEAR)))
+        day, others = training.values[chosen], np.delete(training.values, chosen, axis=0)
+        fraction = rng.uniform(SMALLEST, LARGEST)
+    else:
+        when = split.valid[number % len(split.valid)]
+        day = sources.history.values[[taken.isoformat() for taken in sources.history.dates].index(when)]
+        others = training.values
+        fraction = SMALLEST + (LARGEST - SMALLEST) * (number + 0.5) / problem.valid_samples
+    scene = paste_gap(day, gaps, fraction, rng)
+    hidden = np.isnan(scene) & ~np.isnan(day)
+    window = crop(hidden, problem.patch, rng)
+    encoded = problem.encode(
+        scene, Background.of(others), sources.static, Normalisation.of(training.values), rng, window
+    )
+    target = np.where(hidden[window], (day[window] - encoded.base) / encoded.scale, 0).astype(np.float32)
+    return encoded.channels, target, hidden[window].astype(np.float32)

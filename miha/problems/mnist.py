@@ -1,0 +1,95 @@
+"""Handwritten digits, the article's second experiment: shows that nothing of rasters is in the algorithm."""
+
+import gzip
+from pathlib import Path
+from typing import ClassVar, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from pydantic import Field
+from torch import Tensor, nn
+from torch.nn import functional
+
+from miha.errors import DataError
+from miha.evolution.seeds import stream
+from miha.files import digest_files
+from miha.problems.base import Batch, Data, Problem, Samples, correct
+from miha.problems.nets.fnn import FeedForward
+
+FILES = ("train-images-idx3-ubyte.gz", "train-labels-idx1-ubyte.gz")
+TEST_FILES = ("t10k-images-idx3-ubyte.gz", "t10k-labels-idx1-ubyte.gz")
+_IMAGES, _LABELS = 2051, 2049  # magic numbers of the IDX format
+_PIXELS = 28 * 28
+
+
+class Mnist(Problem):
+    """Classify 28x28 digits with a 784-400-10 network; cross-entropy, accuracy."""
+
+    metric: ClassVar[str] = "accuracy"
+
+    name: Literal["mnist"] = "mnist"
+    samples: int = Field(10_000, ge=100, le=60_000, description="digits used, the first of the training set")
+    valid_fraction: float = Field(0.2, gt=0, lt=1, description="part of them kept for validation, drawn at random")
+    hidden: int = Field(400, ge=1, description="hidden units")
+
+    def fingerprint(self) -> str:
+        for file in FILES:
+            if not (self.data / file).is_file():
+                raise DataError(
+                    f"{self.data / file} is missing. Get the digits with `miha fetch mnist --out {self.data}`."
+                )
+        return digest_files([self.data / file for file in FILES], self.data)
+
+    def load(self, cache: Path, seed: int) -> Data:
+        images, labels = (read_idx(self.data / file)[: self.samples] for file in FILES)
+        if len(images) != len(labels):
+            raise DataError(f"{self.data} has {len(images)} images but {len(labels)} labels. Fetch the digits again.")
+        order = stream(seed, "split").permutation(len(images))
+        cut = round(len(order) * self.valid_fraction)
+        valid, train = (torch.from_numpy(np.sort(part)) for part in (order[:cut], order[cut:]))
+        inputs, target = to_tensors(images, labels)
+        return Data(Samples(inputs[train], target[train]), Samples(inputs[valid], target[valid]))
+
+    def test(self) -> Samples:
+        """The 10,000 test digits, which training never sees."""
+        return Samples(*to_tensors(*(read_idx(self.data / file) for file in TEST_FILES)))
+
+    def build_network(self) -> nn.Module:
+        return FeedForward(self.hidden)
+
+    def layers(self, network: nn.Module) -> dict[str, tuple[str, ...]]:
+        # The loss takes logarithms of probabilities, so the output layer has no alternative.
+        return {**super().layers(network), "layer2.1": ("LogSoftmax",)}
+
+    def losses(self, output: Tensor, batch: Batch) -> tuple[Tensor, int]:
+        return functional.nll_loss(output, batch.target, reduction="sum"), len(output)
+
+    def validation(self, output: Tensor, batch: Batch) -> tuple[Tensor, Tensor, int]:
+        loss, count = self.losses(output, batch)
+        return loss, correct(output, batch), count
+
+
+def to_tensors(images: NDArray[np.uint8], labels: NDArray[np.uint8]) -> tuple[Tensor, Tensor]:
+    """Digits as float32 (n, 784) in 0 to 1, standardised with the usual mean and deviation, and labels as int64."""
+    pixels = torch.from_numpy(images.astype(np.float32)).reshape(len(images), _PIXELS) / 255
+    return (pixels - 0.1307) / 0.3081, torch.from_numpy(labels.astype(np.int64))
+
+
+def read_idx(path: Path) -> NDArray[np.uint8]:
+    """Read a gzipped IDX file of bytes: images (n, 28, 28) or labels (n,).
+
+    Raises:
+        DataError: not such a file, or truncated.
+    """
+    try:
+        with gzip.open(path) as stream:
+            content = stream.read()
+        magic = int.from_bytes(content[:4], "big")
+        if magic not in (_IMAGES, _LABELS):
+            raise ValueError(f"magic number {magic}")
+        dimensions = 3 if magic == _IMAGES else 1
+        shape = np.frombuffer(content, ">u4", dimensions, offset=4)
+        return np.frombuffer(content, np.uint8, offset=4 + 4 * dimensions).reshape(shape)
+    except (OSError, EOFError, ValueError) as error:
+        raise DataError(f"{path} is no gzipped IDX file of digits ({error}). Fetch the digits again.") from error

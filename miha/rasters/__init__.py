@@ -1,0 +1,1 @@
+"""Rasters: scene stacks, cloud gaps, what predicts a pixel, filling and writing, and a simulator."""

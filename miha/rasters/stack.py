@@ -1,0 +1,236 @@
+"""Scenes and stacks of scenes: reading rasters, and checking that they lie on one grid."""
+
+import logging
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import rasterio
+from numpy.typing import NDArray
+from rasterio.errors import RasterioError
+from rasterio.io import DatasetReader
+
+from miha.errors import DataError
+
+Image = NDArray[np.float32]  # (height, width), in the data's unit; NaN where there is no observation
+Mask = NDArray[np.bool_]  # (height, width)
+
+SUFFIXES = {".tif", ".tiff"}
+SIMULATED_TAG = "MIHA_SIMULATED"  # TIFF tag of rasters that no satellite took
+_EIGHT_DIGITS = re.compile(r"(?<!\d)(\d{8})(?!\d)")
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class ReadOptions:
+    """How pixels become values.
+
+    Attributes:
+        band: which band of each file, from 1.
+        nodata: a code that means "no observation", beside the file's own tag and NaN; in stored (unscaled) numbers.
+        date_pattern: ``strptime`` pattern of the file name without its suffix, e.g. ``MOD11A1.A%Y%j``.
+    """
+
+    band: int = 1
+    nodata: float | None = None
+    date_pattern: str | None = None
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Where pixels lie: two rasters of equal grids can be compared pixel by pixel."""
+
+    height: int
+    width: int
+    crs: str
+    transform: tuple[float, ...]
+    bands: int
+
+    def difference(self, other: "Grid") -> str | None:
+        """Say the first way in which ``other`` differs from this grid, or None if pixels fall together."""
+        if (self.height, self.width) != (other.height, other.width):
+            return f"its shape is {other.height}x{other.width}, not {self.height}x{self.width}"
+        if self.crs != other.crs:
+            return f"its CRS is {other.crs or 'missing'}, not {self.crs or 'missing'}"
+        if not np.allclose(self.transform, other.transform, rtol=1e-9, atol=1e-9):
+            return f"its transform is {other.transform}, not {self.transform}"
+        if self.bands != other.bands:
+            return f"it has {other.bands} bands, not {self.bands}"
+        return None
+
+
+@dataclass(frozen=True)
+class Scene:
+    """One raster: its values as float32 with NaN in the gaps, and where and when they were taken."""
+
+    path: Path
+    values: Image
+    grid: Grid
+    unit: str
+    integer: bool  # stored as integers, so that few distinct values mean classes
+    simulated: bool
+
+    @property
+    def gaps(self) -> Mask:
+        """True where there is no observation."""
+        return np.isnan(self.values)
+
+
+@dataclass(frozen=True)
+class Stack:
+    """Scenes of one grid in the order of their dates; ``values`` is (days, height, width)."""
+
+    values: NDArray[np.float32]
+    dates: tuple[date, ...]
+    grid: Grid
+    unit: str
+    simulated: bool = False
+
+    def __len__(self) -> int:
+        return len(self.dates)
+
+    def only(self, days: Sequence[int]) -> "Stack":
+        """The stack of some of the days, given by index."""
+        chosen = sorted(days)
+        return Stack(
+            self.values[chosen], tuple(self.dates[day] for day in chosen), self.grid, self.unit, self.simulated
+        )
+
+    def without(self, when: date | None) -> "Stack":
+        """The stack without the scene of one date, if it has one."""
+        return self.only([day for day, taken in enumerate(self.dates) if taken != when])
+
+
+def list_rasters(folder: Path) -> list[Path]:
+    """The GeoTIFFs directly in ``folder``, sorted by name.
+
+    Raises:
+        DataError: no such folder, or no GeoTIFF in it.
+    """
+    if not folder.is_dir():
+        raise DataError(f"no such folder: {folder}. Give a folder of GeoTIFFs (see `miha prepare --help`).")
+    paths = sorted(
+        path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES and not path.name.startswith(".")
+    )
+    if not paths:
+        raise DataError(f"{folder} holds no GeoTIFF (*.tif, *.tiff). Put the scenes there.")
+    return paths
+
+
+def read_scene(path: Path, options: ReadOptions = ReadOptions()) -> Scene:
+    """Read one band as float32 in the data's unit: scale and offset applied, NaN for nodata.
+
+    Raises:
+        DataError: not a raster that GDAL can read to its end, or no such band.
+    """
+    try:
+        with rasterio.open(path) as source:
+            if not 1 <= options.band <= source.count:
+                raise DataError(
+                    f"{path} has {source.count} bands, so there is no band {options.band}. Set problem.band."
+                )
+            values = np.empty(source.shape, np.float32)
+            for _, window in source.block_windows(options.band):
+                raw = source.read(options.band, window=window)
+                rows, columns = window.toslices()
+                values[rows, columns] = decode(raw, source, options)
+            grid = Grid(
+                source.height,
+                source.width,
+                source.crs.to_string() if source.crs else "",
+                tuple(source.transform)[:6],
+                source.count,
+            )
+            unit = source.units[options.band - 1] or source.tags().get("units", "")
+            simulated = SIMULATED_TAG in source.tags()
+            integer = np.issubdtype(np.dtype(source.dtypes[options.band - 1]), np.integer)
+    except (RasterioError, OSError) as error:
+        raise DataError(
+            f"{path} cannot be read as a raster: {_first_line(error)}. Replace or remove the file."
+        ) from error
+    return Scene(path, values, grid, unit, integer, simulated)
+
+
+def decode(raw: NDArray[Any], source: DatasetReader, options: ReadOptions) -> Image:
+    """Stored numbers of one block → values in the data's unit, NaN where nodata."""
+    band = options.band - 1
+    missing = ~np.isfinite(raw) if np.issubdtype(raw.dtype, np.floating) else np.zeros(raw.shape, bool)
+    for code in (source.nodatavals[band], options.nodata):
+        if code is not None:
+            missing |= raw == code
+    values = raw.astype(np.float64) * source.scales[band] + source.offsets[band]
+    return np.where(missing, np.nan, values).astype(np.float32)
+
+
+def _first_line(error: BaseException) -> str:
+    cause = error.__cause__ or error
+    return str(cause).strip().splitlines()[0] if str(cause).strip() else type(cause).__name__
+
+
+def read_date(path: Path, pattern: str | None = None) -> date:
+    """The day a scene was taken: ``pattern`` if it fits, else YYYYMMDD in the name, else the TIFF's DateTime tag.
+
+    Raises:
+        DataError: none of them gives a date.
+    """
+    if pattern:
+        try:
+            return datetime.strptime(path.stem, pattern).date()
+        except ValueError:
+            pass  # the other two ways may still fit; the error below names all three
+    for digits in _EIGHT_DIGITS.findall(path.stem):
+        try:
+            return datetime.strptime(digits, "%Y%m%d").date()
+        except ValueError:
+            continue
+    try:
+        with rasterio.open(path) as source:
+            return datetime.strptime(source.tags().get("TIFFTAG_DATETIME", ""), "%Y:%m:%d %H:%M:%S").date()
+    except (RasterioError, ValueError):
+        tried = f"pattern {pattern!r}, " if pattern else ""
+        raise DataError(
+            f"the date of {path} cannot be read ({tried}YYYYMMDD in the name and the TIFF's DateTime tag were tried). "
+            "Rename the file or set problem.date_pattern."
+        ) from None
+
+
+def read_stack(folder: Path, options: ReadOptions = ReadOptions(), expect: Grid | None = None) -> Stack:
+    """Read all scenes of a folder and check that they agree.
+
+    A scene without one valid pixel is left out with a warning. The first file sets the grid unless ``expect`` is given.
+
+    Raises:
+        DataError: an unreadable file or date, two scenes of one day, a grid that differs (file and difference named),
+            or not one usable scene.
+    """
+    taken: dict[date, Path] = {}
+    scenes: dict[date, Scene] = {}
+    grid, first = expect, "the other scenes"
+    for path in list_rasters(folder):
+        scene = read_scene(path, options)
+        if grid is None:
+            grid, first = scene.grid, path.name
+        if difference := grid.difference(scene.grid):
+            raise DataError(f"{path} does not fit {first}: {difference}. Bring all rasters to one grid (gdalwarp).")
+        when = read_date(path, options.date_pattern)
+        if when in taken:
+            raise DataError(f"{path} and {taken[when].name} are both of {when}. Keep one scene a day.")
+        taken[when] = path
+        if scene.gaps.all():
+            _log.warning("%s has no valid pixel and is left out", path)
+            continue
+        scenes[when] = scene
+    if not scenes or grid is None:
+        raise DataError(f"no scene in {folder} has a valid pixel. Check the nodata code (problem.nodata).")
+    days = sorted(scenes)
+    return Stack(
+        np.stack([scenes[day].values for day in days]),
+        tuple(days),
+        grid,
+        scenes[days[0]].unit,
+        any(scene.simulated for scene in scenes.values()),
+    )

@@ -1,0 +1,1 @@
+"""What a run leaves behind: model archives, the tidy history, who descends from whom."""

@@ -1,0 +1,160 @@
+"""Model archives: a zip of JSON and safetensors that is written whole, checked when read, and never unpickled.
+
+Members, all stored without compression and in this order: ``manifest.json``, ``weights.safetensors``,
+``optimizer.safetensors``. The manifest carries the SHA-256 of the other two and of itself. Equal contents give equal
+bytes: fixed dates, no clock, no paths.
+"""
+
+import hashlib
+import json
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import safetensors.torch
+from pydantic import BaseModel, ConfigDict, ValidationError
+from safetensors import SafetensorError
+from torch import Tensor
+
+from miha.errors import ArchiveError
+from miha.files import digest_json, replacing
+from miha.records.record import StageRecord
+
+FORMAT_VERSION = 1  # raised whenever the arithmetic of training or the contents of an archive change
+MAX_MANIFEST = 16 * 2**20  # bytes
+_MANIFEST, _WEIGHTS, _OPTIMIZER = "manifest.json", "weights.safetensors", "optimizer.safetensors"
+_MEMBERS = (_MANIFEST, _WEIGHTS, _OPTIMIZER)
+_EPOCH_ZERO = (1980, 1, 1, 0, 0, 0)
+
+
+class Manifest(BaseModel):
+    """What an archive says of itself.
+
+    Attributes:
+        record: the stage that made it; of an epoch checkpoint, the epochs so far.
+        problem: name and settings of the problem, without paths.
+        input_shape: shape of one input sample, without the batch.
+        layers: for each layer with an activation, what it may take.
+        extras: all that using the network needs besides: predictor settings, normalisation, units.
+        origin: of ``model_best``, the name of the archive it is a copy of.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    format_version: int = FORMAT_VERSION
+    record: StageRecord
+    problem: dict[str, Any]
+    input_shape: tuple[int, ...]
+    layers: dict[str, tuple[str, ...]]
+    extras: dict[str, Any]
+    origin: str | None = None
+
+
+def archive_path(run_dir: Path, name: str) -> Path:
+    """Where the archive of a stage lies: ``population/1_2_model.zip`` or ``model/model_1.zip``."""
+    return run_dir / "population" / f"{name}_model.zip" if "_" in name else run_dir / "model" / f"model_{name}.zip"
+
+
+def write_archive(
+    path: Path, manifest: Manifest, weights: Mapping[str, Tensor], optimizer: Mapping[str, Tensor]
+) -> None:
+    """Write an archive atomically; an equal call gives equal bytes.
+
+    Args:
+        path: where; a file there is replaced only when the new one is complete.
+        manifest: what the archive says of itself.
+        weights: the network's parameters and buffers by name.
+        optimizer: the optimizer's state, ``parameter/key`` → tensor.
+    """
+    payload = {_WEIGHTS: safetensors.torch.save(_plain(weights)), _OPTIMIZER: safetensors.torch.save(_plain(optimizer))}
+    said = manifest.model_dump(mode="json")
+    said["checksums"] = {name: _sha256(data) for name, data in payload.items()}
+    said["checksum"] = digest_json(said)
+    members = {_MANIFEST: json.dumps(said, indent=1, sort_keys=True, allow_nan=False).encode(), **payload}
+    with replacing(path) as temporary, zipfile.ZipFile(temporary, "w", zipfile.ZIP_STORED) as archive:
+        for name in _MEMBERS:
+            info = zipfile.ZipInfo(name, _EPOCH_ZERO)
+            info.create_system, info.external_attr = 3, 0o644 << 16
+            archive.writestr(info, members[name])
+
+
+def read_manifest(path: Path) -> Manifest:
+    """Read and check the manifest alone (fast).
+
+    Raises:
+        ArchiveError: no such file, not an archive of ours, truncated or altered.
+    """
+    return _read(path, ())[0]
+
+
+def read_archive(path: Path) -> tuple[Manifest, dict[str, Tensor], dict[str, Tensor]]:
+    """Read an archive and check every checksum: manifest, weights, optimizer state.
+
+    Raises:
+        ArchiveError: no such file, not an archive of ours, truncated or altered.
+    """
+    manifest, payload = _read(path, (_WEIGHTS, _OPTIMIZER))
+    try:
+        return manifest, safetensors.torch.load(payload[_WEIGHTS]), safetensors.torch.load(payload[_OPTIMIZER])
+    except (SafetensorError, ValueError, KeyError) as error:
+        raise ArchiveError(f"{path} holds no readable tensors ({error}). Train the model again.") from error
+
+
+def _read(path: Path, wanted: tuple[str, ...]) -> tuple[Manifest, dict[str, bytes]]:
+    if not path.is_file():
+        raise ArchiveError(f"no such archive: {path}")
+    try:
+        with zipfile.ZipFile(path) as archive:
+            _check_members(path, archive.infolist())
+            said = json.loads(archive.read(_MANIFEST))
+            payload = {name: archive.read(name) for name in wanted}
+    except (
+        zipfile.BadZipFile,
+        EOFError,
+        json.JSONDecodeError,
+        UnicodeDecodeError,
+        NotImplementedError,
+        OSError,
+    ) as error:
+        raise ArchiveError(f"{path} is truncated or no model archive ({error}). Restore it or train again.") from error
+    if not isinstance(said, dict) or not isinstance(said.get("checksums"), dict):
+        raise ArchiveError(f"{path} was not written by MIHA: its manifest has no checksums.")
+    if said.get("format_version") != FORMAT_VERSION:
+        raise ArchiveError(
+            f"{path} has format {said.get('format_version')}, this MIHA reads {FORMAT_VERSION}. Train again."
+        )
+    checksum, checksums = said.pop("checksum", None), said["checksums"]
+    if checksum != digest_json(said):
+        raise ArchiveError(f"{path} was altered: the checksum of its manifest differs. Restore it or train again.")
+    for name, data in payload.items():
+        if checksums.get(name) != _sha256(data):
+            raise ArchiveError(f"{path} was altered: the checksum of {name} differs. Restore it or train again.")
+    try:
+        return Manifest.model_validate({key: value for key, value in said.items() if key != "checksums"}), payload
+    except ValidationError as error:
+        raise ArchiveError(f"{path} has a manifest that cannot be understood: {error.errors()[0]['msg']}.") from error
+
+
+def _check_members(path: Path, members: list[zipfile.ZipInfo]) -> None:
+    """Refuse names, compression and sizes that we never write, before a byte of them is read."""
+    if [member.filename for member in members] != list(_MEMBERS):
+        raise ArchiveError(f"{path} is no model archive: it should hold {', '.join(_MEMBERS)} and nothing else.")
+    size = path.stat().st_size
+    for member in members:
+        if (
+            member.compress_type != zipfile.ZIP_STORED
+            or member.file_size != member.compress_size
+            or member.file_size > size
+        ):
+            raise ArchiveError(f"{path} states a wrong size for {member.filename}. It was not written by MIHA.")
+    if members[0].file_size > MAX_MANIFEST:
+        raise ArchiveError(f"{path} has a manifest of {members[0].file_size} bytes; at most {MAX_MANIFEST} are read.")
+
+
+def _plain(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {name: tensor.detach().cpu().contiguous() for name, tensor in sorted(tensors.items())}
+
+
+def _sha256(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()

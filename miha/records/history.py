@@ -1,0 +1,88 @@
+"""The tidy log of a run, made anew from its records and never appended to."""
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import pandas as pd
+from pydantic import BaseModel, ConfigDict
+
+from miha.evolution.hyperparameters import Hyperparameters
+from miha.records.record import StageRecord
+
+
+class CandidateOutcome(BaseModel):
+    """How one candidate of a cycle fared.
+
+    ``status`` is ``ok``, ``diverged``, or ``failed: why``. Scores are None unless the candidate is ``ok``.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    cycle: int
+    candidate: int
+    change: str
+    hyperparameters: Hyperparameters
+    status: str
+    fitness: float | None = None
+    level: float | None = None
+    rate: float | None = None
+
+
+class Failure(BaseModel):
+    """A candidate that failed for good, and why."""
+
+    model_config = ConfigDict(frozen=True)
+
+    name: str
+    digest: str
+    reason: str
+
+
+class Selection(BaseModel):
+    """The decision of one cycle. It is kept: a resumed run never decides anew, nor revives a candidate that failed.
+
+    ``digests`` are those of the candidates' stages; a selection counts only for the very same candidates.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    cycle: int
+    selected: int
+    digests: tuple[str, ...]
+    outcomes: tuple[CandidateOutcome, ...]
+
+    @property
+    def winner(self) -> CandidateOutcome:
+        """The selected candidate."""
+        return next(outcome for outcome in self.outcomes if outcome.candidate == self.selected)
+
+
+def history_frame(records: Iterable[StageRecord]) -> pd.DataFrame:
+    """One row per (stage, cycle, candidate, epoch); ``candidate`` is empty on the mainline."""
+    rows: list[dict[str, Any]] = []
+    for record in records:
+        place = {"stage": record.stage, "cycle": record.cycle, "candidate": record.candidate}
+        for epoch in record.epochs:
+            said = epoch.model_dump()
+            rows.append(
+                {
+                    **place,
+                    **{key: said[key] for key in ("epoch", "train_loss", "valid_loss")},
+                    **said["metrics"],
+                    **{key: said[key] for key in ("batch_size", "optimizer", "lr")},
+                }
+            )
+    return pd.DataFrame(rows).astype({"candidate": "Int64"})
+
+
+POPULATION_COLUMNS = ["cycle", "candidate", "change", "fitness", "level", "rate", "status", "selected"]
+
+
+def population_frame(selections: Sequence[Selection]) -> pd.DataFrame:
+    """One row per candidate of every cycle."""
+    rows = [
+        {**outcome.model_dump(exclude={"hyperparameters"}), "selected": outcome.candidate == selection.selected}
+        for selection in selections
+        for outcome in selection.outcomes
+    ]
+    return pd.DataFrame(rows, columns=POPULATION_COLUMNS)

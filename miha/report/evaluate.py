@@ -1,0 +1,181 @@
+"""How good a fill is: mean absolute error inside held-out gaps, beside what else one could have used."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from sklearn.ensemble import ExtraTreesRegressor
+from threadpoolctl import threadpool_limits
+
+from miha.errors import DataError
+from miha.evolution.seeds import stream
+from miha.problems import Mnist
+from miha.problems.base import set_activations
+from miha.problems.filler import Filler
+from miha.problems.gapfill import paste_gap
+from miha.progress import publish
+from miha.rasters.gaps import Gaps
+from miha.rasters.predictors import Background, GuessSettings, guess_scene, tree_features, visible_pixels
+from miha.rasters.stack import Image, list_rasters, read_date, read_scene
+from miha.records.archive import archive_path, read_archive, read_manifest
+from miha.threads import fixed_threads
+
+BASELINE_TREES = 300
+TEST_SIZES = (5, 10, 20, 30, 40, 50, 70, 90)  # percent of the scene hidden, where there is no truth/
+MIHA = "miha"
+
+
+@dataclass(frozen=True)
+class Case:
+    """One scene with a gap whose truth is known; ``gap`` is its size in percent, as two digits."""
+
+    gap: str
+    scene: Image
+    truth: Image
+    background: Background
+    published: dict[str, Image]
+
+    def error(self, values: Image) -> float:
+        """Mean absolute error inside the gap, where the truth is known."""
+        hidden = np.isnan(self.scene) & ~np.isnan(self.truth)
+        return float(np.abs(values - self.truth)[hidden].mean(dtype=np.float64))
+
+
+def held_out_cases(filler: Filler) -> Iterator[Case]:
+    """The gaps to judge by: ``gapped/`` against ``truth/``, or else gaps pasted on the test days of the history.
+
+    Raises:
+        DataError: a gapped scene without truth of its day, or neither truth nor test days.
+    """
+    data = filler.problem.data
+    if (data / "truth").is_dir():
+        yield from _cases_with_truth(filler, data)
+    else:
+        yield from _cases_of_test_days(filler)
+
+
+def _cases_with_truth(filler: Filler, data: Path) -> Iterator[Case]:
+    pattern = filler.problem.date_pattern
+    truths = {read_date(path, pattern): path for path in list_rasters(data / "truth")}
+    methods = sorted(path for path in (data / "published").glob("*") if path.is_dir())
+    found: list[Case] = []
+    for path in list_rasters(data / "gapped"):
+        when = read_date(path, pattern)
+        if when not in truths:
+            raise DataError(
+                f"{path} has no truth of {when} in {data / 'truth'}. Add it, or remove the scene from gapped/."
+            )
+        scene, truth = filler.read(path), read_scene(truths[when], filler.problem.reading)
+        if difference := scene.grid.difference(truth.grid):
+            raise DataError(
+                f"{truths[when]} does not fit {path}: {difference}. Bring all rasters to one grid (gdalwarp)."
+            )
+        published = {
+            method.name: read_scene(method / path.name, filler.problem.reading).values
+            for method in methods
+            if (method / path.name).is_file()
+        }
+        found.append(Case(_size(path, scene.values), scene.values, truth.values, filler.background(path), published))
+    yield from sorted(found, key=lambda case: case.gap)
+
+
+def _size(path: Path, scene: Image) -> str:
+    """The size that the name states (``…_gap05``), else that of the gap, in percent."""
+    stated = path.stem.rpartition("_gap")[2]
+    return f"{int(stated):02d}" if stated.isdigit() else f"{100 * np.isnan(scene).mean():02.0f}"
+
+
+def _cases_of_test_days(filler: Filler) -> Iterator[Case]:
+    history, split = filler.sources.history, filler.manifest.extras["split"]
+    if not split["test"]:
+        raise DataError(
+            f"{filler.problem.data} has no truth/, and the run held no test days back. Add truth/ or train anew."
+        )
+    gaps = Gaps.of(history.values)
+    for size in TEST_SIZES:
+        for number, when in enumerate(split["test"]):
+            day = history.dates.index(date.fromisoformat(when))
+            rng = stream(filler.manifest.extras["seed"], "samples", 2, size, number)
+            scene = paste_gap(history.values[day], gaps, size / 100, rng)
+            others = history.without(history.dates[day])
+            yield Case(f"{size:02d}", scene, history.values[day], Background.of(others.values), {})
+
+
+def baselines(filler: Filler, case: Case) -> dict[str, Image]:
+    """What a user would otherwise take, on the same predictors: pixel mean plus offset, ridge, and trees."""
+    static, rng = filler.sources.static, stream(0, "fill")
+    guess = guess_scene(case.scene, case.background, static, GuessSettings(trees=2), rng)
+    features = tree_features(case.background, static)
+    fitted = visible_pixels(case.scene, GuessSettings().fit_pixels, rng)
+    with threadpool_limits(1):
+        forest = ExtraTreesRegressor(BASELINE_TREES, n_jobs=-1, random_state=0)
+        forest.fit(features[fitted], case.scene.ravel()[fitted])
+        forest.n_jobs = 1  # sums in another order have other last bits
+        trees = forest.predict(features).reshape(case.scene.shape).astype(np.float32)
+    return {"mean_plus_offset": guess.climatology, "ridge": guess.ridge, "trees": trees}
+
+
+def evaluate_filling(model: Path, data: Path, against: dict[str, Path]) -> pd.DataFrame:
+    """Mean absolute error, in the data's unit: a row for each gap size, a column for each method.
+
+    Args:
+        model: the archive to judge, column ``miha``.
+        data: the data set with the held-out gaps.
+        against: further archives by the name of their column.
+    """
+    filler = Filler(model, data)
+    rivals = {name: Filler(archive, data) for name, archive in against.items()}
+    rows: list[dict[str, Any]] = []
+    for case in held_out_cases(filler):
+        publish("evaluating", gap=case.gap)
+        maps = {**baselines(filler, case), **case.published}
+        maps |= {name: rival.predict(case.scene, case.background) for name, rival in rivals.items()}
+        maps[MIHA] = filler.predict(case.scene, case.background)
+        rows.append({"gap": case.gap, **{name: case.error(values) for name, values in maps.items()}})
+    return pd.DataFrame(rows).groupby("gap").mean()
+
+
+def evaluate_digits(model: Path, data: Path) -> dict[str, float]:
+    """Accuracy (0 to 1) on the 10,000 test digits, and on the first 500 of them as in the article."""
+    manifest, weights, _ = read_archive(model)
+    settings = {key: value for key, value in manifest.problem.items() if key != "type"}
+    problem = Mnist.model_validate({**settings, "data": data})
+    network = problem.build_network()
+    set_activations(network, manifest.record.hyperparameters.activations)
+    network.load_state_dict(weights)
+    network.eval()
+    inputs, target, _ = problem.test().tensors
+    with torch.inference_mode(), fixed_threads(1):
+        right = (network(inputs).argmax(dim=1) == target).double()
+    return {"accuracy": float(right.mean()), "accuracy_first_500": float(right[:500].mean())}
+
+
+def evaluate(run_dir: Path, data: Path, against: Path | None = None) -> tuple[dict[str, Any], pd.DataFrame, str]:
+    """Judge the best model of a run; returns the metrics as JSON, and as a table to print with its title.
+
+    Raises:
+        ArchiveError: a model that cannot be used with ``data``.
+        DataError: nothing to judge by.
+    """
+    model = archive_path(run_dir, "best")
+    rivals = {against.name: archive_path(against, "best")} if against else {}
+    manifest = read_manifest(model)
+    if manifest.problem.get("name") == "mnist":
+        metrics: dict[str, Any] = evaluate_digits(model, data)
+        others = {name: evaluate_digits(archive, data) for name, archive in rivals.items()}
+        frame = pd.DataFrame({**others, MIHA: metrics}).rename_axis("test digits")
+        return {**metrics, "methods": others}, frame, "accuracy"
+    errors = evaluate_filling(model, data, rivals)
+    told = {
+        method: {"mean": float(column.mean()), "gaps": {str(gap): float(error) for gap, error in column.items()}}
+        for method, column in errors.items()
+    }
+    frame = pd.concat([errors, errors.mean().to_frame("mean").T]).rename_axis("gap")
+    of_what = "simulated scenes" if manifest.extras.get("simulated") else str(data)
+    title = f"mean absolute error inside the gap, {manifest.extras['unit']}; {of_what}; gap in percent of the scene"
+    return {"mae": told.pop(MIHA), "methods": told}, frame, title

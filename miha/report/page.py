@@ -1,0 +1,101 @@
+"""The page of a run, in one self-contained HTML file."""
+
+import base64
+import io
+import json
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+from miha.errors import DataError, RunError
+from miha.files import write_text
+from miha.problems.filler import Filler
+from miha.records.archive import Manifest, archive_path, read_manifest
+from miha.report.evaluate import Case, held_out_cases
+from miha.report.plots import plot_fill, plot_history
+
+SHOWN_GAPS = 3  # a small, a middle and a large one
+
+
+def write_report(run_dir: Path) -> Path:
+    """Write ``report.html`` of a finished run; returns its path.
+
+    Raises:
+        RunError: not the directory of a finished run.
+        ArchiveError: the best model is damaged.
+    """
+    provenance_file = run_dir / "provenance.json"
+    if not provenance_file.exists():
+        raise RunError(
+            f"{run_dir} is not the directory of a finished run: it has no provenance.json. Run optimize first."
+        )
+    provenance = json.loads(provenance_file.read_text())
+    history = pd.read_csv(run_dir / "history.csv").astype({"candidate": "Int64"})
+    population = pd.read_csv(run_dir / "population.csv")
+    best = read_manifest(archive_path(run_dir, "best"))
+    template = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True).from_string(
+        (resources.files("miha.report") / "page.html").read_text(encoding="utf-8")
+    )
+    maps, why_no_maps = _maps(run_dir, best, Path(provenance["data"]))
+    last = best.record.epochs[-1]
+    page = template.render(
+        name=run_dir.absolute().name,
+        best=best,
+        last=last,
+        epochs=len(history),
+        budget=_budget(provenance["configuration"]["schedule"]),
+        figure=_embed(plot_history(history, population)),
+        population=population.to_dict("records"),
+        maps=maps,
+        why_no_maps=why_no_maps,
+        simulated=best.extras.get("simulated", False),
+        configuration=json.dumps(provenance["configuration"], indent=2),
+        provenance={key: value for key, value in provenance.items() if key != "configuration"},
+    )
+    write_text(run_dir / "report.html", page)
+    return run_dir / "report.html"
+
+
+def _budget(schedule: dict[str, Any]) -> str:
+    final = schedule["final_epochs"] or schedule["initial_epochs"]
+    return (
+        f"{schedule['initial_epochs']} initial + {schedule['cycles']} cycles of ({schedule['population_size']} "
+        f"candidates × {schedule['candidate_epochs']} + {schedule['fixing_epochs']} fixing) + {final} final"
+    )
+
+
+def _maps(run_dir: Path, best: Manifest, data: Path) -> tuple[list[str], str]:
+    """Embedded figures of some held-out gaps, or why there are none."""
+    if best.problem.get("name") != "gapfill":
+        return [], "This problem has no maps."
+    try:
+        filler = Filler(archive_path(run_dir, "best"), data)
+        cases = list(held_out_cases(filler))
+    except DataError as error:
+        return [], f"No maps: {error}"
+    return [_embed(_plot_case(filler, case)) for case in _spread(cases)], ""
+
+
+def _spread(cases: list[Case]) -> list[Case]:
+    """A few cases from the smallest gap to the largest."""
+    cases = sorted(cases, key=lambda case: int(np.isnan(case.scene).sum()))
+    chosen = np.unique(np.linspace(0, len(cases) - 1, min(SHOWN_GAPS, len(cases))).round().astype(int))
+    return [cases[number] for number in chosen]
+
+
+def _plot_case(filler: Filler, case: Case) -> Figure:
+    filled = np.where(np.isnan(case.scene), filler.predict(case.scene, case.background), case.scene)
+    title = f"gap of {int(case.gap)} %: mean absolute error {case.error(filled):.2f} {filler.unit}"
+    return plot_fill(case.scene, filled, case.truth, filler.unit, title)
+
+
+def _embed(figure: Figure) -> str:
+    """A figure as a data URL."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=110)
+    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()

@@ -1,0 +1,101 @@
+"""Figures of a run: its learning history and maps of filled scenes."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from miha.files import replacing
+
+MAINLINE, RIVAL, WINNER = "#1f3b57", "#b9c3cd", "#d1572f"
+
+
+def plot_history(history: pd.DataFrame, population: pd.DataFrame, loss_name: str = "validation loss") -> Figure:
+    """The validation loss along the mainline, the candidates of each cycle, and what won.
+
+    Args:
+        history: rows as in ``history.csv``.
+        population: rows as in ``population.csv``.
+        loss_name: label of the vertical axis.
+    """
+    figure = Figure(figsize=(10, 4.6), layout="constrained")
+    axes = figure.add_subplot()
+    mainline = history[history.candidate.isna()].sort_values("epoch")
+    for cycle, rivals in history[history.candidate.notna()].groupby("cycle"):
+        before = mainline[mainline.epoch < rivals.epoch.min()].tail(1)
+        selected = set(population[(population.cycle == cycle) & population.selected].candidate)
+        for candidate, curve in rivals.groupby("candidate"):
+            won = candidate in selected
+            path = pd.concat([before, curve])
+            axes.plot(
+                path.epoch,
+                path.valid_loss,
+                color=WINNER if won else RIVAL,
+                lw=1.8 if won else 1.0,
+                zorder=3 if won else 1,
+            )
+        axes.axvline(rivals.epoch.min() - 0.5, color="#8896a3", lw=0.8, ls=":")
+    axes.plot(
+        mainline.epoch, mainline.train_loss, color=MAINLINE, lw=0.9, ls="--", alpha=0.6, label="training, mainline"
+    )
+    for _, stage in mainline.groupby(["cycle", "stage"], sort=False):
+        axes.plot(stage.epoch, stage.valid_loss, color=MAINLINE, lw=2.0, marker=".", zorder=4)
+    axes.plot([], [], color=MAINLINE, lw=2, marker=".", label="validation, mainline")
+    if len(population):
+        axes.plot([], [], color=WINNER, lw=1.8, label="selected candidate")
+        axes.plot([], [], color=RIVAL, label="other candidates")
+    _name_winners(axes, history, population)
+    axes.set(xlabel="epoch along the mainline", ylabel=loss_name)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(frameon=False, loc="upper right")
+    return figure
+
+
+def _name_winners(axes: Axes, history: pd.DataFrame, population: pd.DataFrame) -> None:
+    """Write the winning change of each cycle at its border, above the curves."""
+    low, high = axes.get_ylim()
+    axes.set_ylim(low, high + 0.45 * (high - low))
+    for winner in population[population.selected].itertuples():
+        first = history[(history.cycle == winner.cycle) & history.candidate.notna()].epoch.min()
+        axes.annotate(
+            str(winner.change),
+            (first - 0.5, 0.98),
+            xycoords=("data", "axes fraction"),
+            rotation=90,
+            fontsize=8,
+            ha="right",
+            va="top",
+            color=WINNER,
+        )
+
+
+Map = NDArray[np.float32]
+
+
+def plot_fill(scene: Map, filled: Map, truth: Map, unit: str, title: str) -> Figure:
+    """Before, after, truth and error of one scene; maps are (height, width), NaN where unknown."""
+    figure = Figure(figsize=(12, 3.6), layout="constrained")
+    panels = figure.subplots(1, 4)
+    low, high = np.nanpercentile(truth, [1, 99])
+    for axes, name, values in zip(panels, ("before", "after", "truth"), (scene, filled, truth), strict=False):
+        image = axes.imshow(values, cmap="inferno", vmin=low, vmax=high, interpolation="nearest")
+        axes.set_title(name, fontsize=10)
+    figure.colorbar(image, ax=panels[:3], label=unit or "value", shrink=0.85)
+    error = np.where(np.isnan(scene), filled - truth, np.nan)
+    limit = float(np.nanpercentile(np.abs(error), 98)) or 1.0
+    image = panels[3].imshow(error, cmap="RdBu_r", vmin=-limit, vmax=limit, interpolation="nearest")
+    panels[3].set_title("error in the gap", fontsize=10)
+    figure.colorbar(image, ax=panels[3], label=f"filled - truth, {unit}" if unit else "filled - truth", shrink=0.85)
+    for axes in panels:
+        axes.set(xticks=[], yticks=[], facecolor="#e4e8ec")
+    figure.suptitle(title, fontsize=11)
+    return figure
+
+
+def save_figure(figure: Figure, path: Path) -> None:
+    """Write a figure atomically; the suffix of ``path`` chooses the format."""
+    with replacing(path) as temporary:
+        figure.savefig(temporary, dpi=110, metadata={"Software": None})

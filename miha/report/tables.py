@@ -1,0 +1,63 @@
+"""Tables for the terminal: errors by gap size, and what an archive holds."""
+
+from pathlib import Path
+
+import pandas as pd
+from rich.console import Group, RenderableType
+from rich.table import Table
+
+from miha.records.archive import read_archive
+
+
+def metrics_table(frame: pd.DataFrame, title: str) -> Table:
+    """A table of metrics, a column for each method; the best of each row stands out."""
+    table = Table(title=title, title_justify="left", box=None, pad_edge=False)
+    table.add_column(str(frame.index.name or ""))
+    for method in frame.columns:
+        table.add_column(str(method), justify="right", no_wrap=True)
+    lower_is_better = frame.index.name == "gap"
+    for label, row in frame.iterrows():
+        best = row.min() if lower_is_better else row.max()
+        cells = [f"[bold green]{value:.3f}[/]" if value == best else f"{value:.3f}" for value in row]
+        table.add_row(str(label), *cells, end_section=False)
+    return table
+
+
+def archive_table(path: Path) -> RenderableType:
+    """What a model archive holds; every checksum is verified on the way.
+
+    Raises:
+        ArchiveError: no archive, or a damaged one.
+    """
+    manifest, weights, optimizer = read_archive(path)
+    record = manifest.record
+    last = record.epochs[-1]
+    facts = Table(box=None, show_header=False, pad_edge=False)
+    facts.add_column(style="bold")
+    facts.add_column(overflow="fold")
+    rows = {
+        "stage": record.name if manifest.origin is None else f"{manifest.origin} (this is a copy of it)",
+        "parent": record.parent or "none, fresh weights",
+        "change": record.change,
+        "problem": ", ".join(f"{key} {value}" for key, value in manifest.problem.items() if value is not None),
+        "input shape": " × ".join(map(str, manifest.input_shape)),
+        "weights": f"{sum(tensor.numel() for tensor in weights.values()):,} numbers in {len(weights)} tensors",
+        "optimizer": f"{record.hyperparameters.optimizer}, learning rate {record.hyperparameters.lr:g}, "
+        f"{len(optimizer)} tensors of state",
+        "batch size": str(record.hyperparameters.batch_size),
+        "activations": ", ".join(f"{layer} {name}" for layer, name in record.hyperparameters.activations.items()),
+        "epochs": f"{record.epochs[0].epoch} to {record.last_epoch} of the mainline",
+        "validation": f"loss {last.valid_loss}, "
+        + ", ".join(f"{name} {value}" for name, value in last.metrics.items()),
+        "unit": str(manifest.extras.get("unit", "")),
+        "digest": record.digest,
+    }
+    for name, value in rows.items():
+        facts.add_row(name, value)
+    curve = Table(box=None, pad_edge=False)
+    for column in ("epoch", "training loss", "validation loss", *last.metrics):
+        curve.add_column(column, justify="right")
+    for epoch in record.epochs:
+        numbers = (epoch.train_loss, epoch.valid_loss, *epoch.metrics.values())
+        curve.add_row(str(epoch.epoch), *("–" if number is None else f"{number:.4f}" for number in numbers))
+    return Group(facts, "", curve)

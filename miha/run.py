@@ -1,0 +1,117 @@
+"""The whole algorithm without Prefect: ``miha.optimize(problem, config)``."""
+
+import random
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from contextvars import copy_context
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from miha.config import Faults, RunConfig
+from miha.experiment import Experiment, Outcome
+from miha.problems import Problem
+from miha.progress import publish
+from miha.records.archive import archive_path
+from miha.records.history import history_frame
+from miha.records.record import StageRecord
+from miha.report.page import write_report
+from miha.training.stages import StageSpec, run_stage
+from miha.training.workers import compute, compute_all, is_transient, working
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished run.
+
+    Attributes:
+        run_dir: its directory.
+        best: record of the mainline stage with the lowest validation loss.
+        history: one row per (stage, cycle, candidate, epoch), as in ``history.csv``.
+    """
+
+    run_dir: Path
+    best: StageRecord
+    history: pd.DataFrame
+
+    @property
+    def model(self) -> Path:
+        """The archive of the best model."""
+        return archive_path(self.run_dir, "best")
+
+
+def optimize(problem: Problem, config: RunConfig) -> Run:
+    """Train ``problem``'s network once, adapting its hyperparameters on the way.
+
+    With ``config.run.workers`` of 1 all is done in this process, else candidates train side by side in processes of
+    their own. Neither that nor an interruption changes a bit of the result: call again to continue.
+
+    Args:
+        problem: what to learn; it takes the place of ``config.problem``.
+        config: everything else.
+
+    Raises:
+        MihaError: bad data, a run directory that would lose archives, too few survivors, …
+    """
+    experiment = Experiment(problem, config)
+    processes = config.run.processes(config.schedule.population_size)
+    with ExitStack() as stack:
+        stack.enter_context(experiment.open())
+        if processes > 1:
+            stack.enter_context(working(processes))
+        prepare(experiment)
+        current = experiment.advance(_train(experiment.initial(), config.faults))
+        for cycle in range(1, config.schedule.cycles + 1):
+            if config.unchanged:
+                spec = experiment.unchanged_cycle(cycle, current)
+            else:
+                population = experiment.population(cycle, current)
+                outcomes = _train_population(experiment, population)
+                spec = experiment.fixing(cycle, experiment.select(cycle, current, population, outcomes))
+            current = experiment.advance(_train(spec, config.faults))
+        experiment.advance(_train(experiment.final(current), config.faults))
+    write_report(experiment.directory.path)
+    return Run(config.run_dir, experiment.best, history_frame(experiment.records))
+
+
+def prepare(experiment: Experiment) -> None:
+    """Compute once what every stage of the run needs."""
+    started = time.monotonic()
+    publish("preparing", data=str(experiment.problem.data))
+    experiment.problem.prepare(experiment.directory.cache, experiment.config.seed, compute_all)
+    publish("prepared", seconds=time.monotonic() - started)
+
+
+def _train_population(experiment: Experiment, population: Sequence[StageSpec]) -> list[Outcome]:
+    """Train all candidates; one that fails for good is recorded and does not stop its siblings."""
+
+    def attempt(spec: StageSpec) -> Outcome:
+        if failure := experiment.failed_before(spec):
+            return failure
+        try:
+            return _train(spec, experiment.config.faults)
+        except Exception as error:
+            return experiment.fail(spec, error)
+
+    with ThreadPoolExecutor(max_workers=experiment.config.run.processes(len(population))) as threads:
+        return [
+            future.result() for future in [threads.submit(copy_context().run, attempt, spec) for spec in population]
+        ]
+
+
+def _train(spec: StageSpec, faults: Faults) -> StageRecord:
+    """Train one stage, trying again after a failure that may pass."""
+    tries = 0
+    while True:
+        try:
+            record: StageRecord = compute(run_stage, spec, timeout=faults.timeout)
+            return record
+        except Exception as error:
+            tries += 1
+            if tries > faults.retries or not is_transient(error):
+                raise
+            publish("retry", stage=spec.name, change=spec.change, reason=f"{type(error).__name__}: {error}")
+            time.sleep(faults.retry_delay * random.uniform(0.5, 1.5))

@@ -1,0 +1,142 @@
+"""The directory of one run: held by one process, never losing archives, and what stands in it at the end."""
+
+import json
+import os
+import platform
+import shutil
+import subprocess
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from filelock import FileLock, Timeout
+
+from miha.errors import RunError
+from miha.files import replacing, write_json
+from miha.records.archive import archive_path, read_archive, write_archive
+from miha.records.history import Selection, history_frame, population_frame
+from miha.records.record import StageRecord
+
+LIBRARIES = ("torch", "numpy", "scikit-learn", "rasterio", "pandas", "pydantic")
+
+
+class RunDirectory:
+    """Files of one run; ``shown`` is the path as the user wrote it, for messages."""
+
+    def __init__(self, shown: Path) -> None:
+        self.shown = shown
+        self.path = shown.absolute()
+        self.cache = self.path / "cache"
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Hold the directory while the block runs; the lock of a dead process counts for nothing.
+
+        Raises:
+            RunError: another process holds it.
+        """
+        self.path.mkdir(parents=True, exist_ok=True)
+        lock, holder = FileLock(self.path / ".lock"), self.path / ".holder"
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            who = holder.read_text() if holder.exists() else "another process"
+            raise RunError(
+                f"{self.shown} is in use by {who}. Wait for it, stop it, or choose another --run-dir."
+            ) from None
+        try:
+            holder.write_text(f"process {os.getpid()} on {platform.node()}")
+            yield
+        finally:
+            holder.unlink(missing_ok=True)
+            lock.release()
+
+    def _archives(self) -> list[Path]:
+        return sorted(path for folder in ("model", "population") for path in (self.path / folder).glob("*.zip"))
+
+    def claim(self, decisive: dict[str, Any], replace: bool) -> None:
+        """Write ``config.json``, unless archives of another configuration would be lost.
+
+        A run that only gets more cycles is extended: its stages are reused, and its former ``model_final`` is kept as
+        ``model_final_of_N_cycles.zip``.
+
+        Args:
+            decisive: all that decides the result, as JSON.
+            replace: archives of another configuration may be lost.
+
+        Raises:
+            RunError: archives would be lost; the message names what differs.
+        """
+        file = self.path / "config.json"
+        if self._archives() and not replace:
+            advice = "Choose another --run-dir, or pass --replace to lose them."
+            if not file.exists():
+                raise RunError(f"{self.shown} holds {len(self._archives())} archives but no config.json. {advice}")
+            before, now = _flat(json.loads(file.read_text())), _flat(decisive)
+            cycles_before, cycles_now = before.pop("schedule.cycles"), now.pop("schedule.cycles")
+            lost = [
+                f"{key} was {before.get(key)!r}, is {now.get(key)!r}"
+                for key in sorted({*before, *now})
+                if before.get(key) != now.get(key)
+            ]
+            if cycles_now < cycles_before:
+                lost.append(f"schedule.cycles was {cycles_before}, is {cycles_now}")
+            if lost:
+                raise RunError(f"{self.shown} holds archives of another configuration: {'; '.join(lost)}. {advice}")
+            final = archive_path(self.path, "final")
+            if cycles_now > cycles_before and final.exists():
+                final.rename(final.with_name(f"model_final_of_{cycles_before}_cycles.zip"))
+        write_json(file, decisive)
+
+    def write_best(self, name: str) -> None:
+        """Copy one mainline archive to ``model_best.zip``, with its name as the origin."""
+        manifest, weights, optimizer = read_archive(archive_path(self.path, name))
+        write_archive(archive_path(self.path, "best"), manifest.model_copy(update={"origin": name}), weights, optimizer)
+
+    def write_tables(self, records: Sequence[StageRecord], selections: Sequence[Selection]) -> None:
+        """Write ``history.csv`` and ``population.csv`` anew."""
+        for name, frame in (("history", history_frame(records)), ("population", population_frame(selections))):
+            with replacing(self.path / f"{name}.csv") as temporary:
+                frame.to_csv(temporary, index=False, lineterminator="\n")
+
+    def remove_leftovers(self, records: Sequence[StageRecord], keep_final_only: bool) -> None:
+        """Remove archives that are not of these records; if told, all but ``model_final`` and ``model_best``."""
+        names = ["best", "final"] if keep_final_only else ["best", *(record.name for record in records)]
+        for path in set(self._archives()) - {archive_path(self.path, name) for name in names}:
+            path.unlink()
+        if keep_final_only:
+            shutil.rmtree(self.cache, ignore_errors=True)
+
+    def write_provenance(self, said: dict[str, Any]) -> None:
+        """Write ``provenance.json``: what is given, and versions, host, git revision and clock."""
+        write_json(
+            self.path / "provenance.json",
+            {
+                "miha": version("miha"),
+                "git_revision": _git_revision(),
+                "libraries": {name: version(name) for name in LIBRARIES},
+                "python": platform.python_version(),
+                "host": platform.node(),
+                "machine": platform.machine(),
+                "finished": datetime.now(UTC).isoformat(timespec="seconds"),
+                **said,
+            },
+        )
+
+
+def _flat(said: dict[str, Any]) -> dict[str, Any]:
+    flat = pd.json_normalize(said).iloc[0].to_dict()
+    return {str(key): json.dumps(value) if isinstance(value, list | dict) else value for key, value in flat.items()}
+
+
+def _git_revision() -> str | None:
+    """Revision of the checkout one works in, marked if it has changes; None outside a checkout."""
+    command = ["git", "describe", "--always", "--dirty", "--abbrev=40"]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, timeout=10).stdout.strip() or None
+    except (OSError, subprocess.TimeoutExpired):
+        return None

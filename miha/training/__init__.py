@@ -1,0 +1,1 @@
+"""Training: the epoch loop, the stages made of it, and the processes in which they run."""

@@ -1,0 +1,282 @@
+"""A stage is a pure function of its spec: ``run_stage(spec) -> record``, with an archive as its lasting result.
+
+A spec is JSON. Its digest covers all that decides the weights and nothing else, so that a stage whose archive is
+there, whole and of the same digest, is not trained again: not by a second run, a retry, or on another machine.
+"""
+
+import functools
+import importlib
+import platform
+import time
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field
+from torch import Tensor, nn
+
+from miha.errors import ArchiveError, RunError
+from miha.evolution.hyperparameters import Hyperparameters
+from miha.evolution.seeds import torch_seed
+from miha.files import append_line, digest_json
+from miha.problems.base import Data, Problem, find_activations, input_shape, set_activations
+from miha.progress import publish
+from miha.records.archive import FORMAT_VERSION, Manifest, archive_path, read_archive, write_archive
+from miha.records.record import Epoch, StageKind, StageRecord
+from miha.threads import fixed_threads
+from miha.training.loop import seeded, train_epochs
+from miha.training.optimizers import build_optimizer, carry_state, restore_state, state_of
+
+Precision = Literal["float32", "bfloat16"]
+
+
+class ProblemSpec(BaseModel):
+    """How another process builds the problem and finds its samples."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    type: str  # "module:Class"
+    settings: dict[str, Any]
+    fingerprint: str  # of the data
+    data: str  # a path, not in the digest
+    cache: str  # a path, not in the digest
+
+    @classmethod
+    def of(cls, problem: Problem, cache: Path) -> "ProblemSpec":
+        """Describe ``problem``; reads its data once for the fingerprint."""
+        kind = type(problem)
+        return cls(
+            type=f"{kind.__module__}:{kind.__qualname__}",
+            settings=problem.settings(),
+            fingerprint=problem.fingerprint(),
+            data=str(problem.data),
+            cache=str(cache),
+        )
+
+    def build(self) -> Problem:
+        """The problem itself."""
+        module, _, name = self.type.partition(":")
+        try:
+            kind = functools.reduce(getattr, name.split("."), importlib.import_module(module))
+        except (ImportError, AttributeError) as error:
+            raise RunError(
+                f"the problem {self.type} cannot be imported ({error}). Define it in a module, not a script's "
+                "function or a notebook cell."
+            ) from error
+        problem: Problem = kind.model_validate({**self.settings, "data": self.data})
+        return problem
+
+
+class StageSpec(BaseModel):
+    """All that one stage needs to be trained, as JSON."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+    stage: StageKind
+    cycle: int
+    candidate: int | None = None
+    change: str
+    parent: str | None  # name of the parent's stage
+    parent_digest: str | None
+    hyperparameters: Hyperparameters
+    first_epoch: int  # mainline number, from 1
+    epochs: int = Field(ge=1)
+    annealing: bool = Field(False, description="let the learning rate fall to zero along a cosine")
+    seed: int
+    problem: ProblemSpec
+    threads: int
+    device: str
+    precision: Precision
+    checkpoint_every: float = Field(10.0, description="seconds of training between epoch checkpoints")
+    run_dir: str
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 over what decides the result; not over names, paths, or the clock."""
+        said = self.model_dump(
+            mode="json",
+            include={
+                "parent_digest",
+                "hyperparameters",
+                "first_epoch",
+                "epochs",
+                "annealing",
+                "seed",
+                "threads",
+                "device",
+                "precision",
+            },
+        )
+        said["problem"] = self.problem.model_dump(mode="json", include={"type", "settings", "fingerprint"})
+        said["format_version"] = FORMAT_VERSION
+        return digest_json(said)
+
+    @property
+    def archive(self) -> Path:
+        """Where the archive of this stage lies."""
+        return archive_path(Path(self.run_dir), self.name)
+
+    @property
+    def checkpoint(self) -> Path:
+        """Where a long stage keeps its last epoch."""
+        return self.archive.with_name(f"{self.name}_checkpoint.zip")
+
+
+def finished(spec: StageSpec) -> StageRecord | None:
+    """The record of a stage that is already there, whole and of the same digest; None if it must be trained."""
+    if not spec.archive.exists():
+        return None
+    try:
+        manifest, _, _ = read_archive(spec.archive)
+    except ArchiveError:
+        return None  # not whole: it is trained again and replaced
+    return manifest.record if manifest.record.digest == spec.digest else None
+
+
+def run_stage(spec: StageSpec) -> StageRecord:
+    """Train one stage, or return its record if that was done before. Leaves the archive behind.
+
+    Raises:
+        ArchiveError: the parent's archive is missing, altered, or not the one of the spec.
+        MihaError: the archive cannot be written.
+    """
+    if record := finished(spec):
+        publish("stage_reused", stage=spec.name, change=spec.change, epochs=spec.epochs)
+        return record
+    with fixed_threads(spec.threads):
+        return _Stage(spec).run()
+
+
+class _Stage:
+    """The moving parts of one stage while it trains."""
+
+    def __init__(self, spec: StageSpec) -> None:
+        self.spec = spec
+        self.problem, self.data, self.extras = load_problem(spec.problem, spec.seed)
+        with seeded(torch_seed(spec.seed, "weights")):
+            network = self.problem.build_network()
+        self.layers = self.problem.layers(network)
+        self.epochs: list[Epoch] = []
+        if spec.checkpoint.exists() and (resumed := self._read(spec.checkpoint, spec.digest)):
+            self.network, self.optimizer = self._assemble(network, *resumed[1:], before=spec.hyperparameters.optimizer)
+            self.epochs = list(resumed[0].record.epochs)
+        elif spec.parent:
+            parent = self._read(archive_path(Path(spec.run_dir), spec.parent), spec.parent_digest)
+            if parent is None:
+                raise ArchiveError(
+                    f"the archive of {spec.parent}, from which {spec.name} descends, is missing or another one. "
+                    "Run optimize again."
+                )
+            before = parent[0].record.hyperparameters.optimizer
+            self.network, self.optimizer = self._assemble(network, *parent[1:], before=before)
+        else:
+            set_activations(network, spec.hyperparameters.activations)
+            self.network = network.to(spec.device)
+            self.optimizer = build_optimizer(self.network, spec.hyperparameters)
+
+    def _read(self, path: Path, digest: str | None) -> tuple[Manifest, dict[str, Tensor], dict[str, Tensor]] | None:
+        found = read_archive(path)
+        return found if found[0].record.digest == digest else None
+
+    def _assemble(
+        self, network: nn.Module, weights: dict[str, Tensor], state: dict[str, Tensor], before: str
+    ) -> tuple[nn.Module, torch.optim.Optimizer]:
+        load_weights(network, weights)
+        set_activations(network, self.spec.hyperparameters.activations)
+        network = network.to(self.spec.device)
+        optimizer = build_optimizer(network, self.spec.hyperparameters)
+        restore_state(network, optimizer, carry_state(state, before, self.spec.hyperparameters.optimizer))
+        return network, optimizer
+
+    def run(self) -> StageRecord:
+        spec = self.spec
+        last = spec.first_epoch + spec.epochs - 1
+        first = self.epochs[-1].epoch + 1 if self.epochs else spec.first_epoch
+        started = saved = time.monotonic()
+        publish("stage_started", stage=spec.name, change=spec.change, epochs=spec.epochs, done=len(self.epochs))
+        for epoch in train_epochs(
+            self.network,
+            self.optimizer,
+            self.problem,
+            self.data,
+            spec.hyperparameters,
+            seed=spec.seed,
+            first=first,
+            last=last,
+            device=spec.device,
+            precision=spec.precision,
+            annealed=(spec.first_epoch, last) if spec.annealing else None,
+        ):
+            self.epochs.append(epoch)
+            publish("epoch", stage=spec.name, **epoch.model_dump())
+            if epoch.epoch < last and time.monotonic() - saved >= spec.checkpoint_every:
+                self._save(spec.checkpoint)
+                saved = time.monotonic()
+        record = self._save(spec.archive)
+        spec.checkpoint.unlink(missing_ok=True)
+        seconds = time.monotonic() - started
+        append_line(
+            Path(spec.run_dir) / "timings.csv", f"{spec.name},{len(self.epochs)},{seconds:.3f},{platform.node()}"
+        )
+        publish("stage_finished", stage=spec.name, change=spec.change, seconds=seconds, valid_loss=record.losses[-1])
+        return record
+
+    def _save(self, path: Path) -> StageRecord:
+        spec = self.spec
+        record = StageRecord(
+            name=spec.name,
+            stage=spec.stage,
+            cycle=spec.cycle,
+            candidate=spec.candidate,
+            change=spec.change,
+            digest=spec.digest,
+            parent=spec.parent,
+            hyperparameters=spec.hyperparameters,
+            epochs=tuple(self.epochs),
+        )
+        manifest = Manifest(
+            record=record,
+            problem={"type": spec.problem.type, **self.problem.settings()},
+            input_shape=input_shape(self.data),
+            layers=self.layers,
+            extras=self.extras,
+        )
+        write_archive(path, manifest, self.network.state_dict(), state_of(self.network, self.optimizer))
+        return record
+
+
+def load_weights(network: nn.Module, weights: dict[str, Tensor]) -> None:
+    """Give a network its weights.
+
+    Raises:
+        ArchiveError: names or shapes differ from the network's.
+    """
+    try:
+        network.load_state_dict(weights)
+    except RuntimeError as error:
+        raise ArchiveError(
+            f"the archive was made for another network: {str(error).splitlines()[-1].strip()}"
+        ) from error
+
+
+@functools.lru_cache(maxsize=1)
+def _load(spec_json: str, seed: int) -> tuple[Problem, Data, dict[str, Any]]:
+    spec = ProblemSpec.model_validate_json(spec_json)
+    problem = spec.build()
+    cache = Path(spec.cache)
+    return problem, problem.load(cache, seed), problem.extras(cache, seed)
+
+
+def load_problem(spec: ProblemSpec, seed: int) -> tuple[Problem, Data, dict[str, Any]]:
+    """Problem, samples and archive extras; a process loads them once and keeps them for the next stage."""
+    return _load(spec.model_dump_json(), seed)
+
+
+def describe_network(spec: ProblemSpec) -> tuple[dict[str, str], dict[str, tuple[str, ...]]]:
+    """Of a problem's fresh network: the activation of each layer that may change, and what it may become."""
+    problem = spec.build()
+    with seeded(0):
+        network = problem.build_network()
+    layers, present = problem.layers(network), find_activations(network)
+    return {path: present[path] for path in layers}, layers

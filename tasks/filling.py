@@ -1,0 +1,17 @@
+"""The task that fills one scene."""
+
+from functools import lru_cache
+from pathlib import Path
+
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+
+from miha.problems.filler import Filler
+
+load_filler = lru_cache(maxsize=2)(Filler)  # tasks pass paths; a process loads a model once
+
+
+@task(task_run_name="fill {source.name}", cache_policy=NO_CACHE)
+def fill_scene(source: Path, model: Path, data: Path, out: Path) -> Path:
+    """Fill the gaps of one scene; returns the file written."""
+    return load_filler(model, data).fill(source, out)

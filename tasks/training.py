@@ -1,0 +1,79 @@
+"""Tasks that compute: preparing samples and training a stage. Each makes one call into the pool of processes."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from prefect import Task, task
+from prefect.cache_policies import NO_CACHE
+from prefect.client.schemas.objects import State, TaskRun
+from prefect.logging import get_run_logger
+
+from miha import progress
+from miha.config import Faults
+from miha.experiment import Experiment
+from miha.records.record import StageRecord
+from miha.run import prepare
+from miha.training.stages import StageSpec, run_stage
+from miha.training.workers import compute, is_transient
+
+
+@task(task_run_name="samples", cache_policy=NO_CACHE)
+def prepare_samples(experiment: Experiment) -> None:
+    """Compute once what every stage needs."""
+    prepare(experiment)
+
+
+@task(cache_policy=NO_CACHE)
+def train_stage(spec: StageSpec, timeout: float | None) -> StageRecord:
+    """Train one stage, or take what an earlier try of this run left."""
+    with _logged(spec):
+        record: StageRecord = compute(run_stage, spec, timeout=timeout)
+    return record
+
+
+def training_task(spec: StageSpec, faults: Faults) -> Task[[StageSpec, float | None], StageRecord]:
+    """``train_stage`` under the name of what it trains, tried again after failures that may pass."""
+    return train_stage.with_options(
+        name=f"{spec.stage} training",
+        task_run_name=stage_title(spec),
+        retries=faults.retries,
+        retry_delay_seconds=faults.retry_delay,
+        retry_jitter_factor=0.5,
+        retry_condition_fn=_may_pass,
+    )
+
+
+def stage_title(spec: StageSpec) -> str:
+    """What a stage is called on the Prefect page, e.g. ``cycle 2 · candidate 3 · ReLU→GELU in encoder.0.2``."""
+    if spec.stage == "candidate":
+        return f"cycle {spec.cycle} · candidate {spec.candidate} · {spec.change}"
+    return f"cycle {spec.cycle} · fixing · {spec.change}" if spec.stage == "fixing" else f"{spec.stage} training"
+
+
+async def _may_pass(task: Any, run: TaskRun, state: State[Any]) -> bool:
+    """Whether another try makes sense: not for what the library said on purpose."""
+    error = await state.aresult(raise_on_failure=False)
+    return not isinstance(error, BaseException) or is_transient(error)
+
+
+@contextmanager
+def _logged(spec: StageSpec) -> Iterator[None]:
+    """Write the stage's events, which come from its process, to the log of the task run."""
+    logger = get_run_logger()
+
+    def log(event: progress.Event) -> None:
+        if event.get("stage") != spec.name:
+            return
+        if event["event"] == "epoch":
+            logger.info(
+                "epoch %s: training loss %s, validation loss %s",
+                event["epoch"],
+                event["train_loss"],
+                event["valid_loss"],
+            )
+        elif event["event"] == "stage_reused":
+            logger.info("trained before: %s epochs reused", event["epochs"])
+
+    with progress.observed_by(log):
+        yield
