@@ -51,7 +51,7 @@ def _run_name() -> str:
 @flow(name="optimize", flow_run_name=_run_name, task_runner=ThreadPoolTaskRunner())  # type: ignore[arg-type]
 def optimize(config: RunConfig) -> Summary:
     """Train a network once while its hyperparameters adapt: initial training, cycles of candidates, final training."""
-    experiment = Experiment(config.problem, config)
+    experiment = Experiment(config)
     processes = config.run.processes(config.schedule.population_size)
     with experiment.open(), working(processes):
         prepare_samples(experiment)

@@ -5,13 +5,23 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Discriminator,
+    Field,
+    SerializeAsAny,
+    Tag,
+    ValidationError,
+    model_validator,
+)
 
 from miha.errors import ConfigError
 from miha.evolution.fitness import FitnessSettings
 from miha.evolution.hyperparameters import OPTIMIZERS, OptimizerName
 from miha.evolution.mutation import SearchSpace
-from miha.problems import GapFill, Mnist
+from miha.problems import BUILT_IN, GapFill, Mnist, Problem, build_problem
 
 
 class _Section(BaseModel):
@@ -88,12 +98,26 @@ class Execution(_Section):
         return self.workers or max(1, min(os.cpu_count() or 1, population_size))
 
 
+def _tag(said: Any) -> str:
+    name = said.get("name") if isinstance(said, dict) else getattr(said, "name", None)
+    return name if name in BUILT_IN else _OWN
+
+
+_OWN = "own"
+_AnyProblem = Annotated[
+    Annotated[GapFill, Tag("gapfill")]
+    | Annotated[Mnist, Tag("mnist")]
+    | Annotated[SerializeAsAny[Problem], BeforeValidator(build_problem), Tag(_OWN)],
+    Discriminator(_tag),
+]
+
+
 class RunConfig(_Section):
     """The configuration of one run."""
 
     run_dir: Path = Field(Path("runs/default"), description="folder of the run")
     seed: int = Field(0, ge=0, description="of everything random")
-    problem: Annotated[GapFill | Mnist, Field(discriminator="name")] = Field(default_factory=GapFill)
+    problem: _AnyProblem = Field(default_factory=GapFill)
     schedule: Schedule = Schedule()
     start: Start = Start()
     search: SearchSpace = SearchSpace()
@@ -142,7 +166,7 @@ def make_config(said: dict[str, Any]) -> RunConfig:
 
 def _explain(problem: Any) -> str:
     # A union puts its tag ("gapfill") into the location; the user never wrote it.
-    parts = [str(part) for part in problem["loc"] if part not in ("gapfill", "mnist")]
+    parts = [str(part) for part in problem["loc"] if part not in (*BUILT_IN, _OWN)]
     key = ".".join(parts) or "configuration"
     if problem["type"] == "extra_forbidden":
         return f"  {key}: no such key"

@@ -40,7 +40,8 @@ NOT_DECISIVE: Any = {
 class Experiment:
     """The stages of one run in their order, and the decisions between them."""
 
-    def __init__(self, problem: Problem, config: RunConfig) -> None:
+    def __init__(self, config: RunConfig) -> None:
+        problem = config.problem
         self.config = config
         self.directory = RunDirectory(config.run_dir)
         self.problem = problem.model_copy(update={"data": problem.data.absolute()})
@@ -82,7 +83,7 @@ class Experiment:
 
     def _decisive(self) -> dict[str, Any]:
         said = self.config.model_dump(mode="json", exclude=NOT_DECISIVE)
-        said["problem"] = {"type": self.problem_spec.type, **self.problem_spec.settings}
+        said["problem"] = self.problem_spec.settings
         said["schedule"]["final_epochs"] = self.config.schedule.closing_epochs
         said["start"]["lr"] = self.config.start.learning_rate
         said["run"] |= {"device": self.device, "precision": self.precision}

@@ -3,9 +3,8 @@
 import random
 import time
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import FIRST_COMPLETED, wait
 from contextlib import ExitStack
-from contextvars import copy_context
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,7 +19,7 @@ from miha.records.history import history_frame
 from miha.records.record import StageRecord
 from miha.report.page import write_report
 from miha.training.stages import StageSpec, run_stage
-from miha.training.workers import compute, compute_all, is_transient, working
+from miha.training.workers import compute_all, is_transient, submit, working
 
 
 @dataclass(frozen=True)
@@ -56,7 +55,7 @@ def optimize(problem: Problem, config: RunConfig) -> Run:
     Raises:
         MihaError: bad data, a run directory that would lose archives, too few survivors, …
     """
-    experiment = Experiment(problem, config)
+    experiment = Experiment(config.model_copy(update={"problem": problem}))
     processes = config.run.processes(config.schedule.population_size)
     with ExitStack() as stack:
         stack.enter_context(experiment.open())
@@ -87,31 +86,36 @@ def prepare(experiment: Experiment) -> None:
 
 def _train_population(experiment: Experiment, population: Sequence[StageSpec]) -> list[Outcome]:
     """Train all candidates; one that fails for good is recorded and does not stop its siblings."""
-
-    def attempt(spec: StageSpec) -> Outcome:
-        if failure := experiment.failed_before(spec):
-            return failure
-        try:
-            return _train(spec, experiment.config.faults)
-        except Exception as error:
-            return experiment.fail(spec, error)
-
-    with ThreadPoolExecutor(max_workers=experiment.config.run.processes(len(population))) as threads:
-        return [
-            future.result() for future in [threads.submit(copy_context().run, attempt, spec) for spec in population]
-        ]
+    failed = {spec.name: failure for spec in population if (failure := experiment.failed_before(spec))}
+    trained = _train_all([spec for spec in population if spec.name not in failed], experiment.config.faults)
+    outcomes = ((spec, failed.get(spec.name) or trained[spec.name]) for spec in population)
+    return [experiment.fail(spec, result) if isinstance(result, Exception) else result for spec, result in outcomes]
 
 
 def _train(spec: StageSpec, faults: Faults) -> StageRecord:
-    """Train one stage, trying again after a failure that may pass."""
-    tries = 0
-    while True:
-        try:
-            record: StageRecord = compute(run_stage, spec, timeout=faults.timeout)
-            return record
-        except Exception as error:
-            tries += 1
-            if tries > faults.retries or not is_transient(error):
-                raise
-            publish("retry", stage=spec.name, change=spec.change, reason=f"{type(error).__name__}: {error}")
-            time.sleep(faults.retry_delay * random.uniform(0.5, 1.5))
+    result = _train_all([spec], faults)[spec.name]
+    if isinstance(result, Exception):
+        raise result
+    return result
+
+
+def _train_all(specs: Sequence[StageSpec], faults: Faults) -> dict[str, StageRecord | Exception]:
+    """Train stages side by side, each tried again after a failure that may pass; name → record, or the last failure."""
+    results: dict[str, StageRecord | Exception] = {}
+    retries_left = dict.fromkeys([spec.name for spec in specs], faults.retries)
+    running = {submit(run_stage, spec, timeout=faults.timeout): spec for spec in specs}
+    while running:
+        for future in wait(running, return_when=FIRST_COMPLETED).done:
+            spec, error = running.pop(future), future.exception()
+            if error is None:
+                results[spec.name] = future.result()
+            elif not isinstance(error, Exception):
+                raise error
+            elif retries_left[spec.name] and is_transient(error):
+                retries_left[spec.name] -= 1
+                publish("retry", stage=spec.name, change=spec.change, reason=f"{type(error).__name__}: {error}")
+                time.sleep(faults.retry_delay * random.uniform(0.5, 1.5))
+                running[submit(run_stage, spec, timeout=faults.timeout)] = spec
+            else:
+                results[spec.name] = error
+    return results

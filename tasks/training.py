@@ -15,7 +15,7 @@ from miha.experiment import Experiment
 from miha.records.record import StageRecord
 from miha.run import prepare
 from miha.training.stages import StageSpec, run_stage
-from miha.training.workers import compute, is_transient
+from miha.training.workers import is_transient, submit
 
 
 @task(task_run_name="samples", cache_policy=NO_CACHE)
@@ -28,7 +28,7 @@ def prepare_samples(experiment: Experiment) -> None:
 def train_stage(spec: StageSpec, timeout: float | None) -> StageRecord:
     """Train one stage, or take what an earlier try of this run left."""
     with _logged(spec):
-        record: StageRecord = compute(run_stage, spec, timeout=timeout)
+        record: StageRecord = submit(run_stage, spec, timeout=timeout).result()
     return record
 
 

@@ -68,8 +68,9 @@ def change_optimizer(parent: Hyperparameters, space: SearchSpace, layers: Layers
 def change_activation(parent: Hyperparameters, space: SearchSpace, layers: Layers) -> list[Child]:
     """Every other activation that one layer may take, for every layer."""
     children = []
-    for layer, current in parent.activations.items():
-        for name in layers[layer]:
+    for layer, allowed in layers.items():  # in the network's order: that of a record depends on who wrote it
+        current = parent.activations[layer]
+        for name in allowed:
             if name != current:
                 activations = {**parent.activations, layer: name}
                 child = parent.model_copy(update={"activations": activations})

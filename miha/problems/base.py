@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor, nn
 
 from miha.evolution.hyperparameters import ACTIVATIONS, CLASS_ACTIVATIONS, HIDDEN_ACTIVATIONS
@@ -74,7 +74,7 @@ class Problem(BaseModel, ABC):
     """A task for one network of fixed topology.
 
     Its fields are its settings and can be written as JSON, so that a process elsewhere can build it anew. A subclass
-    must be importable by that process: define it in a module, not in a notebook cell.
+    must be importable by that process: define it at the top of a module, not in a function or a notebook cell.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -82,8 +82,16 @@ class Problem(BaseModel, ABC):
     metric: ClassVar[str]  # name of the extra metric in the history, e.g. "accuracy"
     mixed_precision: ClassVar[bool] = False  # True: training gains from bfloat16 where the processor has it
 
-    name: str
+    name: str = Field("", description="of a built-in problem, or module:Class of your own")
     data: Path = Field(Path(), description="folder of the data set")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _name_by_import_path(cls, said: Any) -> Any:
+        """A problem that is not built in is known by where it can be imported from."""
+        if isinstance(said, dict) and cls.model_fields["name"].default == "":
+            return {**said, "name": f"{cls.__module__}:{cls.__qualname__}"}
+        return said
 
     def settings(self) -> dict[str, Any]:
         """All settings but paths, as JSON."""

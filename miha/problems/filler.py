@@ -33,11 +33,12 @@ class Filler:
 
     def __init__(self, archive: Path, data: Path) -> None:
         manifest, weights, _ = read_archive(archive)
-        settings = {key: value for key, value in manifest.problem.items() if key != "type"}
-        if settings.get("name") != "gapfill":
-            raise ArchiveError(f"{archive} is of problem {settings.get('name')!r}; only gapfill archives fill scenes.")
+        if manifest.problem.get("name") != "gapfill":
+            raise ArchiveError(
+                f"{archive} is of problem {manifest.problem.get('name')!r}; only gapfill archives fill scenes."
+            )
         try:
-            self.problem = GapFill.model_validate({**settings, "data": data})
+            self.problem = GapFill.model_validate({**manifest.problem, "data": data})
             self.normalisation = Normalisation.model_validate(manifest.extras["normalisation"])
         except (ValidationError, KeyError) as error:
             raise ArchiveError(f"{archive} lacks settings that filling needs: {error}.") from error
@@ -49,6 +50,8 @@ class Filler:
         set_activations(self.network, manifest.record.hyperparameters.activations)
         self.network.load_state_dict(weights)
         self.network.eval()
+        # A network that learned from mirrored scenes is asked about all four mirrorings, and the mean is taken.
+        self.views: list[tuple[int, ...]] = [(), (-1,), (-2,), (-1, -2)] if self.problem.flips else [()]
 
     def _check_inputs(self, archive: Path) -> None:
         said = [(layer["name"], layer["codes"]) for layer in self.manifest.extras["static"]]
@@ -91,8 +94,10 @@ class Filler:
         """The network's answer for every pixel of a scene (height, width; NaN in the gaps), in the data's unit."""
         rng = stream(self.manifest.extras["seed"], "fill")
         encoded = self.problem.encode(scene, background, self.sources.static, self.normalisation, rng)
+        inputs = torch.from_numpy(encoded.channels)[None]
         with torch.inference_mode(), fixed_threads(1):
-            output = self.network(torch.from_numpy(encoded.channels)[None])[0].numpy()
+            views = [self.network(inputs.flip(axes)).flip(axes) for axes in self.views]
+            output = torch.stack(views).mean(dim=0)[0].numpy()
         return np.asarray(encoded.base + encoded.scale * output, np.float32)
 
     def fill(self, source: Path, out: Path) -> Path:

@@ -10,7 +10,7 @@ import json
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import safetensors.torch
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -51,6 +51,14 @@ class Manifest(BaseModel):
     origin: str | None = None
 
 
+class Archive(NamedTuple):
+    """What an archive holds: weights by name, and the optimizer's state as ``parameter/key`` → tensor."""
+
+    manifest: Manifest
+    weights: dict[str, Tensor]
+    optimizer: dict[str, Tensor]
+
+
 def archive_path(run_dir: Path, name: str) -> Path:
     """Where the archive of a stage lies: ``population/1_2_model.zip`` or ``model/model_1.zip``."""
     return run_dir / "population" / f"{name}_model.zip" if "_" in name else run_dir / "model" / f"model_{name}.zip"
@@ -88,7 +96,7 @@ def read_manifest(path: Path) -> Manifest:
     return _read(path, ())[0]
 
 
-def read_archive(path: Path) -> tuple[Manifest, dict[str, Tensor], dict[str, Tensor]]:
+def read_archive(path: Path) -> Archive:
     """Read an archive and check every checksum: manifest, weights, optimizer state.
 
     Raises:
@@ -96,7 +104,7 @@ def read_archive(path: Path) -> tuple[Manifest, dict[str, Tensor], dict[str, Ten
     """
     manifest, payload = _read(path, (_WEIGHTS, _OPTIMIZER))
     try:
-        return manifest, safetensors.torch.load(payload[_WEIGHTS]), safetensors.torch.load(payload[_OPTIMIZER])
+        return Archive(manifest, *(safetensors.torch.load(payload[name]) for name in (_WEIGHTS, _OPTIMIZER)))
     except (SafetensorError, ValueError, KeyError) as error:
         raise ArchiveError(f"{path} holds no readable tensors ({error}). Train the model again.") from error
 

@@ -143,8 +143,7 @@ def evaluate_filling(model: Path, data: Path, against: dict[str, Path]) -> pd.Da
 def evaluate_digits(model: Path, data: Path) -> dict[str, float]:
     """Accuracy (0 to 1) on the 10,000 test digits, and on the first 500 of them as in the article."""
     manifest, weights, _ = read_archive(model)
-    settings = {key: value for key, value in manifest.problem.items() if key != "type"}
-    problem = Mnist.model_validate({**settings, "data": data})
+    problem = Mnist.model_validate({**manifest.problem, "data": data})
     network = problem.build_network()
     set_activations(network, manifest.record.hyperparameters.activations)
     network.load_state_dict(weights)

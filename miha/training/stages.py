@@ -5,23 +5,22 @@ there, whole and of the same digest, is not trained again: not by a second run, 
 """
 
 import functools
-import importlib
 import platform
 import time
 from pathlib import Path
 from typing import Any, Literal
 
-import torch
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
-from miha.errors import ArchiveError, RunError
+from miha.errors import ArchiveError
 from miha.evolution.hyperparameters import Hyperparameters
 from miha.evolution.seeds import torch_seed
 from miha.files import append_line, digest_json
-from miha.problems.base import Data, Problem, find_activations, input_shape, set_activations
+from miha.problems import Problem, build_problem
+from miha.problems.base import Data, find_activations, input_shape, set_activations
 from miha.progress import publish
-from miha.records.archive import FORMAT_VERSION, Manifest, archive_path, read_archive, write_archive
+from miha.records.archive import FORMAT_VERSION, Archive, Manifest, archive_path, read_archive, write_archive
 from miha.records.record import Epoch, StageKind, StageRecord
 from miha.threads import fixed_threads
 from miha.training.loop import seeded, train_epochs
@@ -35,7 +34,6 @@ class ProblemSpec(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    type: str  # "module:Class"
     settings: dict[str, Any]
     fingerprint: str  # of the data
     data: str  # a path, not in the digest
@@ -44,9 +42,7 @@ class ProblemSpec(BaseModel):
     @classmethod
     def of(cls, problem: Problem, cache: Path) -> "ProblemSpec":
         """Describe ``problem``; reads its data once for the fingerprint."""
-        kind = type(problem)
         return cls(
-            type=f"{kind.__module__}:{kind.__qualname__}",
             settings=problem.settings(),
             fingerprint=problem.fingerprint(),
             data=str(problem.data),
@@ -55,16 +51,7 @@ class ProblemSpec(BaseModel):
 
     def build(self) -> Problem:
         """The problem itself."""
-        module, _, name = self.type.partition(":")
-        try:
-            kind = functools.reduce(getattr, name.split("."), importlib.import_module(module))
-        except (ImportError, AttributeError) as error:
-            raise RunError(
-                f"the problem {self.type} cannot be imported ({error}). Define it in a module, not a script's "
-                "function or a notebook cell."
-            ) from error
-        problem: Problem = kind.model_validate({**self.settings, "data": self.data})
-        return problem
+        return build_problem({**self.settings, "data": self.data})
 
 
 class StageSpec(BaseModel):
@@ -108,7 +95,7 @@ class StageSpec(BaseModel):
                 "precision",
             },
         )
-        said["problem"] = self.problem.model_dump(mode="json", include={"type", "settings", "fingerprint"})
+        said["problem"] = self.problem.model_dump(mode="json", include={"settings", "fingerprint"})
         said["format_version"] = FORMAT_VERSION
         return digest_json(said)
 
@@ -123,15 +110,15 @@ class StageSpec(BaseModel):
         return self.archive.with_name(f"{self.name}_checkpoint.zip")
 
 
-def finished(spec: StageSpec) -> StageRecord | None:
-    """The record of a stage that is already there, whole and of the same digest; None if it must be trained."""
-    if not spec.archive.exists():
+def read_if_whole(path: Path, digest: str) -> Archive | None:
+    """An archive if it is there, whole and of the stage with this digest; None if that stage must be trained."""
+    if not path.exists():
         return None
     try:
-        manifest, _, _ = read_archive(spec.archive)
+        archive = read_archive(path)
     except ArchiveError:
-        return None  # not whole: it is trained again and replaced
-    return manifest.record if manifest.record.digest == spec.digest else None
+        return None  # damaged: what it held is trained again, and the file replaced
+    return archive if archive.manifest.record.digest == digest else None
 
 
 def run_stage(spec: StageSpec) -> StageRecord:
@@ -141,9 +128,9 @@ def run_stage(spec: StageSpec) -> StageRecord:
         ArchiveError: the parent's archive is missing, altered, or not the one of the spec.
         MihaError: the archive cannot be written.
     """
-    if record := finished(spec):
+    if archive := read_if_whole(spec.archive, spec.digest):
         publish("stage_reused", stage=spec.name, change=spec.change, epochs=spec.epochs)
-        return record
+        return archive.manifest.record
     with fixed_threads(spec.threads):
         return _Stage(spec).run()
 
@@ -158,36 +145,33 @@ class _Stage:
             network = self.problem.build_network()
         self.layers = self.problem.layers(network)
         self.epochs: list[Epoch] = []
-        if spec.checkpoint.exists() and (resumed := self._read(spec.checkpoint, spec.digest)):
-            self.network, self.optimizer = self._assemble(network, *resumed[1:], before=spec.hyperparameters.optimizer)
-            self.epochs = list(resumed[0].record.epochs)
+        if resumed := read_if_whole(spec.checkpoint, spec.digest):
+            self._continue(network, resumed)
+            self.epochs = list(resumed.manifest.record.epochs)
         elif spec.parent:
-            parent = self._read(archive_path(Path(spec.run_dir), spec.parent), spec.parent_digest)
-            if parent is None:
-                raise ArchiveError(
-                    f"the archive of {spec.parent}, from which {spec.name} descends, is missing or another one. "
-                    "Run optimize again."
-                )
-            before = parent[0].record.hyperparameters.optimizer
-            self.network, self.optimizer = self._assemble(network, *parent[1:], before=before)
+            self._continue(network, self._parent(spec.parent))
         else:
             set_activations(network, spec.hyperparameters.activations)
             self.network = network.to(spec.device)
             self.optimizer = build_optimizer(self.network, spec.hyperparameters)
 
-    def _read(self, path: Path, digest: str | None) -> tuple[Manifest, dict[str, Tensor], dict[str, Tensor]] | None:
-        found = read_archive(path)
-        return found if found[0].record.digest == digest else None
+    def _parent(self, name: str) -> Archive:
+        parent = read_archive(archive_path(Path(self.spec.run_dir), name))
+        if parent.manifest.record.digest != self.spec.parent_digest:
+            raise ArchiveError(
+                f"{self.spec.name} descends from {name}, but its archive is another one. Run optimize again."
+            )
+        return parent
 
-    def _assemble(
-        self, network: nn.Module, weights: dict[str, Tensor], state: dict[str, Tensor], before: str
-    ) -> tuple[nn.Module, torch.optim.Optimizer]:
-        load_weights(network, weights)
-        set_activations(network, self.spec.hyperparameters.activations)
-        network = network.to(self.spec.device)
-        optimizer = build_optimizer(network, self.spec.hyperparameters)
-        restore_state(network, optimizer, carry_state(state, before, self.spec.hyperparameters.optimizer))
-        return network, optimizer
+    def _continue(self, network: nn.Module, archive: Archive) -> None:
+        """Take over weights and what of the optimizer's state outlives the change of hyperparameters."""
+        hyperparameters = self.spec.hyperparameters
+        load_weights(network, archive.weights)
+        set_activations(network, hyperparameters.activations)
+        self.network = network.to(self.spec.device)
+        self.optimizer = build_optimizer(self.network, hyperparameters)
+        before = archive.manifest.record.hyperparameters.optimizer
+        restore_state(self.network, self.optimizer, carry_state(archive.optimizer, before, hyperparameters.optimizer))
 
     def run(self) -> StageRecord:
         spec = self.spec
@@ -237,7 +221,7 @@ class _Stage:
         )
         manifest = Manifest(
             record=record,
-            problem={"type": spec.problem.type, **self.problem.settings()},
+            problem=self.problem.settings(),
             input_shape=input_shape(self.data),
             layers=self.layers,
             extras=self.extras,

@@ -19,22 +19,7 @@ from miha.errors import MihaError, StorageError
 _PARENT_POLL = 1.0  # seconds between looks whether the parent still lives
 
 
-class Workers:
-    """Processes that compute. One that dies costs its own task alone; the pool replaces it."""
-
-    def __init__(self, pool: ProcessPool) -> None:
-        self._pool = pool
-
-    def submit(self, function: Callable[..., Any], *arguments: Any, timeout: float | None = None) -> Future[Any]:
-        """Run ``function(*arguments)`` in a worker; it is killed after ``timeout`` seconds (None: never).
-
-        The future raises what the function raised, ``ProcessExpired`` if its process died, or ``TimeoutError``.
-        """
-        future: Future[Any] = self._pool.schedule(function, args=list(arguments), timeout=timeout)
-        return future
-
-
-_current: ContextVar[Workers | None] = ContextVar("workers", default=None)
+_current: ContextVar[ProcessPool | None] = ContextVar("workers", default=None)
 
 
 @contextmanager
@@ -43,7 +28,7 @@ def working(processes: int) -> Iterator[None]:
     context = multiprocessing.get_context("spawn")
     with progress.receiving() as address:
         pool = ProcessPool(max_workers=processes, context=context, initializer=_start, initargs=[os.getpid(), address])
-        token = _current.set(Workers(pool))
+        token = _current.set(pool)
         try:
             yield
         finally:
@@ -52,18 +37,32 @@ def working(processes: int) -> Iterator[None]:
             pool.join(timeout=30)
 
 
-def compute(function: Callable[..., Any], *arguments: Any, timeout: float | None = None) -> Any:
-    """Run ``function(*arguments)`` in the pool, or right here where there is none (one process, a Dask worker)."""
-    workers = _current.get()
-    return function(*arguments) if workers is None else workers.submit(function, *arguments, timeout=timeout).result()
+def submit(function: Callable[..., Any], *arguments: Any, timeout: float | None = None) -> Future[Any]:
+    """Run ``function(*arguments)`` in the pool, or at once right here where there is none (one process, a Dask worker).
+
+    A process that dies costs its own call alone, and the pool replaces it.
+
+    Args:
+        function: what to run; it and its arguments can be pickled.
+        timeout: seconds after which the process is killed (None: never; without a pool never).
+
+    Returns:
+        A future that raises what the function raised, ``ProcessExpired`` if its process died, or ``TimeoutError``.
+    """
+    if (pool := _current.get()) is not None:
+        scheduled: Future[Any] = pool.schedule(function, args=list(arguments), timeout=timeout)
+        return scheduled
+    future: Future[Any] = Future()
+    try:
+        future.set_result(function(*arguments))
+    except Exception as error:
+        future.set_exception(error)
+    return future
 
 
 def compute_all(function: Callable[[Any], Any], items: Iterable[Any]) -> list[Any]:
     """``[function(item) for item in items]``, spread over the pool where there is one."""
-    workers = _current.get()
-    if workers is None:
-        return [function(item) for item in items]
-    return [future.result() for future in [workers.submit(function, item) for item in items]]
+    return [future.result() for future in [submit(function, item) for item in items]]
 
 
 def is_transient(error: BaseException) -> bool:

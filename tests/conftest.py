@@ -1,0 +1,79 @@
+"""What tests share: a tiny problem that trains in milliseconds, and a tiny simulated data set."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tiny import TinyProblem
+
+from miha.config import RunConfig, make_config
+from miha.rasters.simulate import simulate
+
+os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
+os.environ.setdefault("DO_NOT_TRACK", "1")
+
+
+@pytest.fixture(scope="session")
+def simulated(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A simulated data set, 12 days of 32x32 pixels; tests must not change it."""
+    folder = tmp_path_factory.mktemp("data") / "simulated"
+    simulate(folder, days=12, height=32, width=32, seed=3)
+    return folder
+
+
+@pytest.fixture
+def scenes(tmp_path: Path) -> Path:
+    """The same, to be damaged by a test."""
+    folder = tmp_path / "scenes"
+    simulate(folder, days=12, height=32, width=32, seed=3)
+    return folder
+
+
+SMALL: dict[str, Any] = {
+    "problem": {"width": 4, "levels": 2, "train_samples": 6, "valid_samples": 4, "trees": 4},
+    "schedule": {"initial_epochs": 1, "cycles": 1, "population_size": 3, "candidate_epochs": 1, "fixing_epochs": 1},
+    "run": {"workers": 1},
+}
+
+
+@pytest.fixture
+def small_fill(simulated: Path, tmp_path: Path) -> Callable[..., RunConfig]:
+    """Make a configuration that trains a tiny U-Net on the simulated data in a second or two."""
+
+    def make(run_dir: str = "run", data: Path = simulated, **sections: dict[str, Any]) -> RunConfig:
+        said = {key: {**SMALL.get(key, {}), **sections.get(key, {})} for key in {*SMALL, *sections}}
+        said["problem"]["data"] = data
+        return make_config({**said, "run_dir": tmp_path / run_dir})
+
+    return make
+
+
+@pytest.fixture
+def tiny() -> TinyProblem:
+    """A regression problem that trains in milliseconds."""
+    return TinyProblem()
+
+
+@pytest.fixture
+def tiny_config(tmp_path: Path) -> Callable[..., RunConfig]:
+    """Make a configuration for the tiny problem: two cycles of four candidates."""
+
+    def make(run_dir: str = "run", **said: Any) -> RunConfig:
+        schedule = {"initial_epochs": 2, "cycles": 2, "population_size": 4, "candidate_epochs": 2, "fixing_epochs": 1}
+        schedule |= said.pop("schedule", {})
+        run = {"workers": 1} | said.pop("run", {})
+        start = {"batch_size": 16} | said.pop("start", {})
+        return make_config({"run_dir": tmp_path / run_dir, "schedule": schedule, "run": run, "start": start, **said})
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def published_data() -> Path:
+    """The folder of published data sets; tests that need it are skipped where there is none."""
+    folder = os.environ.get("MIHA_DATA_DIR")
+    if not folder or not (Path(folder) / "ssgp").is_dir():
+        pytest.skip("needs the published data sets: set MIHA_DATA_DIR to a folder that holds ssgp/ and mnist/")
+    return Path(folder)

@@ -1,0 +1,180 @@
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from flows.cli import app, main
+from miha.rasters.stack import list_rasters, read_scene
+
+SMALL = [
+    "--set",
+    "problem.width=4",
+    "--set",
+    "problem.levels=2",
+    "--set",
+    "problem.train_samples=6",
+    "--set",
+    "problem.valid_samples=4",
+    "--set",
+    "problem.trees=4",
+    "--set",
+    "schedule.initial_epochs=1",
+    "--set",
+    "schedule.cycles=1",
+    "--set",
+    "schedule.population_size=2",
+    "--set",
+    "schedule.candidate_epochs=1",
+    "--set",
+    "schedule.fixing_epochs=1",
+]
+
+
+def miha(*arguments, capsys=None, monkeypatch=None):
+    """Call the command line as the installed script does; returns its exit code."""
+    monkeypatch.setattr(sys, "argv", ["miha", *map(str, arguments)])
+    try:
+        main()
+    except SystemExit as stop:
+        return stop.code or 0
+    return 0
+
+
+@pytest.fixture
+def call(capsys, monkeypatch):
+    def run(*arguments):
+        code = miha(*arguments, monkeypatch=monkeypatch)
+        said = capsys.readouterr()
+        return code, said.out, said.err
+
+    return run
+
+
+@pytest.mark.parametrize("command", ["simulate", "fetch", "prepare", "optimize", "evaluate", "fill", "show", "report"])
+def test_every_command_explains_its_options(command):
+    said = CliRunner().invoke(app, [command, "--help"], terminal_width=200)
+    assert said.exit_code == 0
+    assert "Usage" in said.output
+    for line in said.output.splitlines():
+        if line.strip().startswith("--"):
+            assert len(line.split(maxsplit=2)) > 2, f"no explanation: {line}"
+
+
+def test_help_needs_neither_pytorch_nor_prefect():
+    code = "import sys, flows.cli; print([name for name in ('torch', 'prefect', 'rasterio', 'pandas') if name in sys.modules])"
+    assert (
+        subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "[]"
+    )
+
+
+def test_the_whole_job_from_simulation_to_report(call, tmp_path):
+    scenes, run, out = tmp_path / "scenes", tmp_path / "run", tmp_path / "out"
+    assert call("simulate", scenes, "--days", 12, "--height", 32, "--width", 40, "--seed", 1)[0] == 0
+    code, said, _ = call("optimize", "--data", scenes, "--run-dir", run, "--no-prefect", "--workers", 1, *SMALL)
+    assert code == 0
+    assert "Budget 5 epochs = 1 + 1 × (2·1 + 1) + 1" in said
+    assert "cycle 1" in said
+    assert "selected" in said
+    assert "Best model" in said
+
+    code, said, _ = call("fill", *list_rasters(scenes / "gapped"), "--run-dir", run, "--data", scenes, "--out", out)
+    assert code == 0
+    for source in list_rasters(scenes / "gapped"):
+        before, after = read_scene(source), read_scene(out / source.name)
+        assert not after.gaps.any()
+        assert np.array_equal(before.values[~before.gaps], after.values[~before.gaps])
+
+    code, said, _ = call(
+        "evaluate", "--run-dir", run, "--data", scenes, "--json", tmp_path / "m.json", "--against", run
+    )
+    assert code == 0
+    assert "simulated" in said
+    metrics = json.loads((tmp_path / "m.json").read_text())
+    assert set(metrics["mae"]["gaps"]) == {"05", "10", "20", "30", "40", "50", "75", "95"}
+    assert set(metrics["methods"]) == {"mean_plus_offset", "ridge", "trees", "run"}
+    assert metrics["mae"]["mean"] == pytest.approx(np.mean(list(metrics["mae"]["gaps"].values())))
+    assert metrics["methods"]["run"] == metrics["mae"]
+
+    code, said, _ = call("show", run / "model" / "model_best.zip")
+    assert code == 0
+    assert "activations" in said
+    page = run / "report.html"
+    page.unlink()
+    assert call("report", run)[0] == 0
+    text = page.read_text()
+    assert text.count("data:image/png;base64,") == 4
+    assert "simulated" in text
+    assert "http" not in text.replace("https://", "http").split("<body>")[0]
+
+
+def test_the_unchanged_baseline_is_an_option(call, simulated, tmp_path):
+    code, said, _ = call(
+        "optimize",
+        "--data",
+        simulated,
+        "--run-dir",
+        tmp_path / "run",
+        "--no-prefect",
+        "--unchanged",
+        "--workers",
+        1,
+        *SMALL,
+    )
+    assert code == 0
+    assert "unchanged hyperparameters" in said
+    assert not list((tmp_path / "run").glob("population/*.zip"))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["optimize", "--data", "nowhere", "--no-prefect"], "no such folder: .*nowhere"),
+        (["optimize", "--set", "schedule.cycle=3", "--set", "seed=-1"], "schedule.cycle: no such key"),
+        (["optimize", "--config", "none.yaml"], "none.yaml cannot be read"),
+        (["optimize", "--problem", "chess"], "no problem 'chess'"),
+        (["prepare", "nowhere", "--out", "x"], "nowhere is no fetched city"),
+        (["fetch", "atlantis", "--out", "x"], "unknown data set 'atlantis'"),
+        (["show", "none.zip"], "no such archive: none.zip"),
+        (["report", "nowhere"], "nowhere is not the directory of a finished run"),
+        (["evaluate", "--run-dir", "nowhere", "--data", "x"], "no such archive"),
+        (["fill", "a.tif", "--data", "x", "--out", "y"], "give either --run-dir or --model"),
+        (["simulate", "out", "--days", "2"], "--days must be at least 6 but is 2"),
+    ],
+)
+def test_a_mistake_is_one_clear_message_with_exit_code_2_and_nothing_written(
+    call, tmp_path, monkeypatch, arguments, message
+):
+    import re
+
+    monkeypatch.chdir(tmp_path)
+    code, _, said = call(*arguments)
+    assert code == 2
+    assert said.startswith("miha: ")
+    assert re.search(message, said)
+    assert "Traceback" not in said
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_unknown_option_is_told_with_exit_code_2(call):
+    assert call("optimize", "--dada", "x")[0] == 2
+
+
+def test_output_that_is_no_terminal_is_plain(simulated, tmp_path):
+    command = [
+        Path(sys.executable).parent / "miha",
+        "optimize",
+        "--data",
+        simulated,
+        "--run-dir",
+        tmp_path / "run",
+        "--no-prefect",
+        *SMALL,
+    ]
+    said = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "NO_COLOR": "1"}, check=True)
+    assert "\x1b" not in said.stdout
+    assert "Budget" in said.stdout

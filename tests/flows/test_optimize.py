@@ -1,0 +1,97 @@
+import pandas as pd
+import pytest
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterKey, FlowRunFilter, FlowRunFilterId
+from test_run import contents
+from tiny import TinyProblem
+
+import miha
+from flows.optimize import optimize
+from miha.errors import RunError
+
+pytestmark = pytest.mark.usefixtures("prefect_server")
+
+
+def task_runs(flow_run_id):
+    with get_client(sync_client=True) as client:
+        return client.read_task_runs(flow_run_filter=FlowRunFilter(id=FlowRunFilterId(any_=[flow_run_id])))
+
+
+def test_the_flow_gives_the_same_bits_as_the_bare_library(tiny, tiny_config):
+    bare = miha.optimize(tiny, tiny_config("bare"))
+    summary = optimize(tiny_config("flow", problem=tiny, run={"workers": 2}))
+    assert contents(summary.run_dir) == contents(bare.run_dir)
+    assert summary.best == bare.best.name
+    assert summary.epochs == len(bare.history)
+    assert (summary.run_dir / "report.html").exists()
+
+
+def test_every_stage_is_a_task_with_a_telling_name(tiny, tiny_config):
+    state = optimize(tiny_config(problem=tiny, seed=3), return_state=True)
+    runs = task_runs(state.state_details.flow_run_id)
+    names = [run.name for run in runs]
+    population = pd.read_csv(tiny_config().run_dir / "population.csv")
+    for candidate in population.itertuples():
+        assert f"cycle {candidate.cycle} · candidate {candidate.candidate} · {candidate.change}" in names
+    for name in (
+        "initial training",
+        "cycle 1 · population",
+        "cycle 1 · selection",
+        "final training",
+        "samples",
+        "report",
+    ):
+        assert name in names
+    assert all(run.state.is_completed() for run in runs)
+    with get_client(sync_client=True) as client:
+        flow_run = client.read_flow_run(state.state_details.flow_run_id)
+        assert flow_run.name.endswith("seed 3")
+
+
+def test_each_cycle_leaves_a_table_and_the_run_a_summary(tiny, tiny_config):
+    state = optimize(tiny_config(problem=tiny), return_state=True)
+    mine = FlowRunFilter(id=FlowRunFilterId(any_=[state.state_details.flow_run_id]))
+    with get_client(sync_client=True) as client:
+        found = {
+            key: client.read_artifacts(
+                artifact_filter=ArtifactFilter(key=ArtifactFilterKey(any_=[key])), flow_run_filter=mine
+            )
+            for key in ("cycle-1", "cycle-2", "summary")
+        }
+    assert all(len(artifacts) == 1 for artifacts in found.values())
+    assert '"selected": "selected"' in str(found["cycle-1"][0].data)
+    assert "Winning changes" in str(found["summary"][0].data)
+
+
+def test_a_killed_candidate_is_retried_and_its_siblings_are_unharmed(tiny, tiny_config, tmp_path):
+    undisturbed = miha.optimize(tiny, tiny_config("undisturbed"))
+    (tmp_path / "crashes").write_text("2")
+    problem = TinyProblem(crash_file=tmp_path / "crashes")
+    summary = optimize(tiny_config(problem=problem, run={"workers": 2}, faults={"retry_delay": 0.0}))
+    assert (tmp_path / "crashes").read_text() == "0"
+    assert summary.valid_loss == undisturbed.best.valid_loss
+
+
+def test_a_candidate_that_fails_for_good_does_not_stop_the_cycle(tiny, tiny_config, monkeypatch):
+    from miha.training.stages import run_stage
+
+    monkeypatch.setattr("tasks.training.run_stage", fail_candidate_1_1)
+    summary = optimize(tiny_config(problem=tiny, faults={"retries": 0}))
+    monkeypatch.setattr("tasks.training.run_stage", run_stage)
+    population = pd.read_csv(summary.run_dir / "population.csv")
+    assert population[population.status != "ok"].status.tolist() == ["failed: ValueError: this change is impossible"]
+    assert len(population) == 8
+
+
+def fail_candidate_1_1(spec):
+    from miha.training.stages import run_stage
+
+    if spec.name == "1_1":
+        raise ValueError("this change is impossible")
+    return run_stage(spec)
+
+
+def test_what_the_library_says_on_purpose_fails_the_flow_at_once(tiny, tiny_config):
+    miha.optimize(tiny, tiny_config())
+    with pytest.raises(RunError, match="another configuration"):
+        optimize(tiny_config(problem=tiny, seed=9))

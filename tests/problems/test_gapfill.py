@@ -1,0 +1,233 @@
+import shutil
+
+import numpy as np
+import pytest
+import torch
+
+import miha
+from miha.errors import ArchiveError, DataError
+from miha.problems.base import find_activations
+from miha.problems.filler import Filler
+from miha.problems.gapfill import MIN_TARGETS, MIN_VISIBLE, GapFill, crop, paste_gap
+from miha.rasters.gaps import Gaps
+from miha.rasters.stack import list_rasters, read_scene
+from miha.records.archive import archive_path
+
+
+def in_order(function, items):
+    return [function(item) for item in items]
+
+
+def load(problem, cache, seed=0):
+    problem.prepare(cache, seed, in_order)
+    return problem.load(cache, seed)
+
+
+SMALL = {"train_samples": 6, "valid_samples": 4, "trees": 4, "width": 4, "levels": 2}
+
+
+@pytest.fixture
+def problem(simulated):
+    return GapFill(data=simulated, **SMALL)
+
+
+@pytest.fixture(scope="module")
+def trained(simulated, tmp_path_factory):
+    """The directory of a small finished run."""
+    run_dir = tmp_path_factory.mktemp("runs") / "run"
+    config = miha.RunConfig.model_validate(
+        {
+            "run_dir": run_dir,
+            "run": {"workers": 1},
+            "schedule": {
+                "initial_epochs": 1,
+                "cycles": 1,
+                "population_size": 2,
+                "candidate_epochs": 1,
+                "fixing_epochs": 1,
+            },
+        }
+    )
+    miha.optimize(GapFill(data=simulated, **SMALL), config)
+    return run_dir
+
+
+def test_the_split_is_seeded_disjoint_and_without_test_days_where_there_is_truth(problem, scenes):
+    split = problem.split(0)
+    assert split == problem.split(0) != problem.split(1)
+    assert not set(split.train) & set(split.valid)
+    assert split.test == ()
+    shutil.rmtree(scenes / "truth")
+    without_truth = GapFill(data=scenes, **SMALL).split(0)
+    assert without_truth.test
+    assert not set(without_truth.test) & {*without_truth.train, *without_truth.valid}
+
+
+def test_a_sample_is_a_day_with_a_gap_and_counts_only_hidden_pixels_of_known_truth(problem, tmp_path):
+    data = load(problem, tmp_path)
+    inputs, target, mask = data.train.tensors
+    assert inputs.shape == (6, problem.build_network().encoder[0][0].in_channels, 32, 32)
+    visible = inputs[:, 0]
+    assert not (visible.bool() & mask.bool()).any()
+    assert (target[mask == 0] == 0).all()
+    assert (mask.sum(dim=(1, 2)) >= MIN_TARGETS).all()
+    assert (visible.sum(dim=(1, 2)) >= MIN_VISIBLE).all()
+
+
+def test_samples_are_drawn_once_per_run_and_by_its_seed(problem, tmp_path):
+    one, again = load(problem, tmp_path / "a"), load(problem, tmp_path / "b")
+    other = load(problem, tmp_path / "c", seed=1)
+    assert torch.equal(one.train.tensors.inputs, again.train.tensors.inputs)
+    assert not torch.equal(one.train.tensors.inputs, other.train.tensors.inputs)
+    files = list((tmp_path / "a").iterdir())
+    before = files[0].stat().st_mtime_ns
+    load(problem, tmp_path / "a")
+    assert files[0].stat().st_mtime_ns == before
+
+
+def test_nothing_of_validation_days_enters_training_samples(scenes, tmp_path):
+    """Neither as a target, nor as a predictor, nor through the normalisation."""
+    problem = GapFill(data=scenes, **SMALL)
+    before = load(problem, tmp_path / "before").train.tensors
+    for day in problem.split(0).valid:
+        alter(scenes / "history" / f"{day.replace('-', '')}.tif")
+    after = load(GapFill(data=scenes, **SMALL), tmp_path / "after").train.tensors
+    assert all(torch.equal(a, b) for a, b in zip(before, after, strict=True))
+
+
+def alter(path):
+    """Add 40 K to every observed pixel."""
+    import rasterio
+
+    with rasterio.open(path, "r+") as raster:
+        values = raster.read(1)
+        raster.write(np.where(values > 0, values + 2000, values).astype(values.dtype), 1)
+
+
+def test_training_reads_history_and_static_alone(scenes, tmp_path):
+    problem = GapFill(data=scenes, **SMALL)
+    before = load(problem, tmp_path / "before").train.tensors
+    for folder in ("truth", "gapped"):
+        for path in list_rasters(scenes / folder):
+            alter(path)
+    after = load(GapFill(data=scenes, **SMALL), tmp_path / "after").train.tensors
+    assert all(torch.equal(a, b) for a, b in zip(before, after, strict=True))
+    assert problem.fingerprint() == GapFill(data=scenes, **SMALL).fingerprint()
+
+
+def test_the_fingerprint_follows_the_data_and_not_its_path(scenes, tmp_path):
+    moved = shutil.copytree(scenes, tmp_path / "moved")
+    assert GapFill(data=moved).fingerprint() == GapFill(data=scenes).fingerprint()
+    alter(list_rasters(moved / "history")[0])
+    assert GapFill(data=moved).fingerprint() != GapFill(data=scenes).fingerprint()
+
+
+def test_scenes_larger_than_a_patch_are_cropped_around_hidden_pixels(simulated, tmp_path):
+    data = load(GapFill(data=simulated, patch=16, **SMALL), tmp_path)
+    assert data.train.tensors.inputs.shape[-2:] == (16, 16)
+    assert (data.train.tensors.mask.sum(dim=(1, 2)) > 0).all()
+    hidden = np.zeros((40, 60), bool)
+    hidden[39, 0] = True
+    assert crop(hidden, 16, np.random.default_rng(0)) == (slice(24, 40), slice(0, 16))
+
+
+def test_a_gap_that_leaves_too_little_is_drawn_again():
+    day = np.full((20, 20), np.nan, np.float32)
+    day[:10] = 1.0
+    for seed in range(30):
+        scene = paste_gap(day, Gaps(np.empty((0, 20, 20), bool)), 0.97, np.random.default_rng(seed))
+        assert (~np.isnan(scene)).sum() >= MIN_VISIBLE
+        assert (np.isnan(scene) & ~np.isnan(day)).sum() >= MIN_TARGETS
+
+
+def test_too_few_days_are_told(scenes):
+    for path in list_rasters(scenes / "history")[3:]:
+        path.unlink()
+    with pytest.raises(DataError, match="too few days"):
+        GapFill(data=scenes).fingerprint()
+
+
+@pytest.mark.parametrize("network", ["unet", "autoencoder"])
+def test_the_output_layer_may_change_only_to_activations_of_both_signs(simulated, network):
+    problem = GapFill(data=simulated, network=network)
+    layers = problem.layers(problem.build_network())
+    output = "output_activation" if network == "unet" else "layer4.1"
+    assert "Tanh" in layers[output]
+    assert not {"Sigmoid", "Hardsigmoid", "ReLU6", "Softplus"} & set(layers[output])
+    hidden = next(layer for layer in layers if layer != output)
+    assert {"Sigmoid", "GELU", "Mish"} <= set(layers[hidden])
+
+
+def test_the_articles_autoencoder_has_its_four_convolutions_and_keeps_any_size(simulated):
+    network = GapFill(data=simulated, network="autoencoder").build_network()
+    shapes = [tuple(weight.shape) for name, weight in network.named_parameters() if name.endswith("weight")]
+    assert shapes == [(16, 1, 2, 2), (32, 16, 2, 2), (16, 32, 2, 2), (1, 16, 2, 2)]
+    assert set(find_activations(network).values()) == {"ReLU"}
+    for size in ((110, 88), (109, 62), (33, 34)):
+        assert network(torch.zeros(2, 1, *size)).shape == (2, *size)
+
+
+@pytest.mark.parametrize("network", ["unet", "autoencoder"])
+def test_both_networks_learn_and_fill(simulated, tmp_path, network):
+    config = miha.RunConfig.model_validate(
+        {
+            "run_dir": tmp_path / "run",
+            "run": {"workers": 1},
+            "schedule": {"initial_epochs": 2, "cycles": 0, "final_epochs": 1},
+        }
+    )
+    run = miha.optimize(GapFill(data=simulated, network=network, **SMALL), config)
+    filler = Filler(run.model, simulated)
+    source = list_rasters(simulated / "gapped")[0]
+    filler.fill(source, tmp_path / "out")
+    assert not read_scene(tmp_path / "out" / source.name).gaps.any()
+
+
+def test_an_untrained_unet_answers_with_its_first_guess(problem):
+    network = problem.build_network()
+    assert (network(torch.randn(1, network.encoder[0][0].in_channels, 20, 31)) == 0).all()
+
+
+def test_filled_bits_depend_on_the_scene_history_and_static_alone(trained, scenes, tmp_path):
+    """Altering truth and the sibling scenes changes nothing; nor does filling all of them at once."""
+    archive, sources = archive_path(trained, "best"), list_rasters(scenes / "gapped")
+    chosen = sources[3]
+    Filler(archive, scenes).fill(chosen, tmp_path / "before")
+    Filler(archive, scenes).fill_all(sources, tmp_path / "together")
+    for path in [*list_rasters(scenes / "truth"), *(path for path in sources if path != chosen)]:
+        alter(path)
+    Filler(archive, scenes).fill(chosen, tmp_path / "after")
+    bits = [(tmp_path / name / chosen.name).read_bytes() for name in ("before", "together", "after")]
+    assert bits[0] == bits[1] == bits[2]
+
+
+def test_a_scene_of_the_history_is_filled_without_its_own_day(trained, simulated, tmp_path):
+    filler = Filler(archive_path(trained, "best"), simulated)
+    source = max(list_rasters(simulated / "history"), key=lambda path: read_scene(path).gaps.mean() % 0.9)
+    assert len(filler.background(source).offsets) == len(filler.sources.history) - 1
+    filler.fill(source, tmp_path)
+    assert not read_scene(tmp_path / source.name).gaps.any()
+
+
+def test_a_scene_that_cannot_be_filled_is_named_before_any_is_written(trained, scenes, tmp_path):
+    filler = Filler(archive_path(trained, "best"), scenes)
+    sources = list_rasters(scenes / "gapped")
+    import rasterio
+
+    with rasterio.open(sources[-1], "r+") as raster:
+        raster.write(np.zeros((1, 32, 32), np.uint16))
+    with pytest.raises(DataError, match=rf"{sources[-1].name} has 0 valid pixels"):
+        filler.fill_all(sources, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_archive_made_for_other_inputs_is_refused(trained, scenes):
+    (scenes / "static" / "landcover.tif").unlink()
+    with pytest.raises(ArchiveError, match="made for other inputs: static layers"):
+        Filler(archive_path(trained, "best"), scenes)
+
+
+def test_an_archive_of_another_problem_is_refused(tiny, tiny_config, simulated):
+    run = miha.optimize(tiny, tiny_config())
+    with pytest.raises(ArchiveError, match="only gapfill archives fill scenes"):
+        Filler(run.model, simulated)

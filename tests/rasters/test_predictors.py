@@ -1,0 +1,134 @@
+import numpy as np
+import pytest
+from test_stack import write
+
+from miha.errors import DataError
+from miha.rasters.predictors import (
+    Background,
+    GuessSettings,
+    Static,
+    analogues,
+    guess_scene,
+    read_static,
+    spread_residuals,
+)
+from miha.rasters.stack import read_scene
+
+NOTHING = Static((), *(np.empty((0, 20, 24), np.float32) for _ in range(3)))
+
+
+@pytest.fixture
+def days():
+    """Ten days: a pattern of pixels, an offset of each day, and a second pattern of changing strength."""
+    rng = np.random.default_rng(0)
+    pattern, contrast = rng.random((2, 20, 24)) * 10
+    offsets, strength = rng.normal(0, 5, (2, 10))
+    return (pattern + offsets[:, None, None] + strength[:, None, None] * contrast / 5).astype(np.float32)
+
+
+def test_level_and_offsets_are_recovered_from_days_with_gaps():
+    rng = np.random.default_rng(1)
+    pattern, offsets = rng.random((20, 24)) * 10, rng.normal(0, 5, 10)
+    values = (pattern + offsets[:, None, None]).astype(np.float32)
+    values[rng.random(values.shape) < 0.2] = np.nan
+    background = Background.of(values, rounds=50)
+    difference = background.level - pattern
+    assert np.ptp(difference) < 0.01
+    assert np.nanmax(np.abs(background.anomalies)) < 0.01
+    assert np.abs(background.filled - (pattern + offsets[:, None, None])).max() < 0.02
+
+
+def test_a_pixel_that_no_day_shows_takes_its_nearest_neighbours_level(days):
+    days[:, 5, 5] = np.nan
+    background = Background.of(days)
+    assert np.isfinite(background.level).all()
+    assert background.level[5, 5] in background.level[[4, 6, 5, 5], [5, 5, 4, 6]]
+
+
+def test_a_guess_covers_the_scene_and_beats_climatology(days):
+    scene, truth = days[0].copy(), days[0]
+    scene[4:12, 6:16] = np.nan
+    hidden = np.isnan(scene)
+    guess = guess_scene(scene, Background.of(days[1:]), NOTHING, GuessSettings(trees=10), np.random.default_rng(0))
+    errors = {name: np.abs(getattr(guess, name) - truth)[hidden].mean() for name in ("climatology", "ridge", "value")}
+    assert errors["ridge"] < 0.2 * errors["climatology"]
+    assert np.isfinite(guess.value).all()
+    assert guess.interpolated.shape == (4, 20, 24)
+
+
+def test_where_the_scene_is_visible_no_tree_that_saw_a_pixel_votes_on_it(days):
+    """Noise cannot be predicted out of bag, but trees that saw it would reproduce it."""
+    rng = np.random.default_rng(0)
+    scene = (rng.normal(0, 1, (20, 24)) + days[0]).astype(np.float32)
+    scene[:, 20:] = np.nan
+    guess = guess_scene(scene, Background.of(days[1:]), NOTHING, GuessSettings(trees=30, leaf=1), rng)
+    visible = ~np.isnan(scene)
+    assert np.abs(guess.value - scene)[visible].mean() > 0.7
+
+
+def test_a_window_gets_what_the_whole_scene_gets_there(days):
+    scene = days[0].copy()
+    scene[4:12, 6:16] = np.nan
+    whole, part = (
+        guess_scene(scene, Background.of(days[1:]), NOTHING, GuessSettings(trees=5), np.random.default_rng(0), window)
+        for window in ((slice(None), slice(None)), (slice(2, 9), slice(5, 20)))
+    )
+    for name in ("climatology", "ridge", "value", "spread"):
+        assert np.array_equal(getattr(part, name), getattr(whole, name)[2:9, 5:20])
+
+
+def test_in_a_large_scene_a_part_of_the_pixels_is_fitted(days):
+    scene = days[0].copy()
+    scene[4:12, 6:16] = np.nan
+    settings = GuessSettings(trees=10, fit_pixels=100)
+    guess = guess_scene(scene, Background.of(days[1:]), NOTHING, settings, np.random.default_rng(0))
+    assert np.abs(guess.value - days[0])[np.isnan(scene)].mean() < 1.0
+
+
+def test_the_same_generator_gives_the_same_guess(days):
+    scene = np.where(np.arange(24) < 12, days[0], np.nan)
+    one, two = (
+        guess_scene(scene, Background.of(days[1:]), NOTHING, GuessSettings(trees=5), np.random.default_rng(7))
+        for _ in range(2)
+    )
+    assert np.array_equal(one.value, two.value)
+
+
+def test_residuals_spread_into_gaps_and_fade_far_away():
+    scene, trend = np.full((60, 60), 3.0, np.float32), np.zeros((60, 60), np.float32)
+    scene[:, 10:] = np.nan
+    near, far = spread_residuals(scene, trend, (2.0,))[0, 30, [11, 59]]
+    assert near == pytest.approx(3.0, rel=0.1)
+    assert far == pytest.approx(0.0, abs=0.01)
+
+
+def test_the_most_similar_days_come_first_and_the_last_repeats():
+    rng = np.random.default_rng(0)
+    ours = rng.normal(size=(20, 24)).astype(np.float32)
+    anomalies = np.stack([-ours, ours + rng.normal(size=ours.shape), ours, np.full_like(ours, np.nan)]).astype(
+        np.float32
+    )
+    background = Background(np.zeros_like(ours), np.zeros(4, np.float32), anomalies)
+    assert analogues(ours, background, 2).tolist() == [2, 1]
+    assert analogues(ours, background, 6).tolist() == [2, 1, 0, 3, 3, 3]
+
+
+def test_integer_layers_with_few_values_are_classes_and_others_continuous(tmp_path):
+    elevation = np.arange(480, dtype=np.int16).reshape(20, 24)
+    cover = (elevation // 100).astype(np.uint8)
+    write(tmp_path / "static" / "elevation.tif", elevation, unit="m")
+    write(tmp_path / "static" / "cover.tif", cover, unit="")
+    grid = read_scene(write(tmp_path / "20200101.tif", elevation.astype(np.float32))).grid
+    static = read_static(tmp_path / "static", grid)
+    assert [(layer.name, layer.codes is None) for layer in static.layers] == [("cover", False), ("elevation", True)]
+    assert static.continuous.mean() == pytest.approx(0, abs=1e-6)
+    assert static.continuous.std() == pytest.approx(1, rel=1e-5)
+    assert static.one_hot.sum(axis=0).min() == 1
+
+
+def test_static_layers_are_optional_but_must_lie_on_the_grid(tmp_path):
+    grid = read_scene(write(tmp_path / "20200101.tif", np.zeros((20, 24), np.float32))).grid
+    assert read_static(tmp_path / "static", grid).layers == ()
+    write(tmp_path / "static" / "elevation.tif", np.zeros((10, 24), np.float32))
+    with pytest.raises(DataError, match=r"elevation\.tif does not fit the scenes: its shape is 10x24, not 20x24"):
+        read_static(tmp_path / "static", grid)

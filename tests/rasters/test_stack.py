@@ -1,0 +1,145 @@
+from datetime import date
+from pathlib import Path
+
+import numpy as np
+import pytest
+import rasterio
+from rasterio.transform import from_origin
+
+from miha.errors import DataError
+from miha.rasters.stack import ReadOptions, read_date, read_scene, read_stack
+
+
+def write(
+    path: Path, values, *, crs="EPSG:32630", west=0.0, nodata=None, scale=1.0, offset=0.0, unit="K", tags=None
+) -> Path:
+    """One raster; (height, width) or (bands, height, width)."""
+    values = np.asarray(values)
+    bands = values if values.ndim == 3 else values[None]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with rasterio.open(
+        path,
+        "w",
+        driver="GTiff",
+        count=len(bands),
+        height=bands.shape[1],
+        width=bands.shape[2],
+        dtype=bands.dtype.name,
+        crs=crs,
+        transform=from_origin(west, 0, 10, 10),
+        nodata=nodata,
+    ) as raster:
+        raster.write(bands)
+        raster.scales, raster.offsets, raster.units = [scale] * len(bands), [offset] * len(bands), [unit] * len(bands)
+        raster.update_tags(**(tags or {}))
+    return path
+
+
+GRID = np.arange(12, dtype=np.float32).reshape(3, 4) + 280
+
+
+def test_gaps_are_the_files_nodata_nan_and_a_configured_code(tmp_path):
+    values = GRID.copy()
+    values[0, :3] = -1, np.nan, -2
+    path = write(tmp_path / "20200101.tif", values, nodata=-1)
+    assert read_scene(path).gaps.sum() == 2
+    scene = read_scene(path, ReadOptions(nodata=-2))
+    assert scene.gaps[0].tolist() == [True, True, True, False]
+    assert np.array_equal(scene.values[1:], GRID[1:])
+
+
+def test_scale_and_offset_tags_are_honoured(tmp_path):
+    stored = np.array([[0, 15000], [15001, 65535]], np.uint16)
+    scene = read_scene(write(tmp_path / "a.tif", stored, nodata=0, scale=0.02, offset=1.0))
+    assert np.isnan(scene.values[0, 0])
+    assert scene.values[0, 1] == pytest.approx(301.0)
+    assert scene.values[1].tolist() == pytest.approx([301.02, 1311.7])
+    assert scene.unit == "K"
+
+
+def test_another_band_is_read_when_told(tmp_path):
+    path = write(tmp_path / "a.tif", np.stack([GRID, GRID + 1]))
+    assert np.array_equal(read_scene(path, ReadOptions(band=2)).values, GRID + 1)
+    with pytest.raises(DataError, match=r"a\.tif has 2 bands, so there is no band 3"):
+        read_scene(path, ReadOptions(band=3))
+
+
+def test_a_file_that_is_no_raster_or_truncated_is_named(tmp_path):
+    (tmp_path / "note.tif").write_text("no raster")
+    with pytest.raises(DataError, match=r"note\.tif cannot be read as a raster"):
+        read_scene(tmp_path / "note.tif")
+    path = write(tmp_path / "cut.tif", np.random.default_rng(0).random((200, 200)).astype(np.float32))
+    path.write_bytes(path.read_bytes()[:50_000])
+    with pytest.raises(DataError, match=r"cut\.tif cannot be read as a raster"):
+        read_scene(path)
+
+
+@pytest.mark.parametrize(
+    ("name", "when"),
+    [
+        ("20190903.tif", date(2019, 9, 3)),
+        ("LST_20190903_gap05.tif", date(2019, 9, 3)),
+        ("20190903T000000.tif", date(2019, 9, 3)),
+        ("tile12345678_20190903.tif", date(2019, 9, 3)),
+    ],
+)
+def test_the_date_is_in_the_name(name, when):
+    assert read_date(Path(name)) == when
+
+
+def test_else_the_date_is_the_tiffs_datetime_tag(tmp_path):
+    path = write(tmp_path / "scene.tif", GRID, tags={"TIFFTAG_DATETIME": "2019:09:03 10:30:00"})
+    assert read_date(path) == date(2019, 9, 3)
+
+
+def test_a_configured_pattern_reads_other_names(tmp_path):
+    assert read_date(Path("MOD11A1.A2019246.tif"), "MOD11A1.A%Y%j") == date(2019, 9, 3)
+    with pytest.raises(DataError, match=r"the date of .*scene\.tif cannot be read.*problem\.date_pattern"):
+        read_date(write(tmp_path / "scene.tif", GRID), "x%Y")
+
+
+def test_a_stack_is_in_the_order_of_its_dates(tmp_path):
+    for day, value in (("20200103", 3), ("20190101", 1), ("20200102", 2)):
+        write(tmp_path / f"z{day}.tif", np.full((3, 4), value, np.float32))
+    stack = read_stack(tmp_path)
+    assert stack.values[:, 0, 0].tolist() == [1, 2, 3]
+    assert stack.dates[0] == date(2019, 1, 1)
+    assert len(stack.without(date(2020, 1, 2))) == 2
+
+
+@pytest.mark.parametrize(
+    ("other", "difference"),
+    [
+        ({"values": GRID[:2]}, "its shape is 2x4, not 3x4"),
+        ({"values": GRID, "crs": "EPSG:4326"}, "its CRS is EPSG:4326, not EPSG:32630"),
+        ({"values": GRID, "crs": None}, "its CRS is missing"),
+        ({"values": GRID, "west": 5.0}, "its transform is"),
+        ({"values": np.stack([GRID, GRID])}, "it has 2 bands, not 1"),
+    ],
+)
+def test_a_scene_on_another_grid_is_named_with_the_difference(tmp_path, other, difference):
+    write(tmp_path / "20200101.tif", GRID)
+    write(tmp_path / "20200102.tif", **other)
+    with pytest.raises(DataError, match=rf"20200102\.tif does not fit 20200101\.tif: {difference}"):
+        read_stack(tmp_path)
+
+
+def test_a_scene_without_a_valid_pixel_is_left_out_with_a_warning(tmp_path, caplog):
+    write(tmp_path / "20200101.tif", np.full((3, 4), np.nan, np.float32))
+    write(tmp_path / "20200102.tif", GRID)
+    assert len(read_stack(tmp_path)) == 1
+    assert "20200101.tif has no valid pixel" in caplog.text
+
+
+def test_a_folder_without_scenes_two_scenes_of_a_day_and_only_empty_scenes_are_errors(tmp_path):
+    with pytest.raises(DataError, match="no such folder"):
+        read_stack(tmp_path / "none")
+    with pytest.raises(DataError, match="holds no GeoTIFF"):
+        read_stack(tmp_path)
+    write(tmp_path / "20200101.tif", np.full((3, 4), np.nan, np.float32))
+    with pytest.raises(DataError, match=r"no scene in .* has a valid pixel"):
+        read_stack(tmp_path)
+    write(tmp_path / "a20200102.tif", GRID)
+    write(tmp_path / "b20200102.tif", GRID)
+    with pytest.raises(DataError, match=r"b20200102\.tif and a20200102\.tif are both of 2020-01-02"):
+        read_stack(tmp_path)

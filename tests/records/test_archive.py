@@ -1,0 +1,162 @@
+import hashlib
+import json
+import pickle
+import zipfile
+
+import pytest
+import torch
+
+from miha.errors import ArchiveError, StorageError
+from miha.evolution.hyperparameters import Hyperparameters
+from miha.files import digest_json
+from miha.records.archive import Manifest, read_archive, read_manifest, write_archive
+from miha.records.record import Epoch, StageRecord
+
+POINT = Hyperparameters(optimizer="Adam", lr=0.001, batch_size=8, activations={"act": "ReLU"})
+EPOCH = Epoch(epoch=1, train_loss=1.0, valid_loss=None, metrics={"mae": 0.5}, batch_size=8, optimizer="Adam", lr=0.001)
+RECORD = StageRecord(
+    name="init",
+    stage="initial",
+    cycle=0,
+    candidate=None,
+    change="unchanged",
+    digest="d" * 64,
+    parent=None,
+    hyperparameters=POINT,
+    epochs=(EPOCH,),
+)
+MANIFEST = Manifest(
+    record=RECORD, problem={"name": "tiny"}, input_shape=(2, 3), layers={"act": ("ReLU", "GELU")}, extras={"unit": "K"}
+)
+WEIGHTS = {"b": torch.arange(6.0).reshape(2, 3), "a": torch.tensor(3)}
+OPTIMIZER = {"b/step": torch.tensor(4.0)}
+
+
+@pytest.fixture
+def archive(tmp_path):
+    path = tmp_path / "model" / "model_init.zip"
+    write_archive(path, MANIFEST, WEIGHTS, OPTIMIZER)
+    return path
+
+
+def rewritten(path, change):
+    """The archive with its members passed through ``change(dict) -> dict``, as a stranger would write it."""
+    with zipfile.ZipFile(path) as archive:
+        members = change({name: archive.read(name) for name in archive.namelist()})
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, data in members.items():
+            archive.writestr(name, data)
+    return path
+
+
+def test_what_is_written_is_read_back(archive):
+    manifest, weights, optimizer = read_archive(archive)
+    assert manifest == MANIFEST == read_manifest(archive)
+    assert manifest.input_shape == (2, 3)
+    assert all(torch.equal(weights[name], WEIGHTS[name]) for name in WEIGHTS)
+    assert torch.equal(optimizer["b/step"], OPTIMIZER["b/step"])
+
+
+def test_equal_contents_give_equal_bytes(archive, tmp_path):
+    write_archive(tmp_path / "again.zip", MANIFEST, dict(reversed(WEIGHTS.items())), OPTIMIZER)
+    assert (tmp_path / "again.zip").read_bytes() == archive.read_bytes()
+
+
+def test_a_missing_archive_is_told(tmp_path):
+    with pytest.raises(ArchiveError, match="no such archive"):
+        read_archive(tmp_path / "none.zip")
+
+
+@pytest.mark.parametrize("keep", [0, 10, 100, 0.5, -1, -30])
+def test_a_truncated_archive_is_refused(archive, keep):
+    content = archive.read_bytes()
+    archive.write_bytes(content[: int(len(content) * keep) if isinstance(keep, float) else keep])
+    with pytest.raises(ArchiveError, match="truncated or no model archive"):
+        read_archive(archive)
+
+
+def test_any_altered_byte_of_weights_or_manifest_is_noticed(archive):
+    content = bytearray(archive.read_bytes())
+    for position in (content.find(b'"unit"') + 2, content.rfind(b"\x00\x00\xa0\x40")):
+        altered = bytearray(content)
+        altered[position] ^= 1
+        archive.write_bytes(altered)
+        with pytest.raises(ArchiveError):
+            read_archive(archive)
+
+
+def test_an_alteration_that_keeps_the_zip_right_is_noticed(archive):
+    def other_weights(members):
+        return members | {"weights.safetensors": members["weights.safetensors"][:-1] + b"\x01"}
+
+    with pytest.raises(ArchiveError, match="altered"):
+        read_archive(rewritten(archive, other_weights))
+
+
+def test_an_altered_manifest_is_noticed(archive):
+    def longer(members):
+        return members | {"manifest.json": members["manifest.json"].replace(b'"K"', b'"C"')}
+
+    with pytest.raises(ArchiveError, match="altered"):
+        read_manifest(rewritten(archive, longer))
+
+
+@pytest.mark.parametrize(
+    "manifest", [b"[]", b"{}", b"no json", b'{"checksums": {}}', b'{"checksums": {}, "format_version": 99}']
+)
+def test_what_is_not_ours_is_refused(archive, manifest):
+    with pytest.raises(ArchiveError):
+        read_manifest(rewritten(archive, lambda members: members | {"manifest.json": manifest}))
+
+
+def test_a_file_that_is_no_zip_is_refused(archive):
+    archive.write_text("hello")
+    with pytest.raises(ArchiveError, match="no model archive"):
+        read_archive(archive)
+
+
+def test_other_members_are_refused(archive):
+    for name in ("extra.txt", "../escape.txt", "/etc/passwd"):
+        with pytest.raises(ArchiveError, match="nothing else"):
+            read_archive(rewritten(archive, lambda members, name=name: {**members, name: b"x"}))
+
+
+def test_a_pickle_is_never_loaded(archive, tmp_path):
+    class Bomb:
+        def __reduce__(self):
+            return (open, (str(tmp_path / "ran"), "w"))
+
+    def armed(members):
+        """A stranger knows how checksums are made."""
+        members["weights.safetensors"] = pickle.dumps(Bomb())
+        said = json.loads(members["manifest.json"])
+        said["checksums"]["weights.safetensors"] = hashlib.sha256(members["weights.safetensors"]).hexdigest()
+        said["checksum"] = digest_json({key: value for key, value in said.items() if key != "checksum"})
+        return members | {"manifest.json": json.dumps(said).encode()}
+
+    with pytest.raises(ArchiveError, match="no readable tensors"):
+        read_archive(rewritten(archive, armed))
+    assert not (tmp_path / "ran").exists()
+
+
+def test_a_zip_bomb_is_refused_before_it_is_unpacked(archive):
+    with zipfile.ZipFile(archive) as zipped:
+        members = {name: zipped.read(name) for name in zipped.namelist()}
+    with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as zipped:
+        for name, data in members.items():
+            zipped.writestr(name, bytes(200_000_000) if name.startswith("weights") else data)
+    with pytest.raises(ArchiveError, match="wrong size"):
+        read_archive(archive)
+
+
+def test_a_full_disk_leaves_the_former_archive_and_no_half_file(archive, monkeypatch):
+    before = archive.read_bytes()
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("miha.files.os.fsync", full)
+    with pytest.raises(StorageError, match=r"model_init\.zip: No space left"):
+        write_archive(archive, MANIFEST, {}, {})
+    assert archive.read_bytes() == before
+    assert [path.name for path in archive.parent.iterdir()] == ["model_init.zip"]

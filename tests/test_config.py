@@ -1,0 +1,124 @@
+import pytest
+
+from miha.config import RunConfig, make_config, read_config
+from miha.errors import ConfigError
+from miha.problems import GapFill, Mnist
+
+
+def test_defaults_make_a_configuration_of_gap_filling():
+    config = make_config({})
+    assert isinstance(config.problem, GapFill)
+    assert config == RunConfig()
+
+
+def test_the_budget_is_2m_plus_c_times_population_and_fixing():
+    config = make_config(
+        {
+            "schedule": {
+                "initial_epochs": 5,
+                "cycles": 3,
+                "population_size": 4,
+                "candidate_epochs": 2,
+                "fixing_epochs": 6,
+            }
+        }
+    )
+    assert config.schedule.budget == 2 * 5 + 3 * (4 * 2 + 6)
+    config = make_config({"schedule": {"initial_epochs": 5, "cycles": 0, "final_epochs": 7}})
+    assert config.schedule.budget == 12
+
+
+def test_all_mistakes_are_told_at_once_by_name():
+    with pytest.raises(ConfigError) as caught:
+        make_config(
+            {
+                "sede": 1,
+                "schedule": {"cycle": 3, "initial_epochs": 0},
+                "start": {"optimizer": "Adamm", "lr": -1},
+                "problem": {"widht": 3},
+                "search": {"operators": {"magic": 1}},
+                "run": {"precision": "float8"},
+            }
+        )
+    message = str(caught.value)
+    for part in (
+        "sede: no such key",
+        "schedule.cycle: no such key",
+        "schedule.initial_epochs",
+        "(got 0)",
+        "unknown optimizer 'Adamm'",
+        "start.lr",
+        "(got -1)",
+        "problem.widht: no such key",
+        "unknown operator 'magic'",
+        "run.precision",
+    ):
+        assert part in message
+
+
+@pytest.mark.parametrize(
+    ("said", "message"),
+    [
+        ({"faults": {"min_survivors": 9}}, "faults.min_survivors 9 is above schedule.population_size 4"),
+        ({"start": {"batch_size": 500}}, "start.batch_size 500 is outside"),
+        ({"search": {"min_batch_size": 30, "max_batch_size": 20}}, "min_batch_size 30 is above max_batch_size 20"),
+        ({"search": {"operators": {"optimizer": -1}}}, "the weight of 'optimizer' must be 0 or more but is -1"),
+        ({"problem": {"name": "chess"}}, "problem"),
+    ],
+)
+def test_values_that_do_not_fit_together_are_told(said, message):
+    with pytest.raises(ConfigError, match=message):
+        make_config(said)
+
+
+def test_settings_go_over_the_file_and_options_over_both(tmp_path):
+    file = tmp_path / "run.yaml"
+    file.write_text("seed: 1\nschedule:\n  cycles: 2\n  fixing_epochs: 9\nstart: {lr: 0.1}\n")
+    config = read_config(file, ["schedule.cycles=7", "start.lr=1e-3", "search.operators={optimizer: 2}"], {"seed": 5})
+    assert (config.seed, config.schedule.cycles, config.schedule.fixing_epochs) == (5, 7, 9)
+    assert config.start.lr == 0.001
+    assert config.search.operators == {"optimizer": 2.0}
+
+
+def test_the_name_of_the_problem_chooses_its_settings():
+    config = read_config(None, ["problem.hidden=50"], {"problem.name": "mnist"})
+    assert isinstance(config.problem, Mnist)
+    assert config.problem.hidden == 50
+    with pytest.raises(ConfigError, match=r"problem\.trees: no such key"):
+        read_config(None, ["problem.trees=50"], {"problem.name": "mnist"})
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [("a: [", "cannot be read as YAML"), ("- 1", "must hold sections"), (None, "cannot be read")],
+)
+def test_a_file_that_is_no_configuration_is_told(tmp_path, content, message):
+    file = tmp_path / "run.yaml"
+    if content is not None:
+        file.write_text(content)
+    with pytest.raises(ConfigError, match=message):
+        read_config(file, [], {})
+
+
+@pytest.mark.parametrize("setting", ["seed", "=3", "seed.x=3", "seed=[1"])
+def test_a_malformed_setting_is_told(setting):
+    with pytest.raises(ConfigError):
+        read_config(None, ["seed=1", setting], {})
+
+
+def test_a_configuration_survives_json():
+    config = read_config(None, ["problem.name=mnist", "schedule.cycles=7"], {})
+    assert RunConfig.model_validate_json(config.model_dump_json()) == config
+
+
+def test_every_key_is_explained():
+    def fields(model, prefix=""):
+        for name, field in model.model_fields.items():
+            annotation = field.annotation
+            if isinstance(annotation, type) and hasattr(annotation, "model_fields"):
+                yield from fields(annotation, f"{prefix}{name}.")
+            elif name not in ("problem", "name"):
+                yield f"{prefix}{name}", field.description
+
+    for model in (RunConfig, GapFill, Mnist):
+        assert [key for key, description in fields(model) if not description] == []

@@ -1,0 +1,296 @@
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from tiny import TinyProblem
+
+import miha
+from miha.errors import RunError
+from miha.progress import observed_by
+from miha.records.archive import read_archive, read_manifest
+from miha.training.stages import run_stage
+
+DETERMINISTIC = ("config.json", "history.csv", "population.csv", "model/*.zip", "population/*")
+
+
+def contents(run_dir: Path) -> dict[str, bytes]:
+    """All files of a run that must not depend on clock, host or path."""
+    paths = [path for pattern in DETERMINISTIC for path in run_dir.glob(pattern)]
+    return {str(path.relative_to(run_dir)): path.read_bytes() for path in sorted(paths)}
+
+
+def watch(problem, config):
+    events = []
+    with observed_by(events.append):
+        run = miha.optimize(problem, config)
+    return run, events
+
+
+def trained(events):
+    return [event["stage"] for event in events if event["event"] == "stage_started"]
+
+
+def test_a_run_leaves_exactly_these_files(tiny, tiny_config):
+    run = miha.optimize(tiny, tiny_config())
+    files = {str(path.relative_to(run.run_dir)) for path in run.run_dir.rglob("*") if path.is_file()} - {".lock"}
+    assert files == {
+        "config.json",
+        "history.csv",
+        "population.csv",
+        "provenance.json",
+        "timings.csv",
+        "report.html",
+        *(f"model/model_{name}.zip" for name in ("init", "1", "2", "final", "best")),
+        *(f"population/{cycle}_{number}_model.zip" for cycle in (1, 2) for number in range(4)),
+        "population/1_selection.json",
+        "population/2_selection.json",
+    }
+
+
+def test_the_budget_is_kept_and_told_before_the_run(tiny, tiny_config):
+    config = tiny_config()
+    run, events = watch(tiny, config)
+    budget = 2 * 2 + 2 * (4 * 2 + 1)
+    assert config.schedule.budget == budget == len(run.history)
+    assert events[0]["event"] == "run_started"
+    assert events[0]["budget"] == budget
+
+
+def test_the_history_is_tidy_and_counts_epochs_along_the_mainline(tiny, tiny_config):
+    run = miha.optimize(tiny, tiny_config())
+    mainline = run.history[run.history.candidate.isna()]
+    assert mainline.epoch.tolist() == [1, 2, 5, 8, 9, 10]
+    candidates = run.history[run.history.candidate.notna()]
+    assert candidates[candidates.cycle == 1].epoch.tolist() == [3, 4] * 4
+    written = pd.read_csv(run.run_dir / "history.csv").astype({"candidate": "Int64"})
+    pd.testing.assert_frame_equal(written, run.history, check_dtype=False)
+    assert list(written.columns) == [
+        "stage",
+        "cycle",
+        "candidate",
+        "epoch",
+        "train_loss",
+        "valid_loss",
+        "mae",
+        "batch_size",
+        "optimizer",
+        "lr",
+    ]
+
+
+def test_each_cycle_trains_on_its_fittest_candidate(tiny, tiny_config):
+    run = miha.optimize(tiny, tiny_config())
+    population = pd.read_csv(run.run_dir / "population.csv")
+    for cycle, candidates in population.groupby("cycle"):
+        winner = candidates.loc[candidates.fitness.idxmax()]
+        assert candidates[candidates.selected].candidate.tolist() == [winner.candidate]
+        parent = read_manifest(run.run_dir / "model" / f"model_{cycle}.zip").record.parent
+        assert parent == f"{cycle}_{winner.candidate}"
+
+
+def test_fitness_is_taken_on_validation_and_not_on_training_loss(tiny, tiny_config):
+    run = miha.optimize(tiny, tiny_config(fitness={"rate_weight": 0.0}))
+    before = run.history[(run.history.stage == "initial")].valid_loss.iloc[-1]
+    population = pd.read_csv(run.run_dir / "population.csv")
+    for candidate in population[population.cycle == 1].itertuples():
+        curve = run.history[(run.history.cycle == 1) & (run.history.candidate == candidate.candidate)]
+        assert candidate.fitness == pytest.approx((before - curve.valid_loss.iloc[-1]) / before)
+
+
+def test_the_best_model_is_the_mainline_archive_with_the_lowest_validation_loss(tiny, tiny_config):
+    run = miha.optimize(tiny, tiny_config())
+    records = [
+        read_manifest(run.run_dir / "model" / f"model_{name}.zip").record for name in ("init", "1", "2", "final")
+    ]
+    expected = min(records, key=lambda record: record.valid_loss)
+    best, weights, _ = read_archive(run.model)
+    assert best.origin == expected.name == run.best.name
+    origin = read_archive(run.run_dir / "model" / f"model_{expected.name}.zip").weights
+    assert all(torch.equal(weights[name], origin[name]) for name in origin)
+
+
+@pytest.mark.parametrize("workers", [2, 3])
+def test_the_same_bits_with_one_and_with_several_workers(tiny, tiny_config, workers):
+    one = miha.optimize(tiny, tiny_config("one"))
+    several = miha.optimize(tiny, tiny_config("several", run={"workers": workers}))
+    assert contents(one.run_dir) == contents(several.run_dir)
+
+
+def test_another_seed_gives_another_run(tiny, tiny_config):
+    one, other = (miha.optimize(tiny, tiny_config(f"seed{seed}", seed=seed)) for seed in (0, 1))
+    assert one.best.valid_loss != other.best.valid_loss
+
+
+def test_a_run_moves_no_global_generator(tiny, tiny_config):
+    before = torch.get_rng_state(), np.random.get_state()[1].copy(), torch.get_num_threads()
+    miha.optimize(tiny, tiny_config())
+    assert torch.equal(torch.get_rng_state(), before[0])
+    assert np.array_equal(np.random.get_state()[1], before[1])
+    assert torch.get_num_threads() == before[2]
+
+
+def test_a_finished_run_is_not_trained_again(tiny, tiny_config):
+    first = miha.optimize(tiny, tiny_config())
+    before = contents(first.run_dir)
+    _, events = watch(tiny, tiny_config())
+    assert trained(events) == []
+    assert contents(first.run_dir) == before
+
+
+def test_an_interrupted_run_continues_with_the_same_bits(tiny, tiny_config):
+    undisturbed = miha.optimize(tiny, tiny_config("undisturbed"))
+
+    def cut(event):
+        if event["event"] == "stage_started" and event["stage"] == "2_2":
+            raise KeyboardInterrupt
+
+    with observed_by(cut), pytest.raises(KeyboardInterrupt):
+        miha.optimize(tiny, tiny_config())
+    run, events = watch(tiny, tiny_config())
+    assert trained(events) == ["2_2", "2_3", "2", "final"]
+    assert contents(run.run_dir) == contents(undisturbed.run_dir)
+
+
+def test_a_finished_run_is_extended_by_more_cycles_and_loses_nothing(tiny, tiny_config):
+    short = miha.optimize(tiny, tiny_config())
+    former = (short.run_dir / "model/model_final.zip").read_bytes()
+    longer, events = watch(tiny, tiny_config(schedule={"cycles": 3}))
+    assert trained(events) == ["3_0", "3_1", "3_2", "3_3", "3", "final"]
+    assert (short.run_dir / "model/model_final_of_2_cycles.zip").read_bytes() == former
+    fresh = miha.optimize(tiny, tiny_config("fresh", schedule={"cycles": 3}))
+    kept = contents(longer.run_dir)
+    kept.pop("model/model_final_of_2_cycles.zip")
+    assert kept == contents(fresh.run_dir)
+
+
+@pytest.mark.parametrize(
+    "change", [{"seed": 1}, {"start": {"lr": 0.1}}, {"schedule": {"cycles": 1}}, {"fitness": {"kind": "article"}}]
+)
+def test_a_run_that_would_lose_archives_is_refused(tiny, tiny_config, change):
+    run = miha.optimize(tiny, tiny_config())
+    before = contents(run.run_dir)
+    key = next(iter(change))
+    with pytest.raises(RunError, match=f"another configuration.*{key}.*--replace"):
+        miha.optimize(tiny, tiny_config(**change))
+    assert contents(run.run_dir) == before
+
+
+def test_replace_leaves_what_a_fresh_run_leaves(tiny, tiny_config):
+    miha.optimize(tiny, tiny_config(schedule={"cycles": 3}))
+    replaced = miha.optimize(tiny, tiny_config(seed=1, replace=True))
+    fresh = miha.optimize(tiny, tiny_config("fresh", seed=1))
+    mine = {name: content for name, content in contents(replaced.run_dir).items() if "3_selection" not in name}
+    assert mine == contents(fresh.run_dir)
+
+
+def test_archives_without_a_configuration_are_not_overwritten(tiny, tiny_config):
+    run = miha.optimize(tiny, tiny_config())
+    (run.run_dir / "config.json").unlink()
+    with pytest.raises(RunError, match=r"no config\.json"):
+        miha.optimize(tiny, tiny_config())
+
+
+def test_keep_final_leaves_the_final_and_the_best_model(tiny, tiny_config):
+    run = miha.optimize(tiny, tiny_config(run={"keep": "final"}))
+    assert sorted(path.name for path in run.run_dir.rglob("*.zip")) == ["model_best.zip", "model_final.zip"]
+
+
+def test_the_unchanged_baseline_trains_as_many_epochs_without_a_population(tiny, tiny_config):
+    run = miha.optimize(tiny, tiny_config(unchanged=True))
+    assert len(run.history) == tiny_config().schedule.budget
+    assert run.history.candidate.isna().all()
+    assert run.history.epoch.tolist() == list(range(1, len(run.history) + 1))
+    assert run.history.optimizer.unique().tolist() == ["Adam"]
+
+
+def test_configuration_and_provenance_say_what_was_run(tiny, tiny_config):
+    run = miha.optimize(tiny, tiny_config(seed=4))
+    said = json.loads((run.run_dir / "config.json").read_text())
+    assert said["seed"] == 4
+    assert said["problem"]["points"] == 70
+    assert str(run.run_dir) not in (run.run_dir / "config.json").read_text()
+    provenance = json.loads((run.run_dir / "provenance.json").read_text())
+    assert {"miha", "git_revision", "data_digest", "configuration", "libraries", "device", "host", "finished"} <= set(
+        provenance
+    )
+
+
+def test_a_second_run_in_one_directory_is_refused_and_the_holder_named(tiny, tiny_config):
+    def intrude(event):
+        if event["event"] == "run_started":
+            with pytest.raises(RunError, match=f"in use by process {os.getpid()}"):
+                miha.optimize(tiny, tiny_config())
+
+    with observed_by(intrude):
+        miha.optimize(tiny, tiny_config())
+
+
+def test_a_candidate_whose_process_is_killed_is_trained_again_with_the_same_bits(tiny_config, tmp_path):
+    undisturbed = miha.optimize(TinyProblem(), tiny_config("undisturbed", run={"workers": 2}))
+    crash_file = tmp_path / "crashes"
+    crash_file.write_text("2")
+    problem = TinyProblem(crash_file=crash_file)
+    run, events = watch(problem, tiny_config(run={"workers": 2}, faults={"retry_delay": 0.0}))
+    assert crash_file.read_text() == "0"
+    assert [event["event"] for event in events].count("retry") == 2
+    assert run.best.epochs == undisturbed.best.epochs
+    best = [read_archive(one.model).weights for one in (run, undisturbed)]
+    assert all(torch.equal(best[0][name], best[1][name]) for name in best[1])
+
+
+def test_a_candidate_that_fails_for_good_is_recorded_and_never_revived(tiny, tiny_config, monkeypatch):
+    real = run_stage
+
+    def failing(spec):
+        if spec.name == "1_1":
+            raise ValueError("this change is impossible")
+        return real(spec)
+
+    monkeypatch.setattr("miha.run.run_stage", failing)
+    config = tiny_config(faults={"retries": 1, "retry_delay": 0.0})
+    run, events = watch(tiny, config)
+    population = pd.read_csv(run.run_dir / "population.csv")
+    failed = population[population.status != "ok"]
+    assert failed.candidate.tolist() == [1]
+    assert failed.status.tolist() == ["failed: ValueError: this change is impossible"]
+    assert [event["event"] for event in events].count("retry") == 1
+    monkeypatch.setattr("miha.run.run_stage", real)
+    before = contents(run.run_dir)
+    _, events = watch(tiny, config)
+    assert trained(events) == []
+    assert contents(run.run_dir) == before
+
+
+def test_too_few_survivors_end_the_run_and_say_what_happened_to_each(tiny, tiny_config, monkeypatch):
+    real = run_stage
+
+    def failing(spec):
+        if spec.name in ("1_1", "1_2"):
+            raise ValueError("impossible")
+        return real(spec)
+
+    monkeypatch.setattr("miha.run.run_stage", failing)
+    with pytest.raises(RunError, match=r"2 candidates of cycle 1 survived.*0 \(unchanged\) ok.*failed: ValueError"):
+        miha.optimize(tiny, tiny_config(faults={"min_survivors": 3, "retries": 0}))
+
+
+def test_a_diverged_candidate_is_recorded_and_never_wins(tiny, tiny_config, monkeypatch):
+    """Every change of the optimizer is made to explode."""
+    monkeypatch.setattr("miha.evolution.mutation.OPERATORS", {"optimizer": explode})
+    run = miha.optimize(tiny, tiny_config(search={"operators": {"optimizer": 1}}))
+    population = pd.read_csv(run.run_dir / "population.csv")
+    assert (population[population.change != "unchanged"].status == "diverged").all()
+    assert population[population.selected].change.tolist() == ["unchanged", "unchanged"]
+
+
+def explode(parent, space, layers):
+    from miha.evolution.mutation import Child
+
+    return [
+        Child(parent.model_copy(update={"optimizer": "SGD", "lr": 10.0**power}), f"SGD, {power}")
+        for power in (10, 20, 30)
+    ]

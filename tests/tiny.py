@@ -1,0 +1,62 @@
+"""A problem small enough to train in milliseconds; worker processes import it by name."""
+
+import os
+import signal
+from pathlib import Path
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from miha.problems.base import Batch, Data, Problem, Samples
+
+
+class TinyNet(nn.Module):
+    """Activations at several depths of the module tree, dropout, and one shared activation."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        shared = nn.Tanh()
+        self.body = nn.ModuleDict({"first": nn.Sequential(nn.Linear(2, 16), nn.ReLU()), "second": nn.Linear(16, 16)})
+        self.act = shared
+        self.same = shared
+        self.dropout = nn.Dropout(0.1)
+        self.head = nn.Linear(16, 1)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        hidden = self.act(self.body["second"](self.body["first"](inputs)))
+        output: Tensor = self.head(self.dropout(self.same(hidden)))
+        return output[:, 0]
+
+
+class TinyProblem(Problem):
+    """Learn a smooth function of two numbers from 70 points (no multiple of a batch size)."""
+
+    metric: ClassVar[str] = "mae"
+
+    points: int = 70
+    crash_file: Path | None = None  # while it holds a number above 0, loading kills the process and counts down
+
+    def fingerprint(self) -> str:
+        return f"tiny {self.points}"
+
+    def load(self, cache: Path, seed: int) -> Data:
+        if self.crash_file is not None and (left := int(self.crash_file.read_text())) > 0:
+            self.crash_file.write_text(str(left - 1))
+            os.kill(os.getpid(), signal.SIGKILL)
+        generator = torch.Generator().manual_seed(0)
+        inputs = torch.rand(self.points + 40, 2, generator=generator) * 2 - 1
+        target = torch.sin(3 * inputs[:, 0]) * inputs[:, 1]
+        cut = self.points
+        return Data(Samples(inputs[:cut], target[:cut]), Samples(inputs[cut:], target[cut:]))
+
+    def build_network(self) -> nn.Module:
+        return TinyNet()
+
+    def losses(self, output: Tensor, batch: Batch) -> tuple[Tensor, int]:
+        return functional.mse_loss(output, batch.target, reduction="sum"), len(output)
+
+    def validation(self, output: Tensor, batch: Batch) -> tuple[Tensor, Tensor, int]:
+        loss, count = self.losses(output, batch)
+        return loss, (output - batch.target).abs().sum(), count

@@ -1,0 +1,102 @@
+import pytest
+import torch
+
+from miha.evolution.hyperparameters import OPTIMIZERS, Hyperparameters
+from miha.training.optimizers import build_optimizer, carry_state, restore_state, state_of
+
+
+def point(name, lr=None):
+    return Hyperparameters(optimizer=name, lr=lr or OPTIMIZERS[name].lr, batch_size=8, activations={})
+
+
+def stepped(network, optimizer, steps=3):
+    inputs, target = torch.linspace(-1, 1, 16).reshape(8, 2), torch.linspace(0, 1, 8)
+    network.eval()
+    for _ in range(steps):
+        optimizer.zero_grad()
+        ((network(inputs) - target) ** 2).mean().backward()
+        optimizer.step()
+    return [parameter.detach().clone() for parameter in network.parameters()]
+
+
+def fresh(tiny):
+    torch.manual_seed(0)
+    return tiny.build_network()
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_every_optimizer_trains_and_continues_from_its_saved_state_bit_for_bit(tiny, name):
+    network = fresh(tiny)
+    optimizer = build_optimizer(network, point(name))
+    stepped(network, optimizer)
+    saved, weights = state_of(network, optimizer), {k: v.clone() for k, v in network.state_dict().items()}
+    undisturbed = stepped(network, optimizer)
+
+    again = fresh(tiny)
+    again.load_state_dict(weights)
+    resumed = build_optimizer(again, point(name))
+    restore_state(again, resumed, saved)
+    assert all(torch.equal(a, b) for a, b in zip(undisturbed, stepped(again, resumed), strict=True))
+
+
+@pytest.mark.parametrize("before", ["Adam", "AdamW", "NAdam", "RAdam"])
+@pytest.mark.parametrize("after", ["Adam", "AdamW", "NAdam", "RAdam"])
+def test_relatives_of_adam_keep_moments_and_step(tiny, before, after):
+    network = fresh(tiny)
+    optimizer = build_optimizer(network, point(before))
+    stepped(network, optimizer)
+    saved = state_of(network, optimizer)
+    carried = carry_state(saved, before, after)
+    for name, _ in network.named_parameters():
+        for moment in ("exp_avg", "exp_avg_sq", "step"):
+            assert torch.equal(carried[f"{name}/{moment}"], saved[f"{name}/{moment}"])
+    successor = build_optimizer(network, point(after))
+    restore_state(network, successor, carried)
+    assert all(torch.isfinite(values).all() for values in stepped(network, successor))
+
+
+def test_nadam_takes_over_with_the_momentum_product_it_would_have_had(tiny):
+    network = fresh(tiny)
+    nadam = build_optimizer(network, point("NAdam"))
+    stepped(network, nadam, steps=5)
+    own = state_of(network, nadam)
+    carried = carry_state({k: v for k, v in own.items() if not k.endswith("mu_product")}, "Adam", "NAdam")
+    assert carried["head.bias/mu_product"] == pytest.approx(float(own["head.bias/mu_product"]), rel=1e-5)
+
+
+def test_sgd_takes_adams_first_moment_as_the_momentum_it_would_have_built(tiny):
+    """On a constant gradient both momenta are known: after many steps SGD's buffer is the gradient times ten."""
+    layer = torch.nn.Linear(1, 1, bias=False)
+    adam = build_optimizer(layer, point("Adam"))
+    for _ in range(200):
+        layer.weight.grad = torch.full((1, 1), 0.5)
+        adam.step()
+    carried = carry_state(state_of(layer, adam), "Adam", "SGD")
+    assert set(carried) == {"weight/momentum_buffer"}
+    assert float(carried["weight/momentum_buffer"]) == pytest.approx(0.5 / (1 - 0.9), rel=1e-4)
+    sgd = build_optimizer(layer, point("SGD", lr=0.1))
+    restore_state(layer, sgd, carried)
+    before = float(layer.weight.detach())
+    layer.weight.grad = torch.full((1, 1), 0.5)
+    sgd.step()
+    assert before - float(layer.weight.detach()) == pytest.approx(0.1 * 5.0, rel=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("before", "after"), [("SGD", "Adam"), ("Adam", "Adadelta"), ("RMSprop", "SGD"), ("Adagrad", "RMSprop")]
+)
+def test_any_other_pair_starts_fresh(before, after):
+    assert carry_state({"weight/square_avg": torch.ones(1)}, before, after) == {}
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_the_learning_rate_of_the_hyperparameters_governs_after_state_is_restored(tiny, name):
+    network = fresh(tiny)
+    optimizer = build_optimizer(network, point(name, lr=0.5))
+    stepped(network, optimizer)
+    successor = build_optimizer(network, point(name, lr=1e-12))
+    restore_state(network, successor, state_of(network, optimizer))
+    before = [parameter.detach().clone() for parameter in network.parameters()]
+    assert all(
+        torch.allclose(a, b, atol=1e-6) for a, b in zip(before, stepped(network, successor, steps=1), strict=True)
+    )

@@ -1,0 +1,155 @@
+import json
+
+import pytest
+import torch
+
+from miha.errors import ArchiveError
+from miha.experiment import Experiment
+from miha.progress import observed_by
+from miha.records.archive import archive_path, read_archive, read_manifest
+from miha.training.stages import StageSpec, run_stage
+
+
+@pytest.fixture
+def experiment(tiny, tiny_config):
+    return Experiment(tiny_config(problem=tiny))
+
+
+def events_of(spec):
+    events = []
+    with observed_by(events.append):
+        record = run_stage(spec)
+    return record, [event["event"] for event in events]
+
+
+def test_a_spec_is_json(experiment):
+    spec = experiment.initial()
+    assert StageSpec.model_validate(json.loads(spec.model_dump_json())) == spec
+
+
+def test_a_stage_leaves_an_archive_that_carries_its_record(experiment):
+    record = run_stage(experiment.initial())
+    manifest = read_manifest(archive_path(experiment.directory.path, "init"))
+    assert manifest.record == record
+    assert manifest.input_shape == (2,)
+    assert [epoch.epoch for epoch in record.epochs] == [1, 2]
+
+
+def test_a_stage_that_is_there_is_not_trained_again(experiment):
+    first, trained = events_of(experiment.initial())
+    second, reused = events_of(experiment.initial())
+    assert first == second
+    assert "epoch" in trained
+    assert reused == ["stage_reused"]
+
+
+def test_a_stage_of_another_digest_or_not_whole_is_trained_again(experiment):
+    spec = experiment.initial()
+    run_stage(spec)
+    assert "epoch" in events_of(spec.model_copy(update={"epochs": 1}))[1]
+    spec.archive.write_bytes(spec.archive.read_bytes()[:-200])
+    assert "epoch" in events_of(spec)[1]
+
+
+NOT_IN_DIGEST = {"run_dir": "/elsewhere", "checkpoint_every": 0.0, "name": "x", "change": "another word", "parent": "y"}
+IN_DIGEST = {
+    "epochs": 9,
+    "first_epoch": 4,
+    "seed": 9,
+    "threads": 2,
+    "device": "cuda",
+    "precision": "bfloat16",
+    "parent_digest": "z",
+    "annealing": True,
+}
+
+
+@pytest.mark.parametrize(("field", "value"), NOT_IN_DIGEST.items())
+def test_the_digest_does_not_depend_on_where_and_how(experiment, field, value):
+    spec = experiment.initial()
+    assert spec.model_copy(update={field: value}).digest == spec.digest
+
+
+@pytest.mark.parametrize(("field", "value"), IN_DIGEST.items())
+def test_the_digest_depends_on_what_decides_the_weights(experiment, field, value):
+    spec = experiment.initial()
+    assert spec.model_copy(update={field: value}).digest != spec.digest
+
+
+def test_the_digest_depends_on_problem_data_and_hyperparameters_but_not_on_paths(experiment):
+    spec = experiment.initial()
+
+    def digest(**update):
+        return spec.model_copy(update={"problem": spec.problem.model_copy(update=update)}).digest
+
+    assert digest(data="/a", cache="/b") == spec.digest
+    assert digest(fingerprint="other") != spec.digest
+    assert digest(settings={"points": 5}) != spec.digest
+    other = spec.hyperparameters.model_copy(update={"batch_size": 7})
+    assert spec.model_copy(update={"hyperparameters": other}).digest != spec.digest
+
+
+def test_a_child_starts_from_its_parent_and_the_control_continues_it_bit_for_bit(experiment):
+    """Two stages of the same hyperparameters are one longer stage: state, order and dropout go on."""
+    initial = experiment.initial()
+    parent = run_stage(initial)
+    control = experiment.population(1, parent)[0]
+    run_stage(control)
+    longer = initial.model_copy(update={"name": "longer", "epochs": 4})
+    run_stage(longer)
+    _, weights, state = read_archive(control.archive)
+    _, expected, expected_state = read_archive(longer.archive)
+    assert all(torch.equal(weights[name], expected[name]) for name in expected)
+    assert all(torch.equal(state[name], expected_state[name]) for name in expected_state)
+
+
+def test_a_stage_continues_from_its_checkpoint_bit_for_bit(experiment, monkeypatch):
+    spec = experiment.initial().model_copy(update={"epochs": 6, "checkpoint_every": 0.0})
+    record = run_stage(spec)
+    undisturbed = spec.archive.read_bytes()
+    spec.archive.unlink()
+
+    class PowerCutError(Exception):
+        pass
+
+    def cut(event):
+        if event["event"] == "epoch" and event["epoch"] == 5:
+            raise PowerCutError
+
+    with observed_by(cut), pytest.raises(PowerCutError):
+        run_stage(spec)
+    assert spec.checkpoint.exists()
+    again, events = events_of(spec)
+    assert events.count("epoch") == 2  # epochs 5 and 6; the first four were kept
+    assert again == record
+    assert spec.archive.read_bytes() == undisturbed
+    assert not spec.checkpoint.exists()
+
+
+def test_a_checkpoint_that_is_damaged_or_of_another_stage_is_passed_over(experiment):
+    spec = experiment.initial().model_copy(update={"epochs": 3})
+    spec.checkpoint.parent.mkdir(parents=True)
+    spec.checkpoint.write_bytes(b"half a checkp")
+    _, events = events_of(spec)
+    assert events.count("epoch") == 3
+
+
+def test_a_missing_or_altered_parent_is_told(experiment):
+    parent = run_stage(experiment.initial())
+    child = experiment.population(1, parent)[1]
+    with pytest.raises(ArchiveError, match="another one"):
+        run_stage(child.model_copy(update={"parent_digest": "0" * 64}))
+    archive_path(experiment.directory.path, "init").unlink()
+    with pytest.raises(ArchiveError, match="no such archive"):
+        run_stage(child)
+
+
+def test_an_activation_found_deep_in_the_module_tree_is_changed(experiment):
+    parent = run_stage(experiment.initial())
+    assert set(experiment.start.activations) == {"body.first.1", "act"}
+    activations = {**parent.hyperparameters.activations, "body.first.1": "GELU"}
+    changed = parent.hyperparameters.model_copy(update={"activations": activations})
+    spec = experiment.population(1, parent)[0].model_copy(update={"hyperparameters": changed})
+    record = run_stage(spec)
+    assert record.hyperparameters.activations["body.first.1"] == "GELU"
+    assert record.losses != run_stage(experiment.population(1, parent)[0]).losses
