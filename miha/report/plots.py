@@ -24,25 +24,18 @@ def plot_history(history: pd.DataFrame, population: pd.DataFrame, loss_name: str
     figure = Figure(figsize=(10, 4.6), layout="constrained")
     axes = figure.add_subplot()
     mainline = history[history.candidate.isna()].sort_values("epoch")
-    for cycle, rivals in history[history.candidate.notna()].groupby("cycle"):
-        before = mainline[mainline.epoch < rivals.epoch.min()].tail(1)
-        selected = set(population[(population.cycle == cycle) & population.selected].candidate)
-        for candidate, curve in rivals.groupby("candidate"):
-            won = candidate in selected
-            path = pd.concat([before, curve])
-            axes.plot(
-                path.epoch,
-                path.valid_loss,
-                color=WINNER if won else RIVAL,
-                lw=1.8 if won else 1.0,
-                zorder=3 if won else 1,
-            )
+    candidates = history[history.candidate.notna()].merge(population[["cycle", "candidate", "selected"]], how="left")
+    lineage = pd.concat([mainline, candidates[candidates.selected.eq(True)]]).sort_values("epoch")
+    for _, rivals in candidates.groupby("cycle"):
+        parent = lineage[lineage.epoch < rivals.epoch.min()].tail(1)
+        for _, curve in rivals.groupby("candidate"):
+            won = bool(curve.selected.eq(True).all())
+            path = pd.concat([parent, curve])
+            axes.plot(path.epoch, path.valid_loss, color=WINNER if won else RIVAL, lw=2.0, zorder=3 if won else 1)
         axes.axvline(rivals.epoch.min() - 0.5, color="#8896a3", lw=0.8, ls=":")
-    axes.plot(
-        mainline.epoch, mainline.train_loss, color=MAINLINE, lw=0.9, ls="--", alpha=0.6, label="training, mainline"
-    )
-    for _, stage in mainline.groupby(["cycle", "stage"], sort=False):
-        axes.plot(stage.epoch, stage.valid_loss, color=MAINLINE, lw=2.0, marker=".", zorder=4)
+    axes.plot(lineage.epoch, lineage.valid_loss, color=MAINLINE, lw=2.0, zorder=2)
+    axes.plot(mainline.epoch, mainline.valid_loss, color=MAINLINE, lw=0, marker=".", zorder=4)
+    axes.plot(lineage.epoch, lineage.train_loss, color=MAINLINE, lw=0.9, ls="--", alpha=0.6, label="training, mainline")
     axes.plot([], [], color=MAINLINE, lw=2, marker=".", label="validation, mainline")
     if len(population):
         axes.plot([], [], color=WINNER, lw=1.8, label="selected candidate")
