@@ -31,8 +31,8 @@ class _Section(BaseModel):
 class Schedule(_Section):
     """How many epochs each stage trains, and how often the population is renewed."""
 
-    initial_epochs: int = Field(6, ge=1, description="epochs before the first population (the article's m)")
-    cycles: int = Field(3, ge=0, description="populations, one after another (c)")
+    initial_epochs: int = Field(8, ge=1, description="epochs before the first population (the article's m)")
+    cycles: int = Field(4, ge=0, description="populations, one after another (c)")
     population_size: int = Field(
         4, ge=1, description="candidates of a cycle, the unchanged control among them (pop_size)"
     )

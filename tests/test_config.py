@@ -1,3 +1,6 @@
+import re
+from pathlib import Path
+
 import pytest
 
 from miha.config import RunConfig, make_config, read_config
@@ -111,14 +114,20 @@ def test_a_configuration_survives_json():
     assert RunConfig.model_validate_json(config.model_dump_json()) == config
 
 
-def test_every_key_is_explained():
-    def fields(model, prefix=""):
-        for name, field in model.model_fields.items():
-            annotation = field.annotation
-            if isinstance(annotation, type) and hasattr(annotation, "model_fields"):
-                yield from fields(annotation, f"{prefix}{name}.")
-            elif name not in ("problem", "name"):
-                yield f"{prefix}{name}", field.description
+def keys(model, prefix=""):
+    """All keys of a configuration, with their explanations."""
+    for name, field in model.model_fields.items():
+        annotation = field.annotation
+        if isinstance(annotation, type) and hasattr(annotation, "model_fields"):
+            yield from keys(annotation, f"{prefix}{name}.")
+        elif name == "problem":
+            yield from keys(GapFill, "problem.")
+            yield from keys(Mnist, "problem.")
+        else:
+            yield f"{prefix}{name}", field.description
 
-    for model in (RunConfig, GapFill, Mnist):
-        assert [key for key, description in fields(model) if not description] == []
+
+def test_every_key_is_explained_and_in_the_documentation():
+    assert [key for key, description in keys(RunConfig) if not description] == []
+    page = (Path(__file__).parents[1] / "docs" / "configuration.md").read_text()
+    assert set(re.findall(r"^\| `([a-z_.]+)", page, re.MULTILINE)) == {key for key, _ in keys(RunConfig)}

@@ -57,7 +57,7 @@ class GapFill(Problem):
     metric: ClassVar[str] = "mae"
     mixed_precision: ClassVar[bool] = True
 
-    name: Literal["gapfill"] = "gapfill"
+    name: Literal["gapfill"] = Field("gapfill", description="gapfill, mnist, or module:Class of your own")
     network: Literal["unet", "autoencoder"] = Field(
         "unet", description="unet: refines a guess by ridge and trees; autoencoder: the article's, sees the scene alone"
     )

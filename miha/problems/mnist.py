@@ -28,7 +28,7 @@ class Mnist(Problem):
 
     metric: ClassVar[str] = "accuracy"
 
-    name: Literal["mnist"] = "mnist"
+    name: Literal["mnist"] = Field("mnist", description="gapfill, mnist, or module:Class of your own")
     samples: int = Field(10_000, ge=100, le=60_000, description="digits used, the first of the training set")
     valid_fraction: float = Field(0.2, gt=0, lt=1, description="part of them kept for validation, drawn at random")
     hidden: int = Field(400, ge=1, description="hidden units")
