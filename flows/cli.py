@@ -98,8 +98,13 @@ def prepare(
 def optimize(
     data: Annotated[Path | None, typer.Option(help="folder of the data set; default: problem.data")] = None,
     run_dir: Annotated[Path | None, typer.Option(help="folder of the run; default: run_dir, runs/default")] = None,
-    problem: Annotated[str | None, typer.Option(help="gapfill or mnist; default: problem.name, gapfill")] = None,
-    config: Annotated[Path | None, typer.Option(help="YAML file with sections as in the documentation")] = None,
+    problem: Annotated[
+        str | None, typer.Option(help="gapfill, mnist or module:Class; default: problem.name, gapfill")
+    ] = None,
+    config: Annotated[
+        list[str],
+        typer.Option(metavar="FILE[:SECTION]", help="YAML file, or a section of it; repeatable"),
+    ] = [],  # noqa: B006
     settings: Annotated[
         list[str], typer.Option("--set", metavar="KEY=VALUE", help="one key, e.g. schedule.cycles=5; repeatable")
     ] = [],  # noqa: B006
@@ -144,10 +149,12 @@ def evaluate(
     data: DataOption,
     json: Annotated[Path | None, typer.Option(help="file to write the metrics to")] = None,
     against: Annotated[Path | None, typer.Option(help="folder of another run, as a further column")] = None,
+    plots: Annotated[Path | None, typer.Option(help="folder for CSV and PNG files to plot; it is replaced")] = None,
 ) -> None:
     """Judge a run's best model on held-out gaps, beside baselines and published methods. Mean absolute error."""
     from miha.files import write_json
     from miha.report.evaluate import evaluate as judge
+    from miha.report.exports import write_plots
     from miha.report.tables import metrics_table
 
     with _shown() as console:
@@ -155,6 +162,8 @@ def evaluate(
         console.print(metrics_table(frame, title))
     if json:
         write_json(json, metrics)
+    if plots:
+        write_plots(plots, run_dir, data, frame)
 
 
 @app.command()

@@ -1,6 +1,7 @@
 """Everything a user can set. One :class:`RunConfig` serves params.yaml, the command line and the Prefect form."""
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -174,20 +175,20 @@ def _explain(problem: Any) -> str:
     return f"  {key}: {message}" + ("" if problem["type"] == "value_error" else f" (got {problem['input']!r})")
 
 
-def read_config(file: Path | None, settings: list[str], overrides: dict[str, Any]) -> RunConfig:
-    """A configuration from a YAML file, ``section.key=value`` settings over it, and keyed overrides over both.
+def read_config(files: Sequence[str], settings: Sequence[str], overrides: dict[str, Any]) -> RunConfig:
+    """A configuration from YAML files, ``section.key=value`` settings over them, and keyed overrides over all.
+
+    Args:
+        files: paths, each over the ones before; ``FILE:a.b`` takes the section ``a.b`` of a file alone.
+        settings: as typed after ``--set``.
+        overrides: ``section.key`` → value.
 
     Raises:
-        ConfigError: the file cannot be read, a setting is malformed, or a key or value is wrong.
+        ConfigError: a file cannot be read, a setting is malformed, or a key or value is wrong.
     """
     said: dict[str, Any] = {}
-    if file is not None:
-        try:
-            said = yaml.safe_load(file.read_text(encoding="utf-8")) or {}
-        except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-            raise ConfigError(f"{file} cannot be read as YAML: {error}") from error
-        if not isinstance(said, dict):
-            raise ConfigError(f"{file} must hold sections like `schedule:`, but holds a {type(said).__name__}.")
+    for file in files:
+        said = _merge(said, _read_section(file))
     for setting in settings:
         key, equals, value = setting.partition("=")
         if not equals or not key.strip():
@@ -199,6 +200,31 @@ def read_config(file: Path | None, settings: list[str], overrides: dict[str, Any
     for key, value in overrides.items():
         _put(said, key, value)
     return make_config(said)
+
+
+def _read_section(file: str) -> dict[str, Any]:
+    """The mapping in a YAML file, or in one section of it; an empty one stands for no keys."""
+    path, _, section = file.partition(":")
+    try:
+        said = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise ConfigError(f"{path} cannot be read as YAML: {error}") from error
+    for key in section.split(".") if section else []:
+        if not isinstance(said, dict) or key not in said:
+            raise ConfigError(f"{path} has no section {section!r}.")
+        said = said[key]
+    if not isinstance(said or {}, dict):
+        raise ConfigError(f"{file} must hold sections like `schedule:`, but holds a {type(said).__name__}.")
+    return said or {}
+
+
+def _merge(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
+    """Both mappings, section by section; where both have a value, that of ``over``."""
+    merged = {**base, **over}
+    for key in base.keys() & over.keys():
+        if isinstance(base[key], dict) and isinstance(over[key], dict):
+            merged[key] = _merge(base[key], over[key])
+    return merged
 
 
 def _put(said: dict[str, Any], key: str, value: Any) -> None:

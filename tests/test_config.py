@@ -77,18 +77,31 @@ def test_values_that_do_not_fit_together_are_told(said, message):
 def test_settings_go_over_the_file_and_options_over_both(tmp_path):
     file = tmp_path / "run.yaml"
     file.write_text("seed: 1\nschedule:\n  cycles: 2\n  fixing_epochs: 9\nstart: {lr: 0.1}\n")
-    config = read_config(file, ["schedule.cycles=7", "start.lr=1e-3", "search.operators={optimizer: 2}"], {"seed": 5})
+    config = read_config(
+        [str(file)], ["schedule.cycles=7", "start.lr=1e-3", "search.operators={optimizer: 2}"], {"seed": 5}
+    )
     assert (config.seed, config.schedule.cycles, config.schedule.fixing_epochs) == (5, 7, 9)
     assert config.start.lr == 0.001
     assert config.search.operators == {"optimizer": 2.0}
 
 
+def test_sections_of_one_file_are_merged_in_their_order(tmp_path):
+    file = tmp_path / "params.yaml"
+    file.write_text(
+        "optimize: {seed: 1, schedule: {cycles: 2}}\ndatasets: {madrid: {schedule: {fixing_epochs: 9}}, none: }\n"
+    )
+    config = read_config([f"{file}:optimize", f"{file}:datasets.madrid", f"{file}:datasets.none"], [], {})
+    assert (config.seed, config.schedule.cycles, config.schedule.fixing_epochs) == (1, 2, 9)
+    with pytest.raises(ConfigError, match=r"params\.yaml has no section 'datasets.atlantis'"):
+        read_config([f"{file}:datasets.atlantis"], [], {})
+
+
 def test_the_name_of_the_problem_chooses_its_settings():
-    config = read_config(None, ["problem.hidden=50"], {"problem.name": "mnist"})
+    config = read_config([], ["problem.hidden=50"], {"problem.name": "mnist"})
     assert isinstance(config.problem, Mnist)
     assert config.problem.hidden == 50
     with pytest.raises(ConfigError, match=r"problem\.trees: no such key"):
-        read_config(None, ["problem.trees=50"], {"problem.name": "mnist"})
+        read_config([], ["problem.trees=50"], {"problem.name": "mnist"})
 
 
 @pytest.mark.parametrize(
@@ -100,17 +113,17 @@ def test_a_file_that_is_no_configuration_is_told(tmp_path, content, message):
     if content is not None:
         file.write_text(content)
     with pytest.raises(ConfigError, match=message):
-        read_config(file, [], {})
+        read_config([str(file)], [], {})
 
 
 @pytest.mark.parametrize("setting", ["seed", "=3", "seed.x=3", "seed=[1"])
 def test_a_malformed_setting_is_told(setting):
     with pytest.raises(ConfigError):
-        read_config(None, ["seed=1", setting], {})
+        read_config([], ["seed=1", setting], {})
 
 
 def test_a_configuration_survives_json():
-    config = read_config(None, ["problem.name=mnist", "schedule.cycles=7"], {})
+    config = read_config([], ["problem.name=mnist", "schedule.cycles=7"], {})
     assert RunConfig.model_validate_json(config.model_dump_json()) == config
 
 

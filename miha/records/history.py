@@ -1,6 +1,7 @@
 """The tidy log of a run, made anew from its records and never appended to."""
 
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -86,3 +87,17 @@ def population_frame(selections: Sequence[Selection]) -> pd.DataFrame:
         for outcome in selection.outcomes
     ]
     return pd.DataFrame(rows, columns=POPULATION_COLUMNS)
+
+
+def read_tables(run_dir: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """``history.csv`` and ``population.csv`` of a run, with the types they were written with."""
+    history = pd.read_csv(run_dir / "history.csv").astype({"candidate": "Int64"})
+    types = {
+        "cycle": "int64",
+        "candidate": "Int64",
+        "fitness": "float64",
+        "level": "float64",
+        "rate": "float64",
+        "selected": "bool",
+    }
+    return history, pd.read_csv(run_dir / "population.csv").astype(types)

@@ -164,11 +164,16 @@ def evaluate(run_dir: Path, data: Path, against: Path | None = None) -> tuple[di
     model = archive_path(run_dir, "best")
     rivals = {against.name: archive_path(against, "best")} if against else {}
     manifest = read_manifest(model)
+    said = {
+        "best": manifest.origin,
+        "epochs": len(pd.read_csv(run_dir / "history.csv")),
+        "hyperparameters": manifest.record.hyperparameters.model_dump(mode="json"),
+    }
     if manifest.problem.get("name") == "mnist":
         metrics: dict[str, Any] = evaluate_digits(model, data)
         others = {name: evaluate_digits(archive, data) for name, archive in rivals.items()}
         frame = pd.DataFrame({**others, MIHA: metrics}).rename_axis("test digits")
-        return {**metrics, "methods": others}, frame, "accuracy"
+        return {**metrics, "methods": others, **said}, frame, "accuracy"
     errors = evaluate_filling(model, data, rivals)
     told = {
         method: {"mean": float(column.mean()), "gaps": {str(gap): float(error) for gap, error in column.items()}}
@@ -177,4 +182,4 @@ def evaluate(run_dir: Path, data: Path, against: Path | None = None) -> tuple[di
     frame = pd.concat([errors, errors.mean().to_frame("mean").T]).rename_axis("gap")
     of_what = "simulated scenes" if manifest.extras.get("simulated") else str(data)
     title = f"mean absolute error inside the gap, {manifest.extras['unit']}; {of_what}; gap in percent of the scene"
-    return {"mae": told.pop(MIHA), "methods": told}, frame, title
+    return {"mae": told.pop(MIHA), "methods": told, **said}, frame, title

@@ -8,18 +8,15 @@ from pathlib import Path
 from typing import Any
 
 import jinja2
-import numpy as np
-import pandas as pd
 from matplotlib.figure import Figure
 
 from miha.errors import DataError, RunError
 from miha.files import write_text
 from miha.problems.filler import Filler
 from miha.records.archive import Manifest, archive_path, read_manifest
-from miha.report.evaluate import Case, held_out_cases
-from miha.report.plots import plot_fill, plot_history
-
-SHOWN_GAPS = 3  # a small, a middle and a large one
+from miha.records.history import read_tables
+from miha.report.maps import example_maps
+from miha.report.plots import plot_history
 
 
 def write_report(run_dir: Path) -> Path:
@@ -35,8 +32,7 @@ def write_report(run_dir: Path) -> Path:
             f"{run_dir} is not the directory of a finished run: it has no provenance.json. Run optimize first."
         )
     provenance = json.loads(provenance_file.read_text())
-    history = pd.read_csv(run_dir / "history.csv").astype({"candidate": "Int64"})
-    population = pd.read_csv(run_dir / "population.csv")
+    history, population = read_tables(run_dir)
     best = read_manifest(archive_path(run_dir, "best"))
     template = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True).from_string(
         (resources.files("miha.report") / "page.html").read_text(encoding="utf-8")
@@ -74,24 +70,9 @@ def _maps(run_dir: Path, best: Manifest, data: Path) -> tuple[list[str], str]:
     if best.problem.get("name") != "gapfill":
         return [], "This problem has no maps."
     try:
-        filler = Filler(archive_path(run_dir, "best"), data)
-        cases = list(held_out_cases(filler))
+        return [_embed(figure) for figure in example_maps(Filler(archive_path(run_dir, "best"), data)).values()], ""
     except DataError as error:
         return [], f"No maps: {error}"
-    return [_embed(_plot_case(filler, case)) for case in _spread(cases)], ""
-
-
-def _spread(cases: list[Case]) -> list[Case]:
-    """A few cases from the smallest gap to the largest."""
-    cases = sorted(cases, key=lambda case: int(np.isnan(case.scene).sum()))
-    chosen = np.unique(np.linspace(0, len(cases) - 1, min(SHOWN_GAPS, len(cases))).round().astype(int))
-    return [cases[number] for number in chosen]
-
-
-def _plot_case(filler: Filler, case: Case) -> Figure:
-    filled = np.where(np.isnan(case.scene), filler.predict(case.scene, case.background), case.scene)
-    title = f"gap of {int(case.gap)} %: mean absolute error {case.error(filled):.2f} {filler.unit}"
-    return plot_fill(case.scene, filled, case.truth, filler.unit, title)
 
 
 def _embed(figure: Figure) -> str:

@@ -1,14 +1,12 @@
 """Figures of a run: its learning history and maps of filled scenes."""
 
-from pathlib import Path
-
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from miha.files import replacing
+from miha.records.lineage import lineage_frame
 
 MAINLINE, RIVAL, WINNER = "#1f3b57", "#b9c3cd", "#d1572f"
 
@@ -25,7 +23,7 @@ def plot_history(history: pd.DataFrame, population: pd.DataFrame, loss_name: str
     axes = figure.add_subplot()
     mainline = history[history.candidate.isna()].sort_values("epoch")
     candidates = history[history.candidate.notna()].merge(population[["cycle", "candidate", "selected"]], how="left")
-    lineage = pd.concat([mainline, candidates[candidates.selected.eq(True)]]).sort_values("epoch")
+    lineage = lineage_frame(history, population)
     for _, rivals in candidates.groupby("cycle"):
         parent = lineage[lineage.epoch < rivals.epoch.min()].tail(1)
         for _, curve in rivals.groupby("candidate"):
@@ -86,9 +84,3 @@ def plot_fill(scene: Map, filled: Map, truth: Map, unit: str, title: str) -> Fig
         axes.set(xticks=[], yticks=[], facecolor="#e4e8ec")
     figure.suptitle(title, fontsize=11)
     return figure
-
-
-def save_figure(figure: Figure, path: Path) -> None:
-    """Write a figure atomically; the suffix of ``path`` chooses the format."""
-    with replacing(path) as temporary:
-        figure.savefig(temporary, dpi=110, metadata={"Software": None})
