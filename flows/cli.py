@@ -147,14 +147,17 @@ def optimize(
 def evaluate(
     run_dir: RunOption,
     data: DataOption,
-    json: Annotated[Path | None, typer.Option(help="file to write the metrics to")] = None,
+    json: Annotated[Path | None, typer.Option(help="file for all figures, JSON")] = None,
     against: Annotated[Path | None, typer.Option(help="folder of another run, as a further column")] = None,
+    summary: Annotated[
+        Path | None, typer.Option(help="file for the run's own figures and hyperparameters, JSON")
+    ] = None,
     plots: Annotated[Path | None, typer.Option(help="folder for CSV and PNG files to plot; it is replaced")] = None,
 ) -> None:
     """Judge a run's best model on held-out gaps, beside baselines and published methods. Mean absolute error."""
     from miha.files import write_json
     from miha.report.evaluate import evaluate as judge
-    from miha.report.exports import write_plots
+    from miha.report.exports import write_plots, write_summary
     from miha.report.tables import metrics_table
 
     with _shown() as console:
@@ -162,6 +165,8 @@ def evaluate(
         console.print(metrics_table(frame, title))
     if json:
         write_json(json, metrics)
+    if summary:
+        write_summary(summary, metrics)
     if plots:
         write_plots(plots, run_dir, data, frame)
 

@@ -1,16 +1,30 @@
-"""Files that DVC plots: learning curve, error by size of the gap, and maps; the same bytes for the same run."""
+"""Files for DVC: a flat summary to compare runs by, and what is plotted; the same bytes for the same run."""
 
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
-from miha.files import replacing_folder
+from miha.files import replacing_folder, write_json
 from miha.problems.filler import Filler
 from miha.records.archive import archive_path, read_manifest
 from miha.records.history import read_tables
 from miha.records.lineage import lineage_frame
 from miha.report.evaluate import MIHA
 from miha.report.maps import example_maps
+
+
+def write_summary(path: Path, metrics: dict[str, Any]) -> None:
+    """Write what tells runs apart in a table: the run's own figures, total epochs, and the winning hyperparameters.
+
+    Args:
+        path: a JSON file.
+        metrics: as :func:`miha.report.evaluate.evaluate` returns them.
+    """
+    point = metrics["hyperparameters"]
+    activations = ", ".join(f"{layer} {name}" for layer, name in sorted(point["activations"].items()))
+    own = {key: value for key, value in metrics.items() if key not in ("methods", "hyperparameters")}
+    write_json(path, {**own, **point, "activations": activations})
 
 
 def write_plots(folder: Path, run_dir: Path, data: Path, errors: pd.DataFrame) -> None:
