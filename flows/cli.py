@@ -149,9 +149,7 @@ def evaluate(
     data: DataOption,
     json: Annotated[Path | None, typer.Option(help="file for all figures, JSON")] = None,
     against: Annotated[Path | None, typer.Option(help="folder of another run, as a further column")] = None,
-    summary: Annotated[
-        Path | None, typer.Option(help="file for the run's own figures and hyperparameters, JSON")
-    ] = None,
+    summary: Annotated[Path | None, typer.Option(help="file for its own figures and hyperparameters")] = None,
     plots: Annotated[Path | None, typer.Option(help="folder for CSV and PNG files to plot; it is replaced")] = None,
 ) -> None:
     """Judge a run's best model on held-out gaps, beside baselines and published methods. Mean absolute error."""
