@@ -1,10 +1,12 @@
 """The command line: ``miha COMMAND``. Each command imports what it needs, so that ``--help`` is quick."""
 
 import os
+import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import FrameType
 from typing import Annotated, Any
 
 import typer
@@ -34,11 +36,17 @@ def main() -> None:
     """Run a command; an error made on purpose is told on stderr and ends with exit code 2."""
     for name, value in QUIET.items():
         os.environ.setdefault(name, value)
+    signal.signal(signal.SIGTERM, _terminate)
     try:
         app()
     except MihaError as error:
         print(f"miha: {error}", file=sys.stderr)
         sys.exit(2)
+
+
+def _terminate(number: int, frame: FrameType | None) -> None:
+    """End as after Ctrl-C: workers stop, and the lock of the run is given back."""
+    sys.exit(128 + number)
 
 
 @contextmanager

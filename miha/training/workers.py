@@ -1,5 +1,6 @@
 """The pool of processes in which stages train: warm, spawned, each on its own, and gone when their parent is."""
 
+import logging
 import multiprocessing
 import os
 import signal
@@ -71,7 +72,8 @@ def is_transient(error: BaseException) -> bool:
 
 
 def _start(parent: int, address: str) -> None:
-    """In a fresh worker: report to the parent, leave Ctrl-C to it, and end when it dies, whatever killed it."""
+    """In a fresh worker: report to the parent, leave Ctrl-C and warnings to it, and end when it dies."""
+    logging.getLogger("miha").setLevel(logging.ERROR)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     progress.send_from_worker(address)
     threading.Thread(target=_follow, args=(parent,), daemon=True, name="miha-parent-watch").start()
