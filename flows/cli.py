@@ -17,7 +17,7 @@ from miha.errors import MihaError
 QUIET = {
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
     "DO_NOT_TRACK": "1",
-    "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "WARNING",
+    "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL",
 }
 
 app = typer.Typer(
@@ -39,7 +39,7 @@ def main() -> None:
     signal.signal(signal.SIGTERM, _terminate)
     try:
         app()
-    except MihaError as error:
+    except (MihaError, OSError) as error:
         print(f"miha: {error}", file=sys.stderr)
         sys.exit(2)
 
@@ -52,12 +52,10 @@ def _terminate(number: int, frame: FrameType | None) -> None:
 @contextmanager
 def _shown() -> Iterator[Any]:
     """Show the events of the block in the terminal; yields the console."""
-    from rich.console import Console
-
-    from flows.display import Display
+    from flows.display import Display, plain_console
     from miha.progress import observed_by
 
-    console = Console()
+    console = plain_console()
     with Display(console) as display, observed_by(display):
         yield console
 
@@ -87,7 +85,7 @@ def fetch(
 
     with _shown() as console:
         bring(name, out)
-        console.print(f"{name} → {out}, all checksums right")
+        console.print(f"{name} → {out}, all checksums right", markup=False)
 
 
 @app.command()
@@ -129,6 +127,7 @@ def optimize(
 ) -> None:
     """Train a network once while its hyperparameters adapt. The same command again continues an interrupted run."""
     from miha.config import read_config
+    from miha.experiment import Experiment
 
     given = {
         "problem.data": data and str(data),
@@ -143,12 +142,13 @@ def optimize(
         if prefect:
             from flows.optimize import optimize as flow
 
+            Experiment(chosen).check()  # a mistake is told before Prefect starts
             flow(chosen)
         else:
             from miha.run import optimize as run
 
             run(chosen.problem, chosen)
-        console.print(f"Report: {chosen.run_dir / 'report.html'}")
+        console.print(f"Report: {chosen.run_dir / 'report.html'}", markup=False)
 
 
 @app.command()
@@ -190,6 +190,7 @@ def fill(
 ) -> None:
     """Fill the gaps of scenes. Observed pixels stay as they are; <name>_source.tif tells which were filled."""
     from miha.errors import ConfigError
+    from miha.problems.filler import Filler
     from miha.records.archive import archive_path
 
     if (run_dir is None) == (model is None):
@@ -199,21 +200,19 @@ def fill(
         if prefect:
             from flows.fill import fill as flow
 
+            Filler(archive, data).plan(inputs, out)  # a mistake is told before Prefect starts
             flow(inputs, archive, data, out)
         else:
-            from miha.problems.filler import Filler
-
             Filler(archive, data).fill_all(inputs, out)
 
 
 @app.command()
 def show(archive: Annotated[Path, typer.Argument(help="a model archive")]) -> None:
     """Show what a model archive holds: where it comes from, hyperparameters, curve, inputs."""
-    from rich.console import Console
-
+    from flows.display import plain_console
     from miha.report.tables import archive_table
 
-    Console().print(archive_table(archive))
+    plain_console().print(archive_table(archive))
 
 
 @app.command()

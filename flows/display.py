@@ -4,6 +4,7 @@ from types import TracebackType
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -16,6 +17,14 @@ from rich.progress import (
 from rich.table import Table
 
 from miha.progress import Event
+
+NO_TERMINAL_WIDTH = 160
+
+
+def plain_console() -> Console:
+    """A console that does not break lines where nobody sees a terminal's edge: in pipes and files."""
+    console = Console(highlight=False, soft_wrap=True)
+    return console if console.is_terminal else Console(highlight=False, soft_wrap=True, width=NO_TERMINAL_WIDTH)
 
 
 class Display:
@@ -34,7 +43,6 @@ class Display:
             transient=True,
         )
         self.bars: dict[str, TaskID] = {}
-        self.done: dict[str, int] = {}
 
     def __enter__(self) -> "Display":
         self.progress.start()
@@ -47,7 +55,7 @@ class Display:
 
     def __call__(self, event: Event) -> None:
         """Show one event; those of no interest here are passed over."""
-        details = dict(event)
+        details = _escaped(event)
         show = getattr(self, f"_{details.pop('event')}", None)
         if show:
             show(**details)
@@ -91,22 +99,21 @@ class Display:
         self.progress.update(self.bars[stage], description=f"{stage} ({change})")
         if done:
             self.console.print(f"{stage}: continues after {done} epochs")
-        self._advance(stage, done)
+        self._advance(done)
 
     def _epoch(self, stage: str, valid_loss: float | None, **_: Any) -> None:
-        if stage in self.bars:
+        if (bar := self.bars.get(stage)) is not None:
             told = "loss not finite" if valid_loss is None else f"loss {valid_loss:.4f}"
-            self.progress.update(self.bars[stage], advance=1, told=told)
-        self._advance(stage, 1)
+            self.progress.update(bar, advance=1, told=told)
+        self._advance(1)
 
-    def _advance(self, stage: str, epochs: int) -> None:
-        """Move the bar of the budget, which a stage that is tried again does not move twice."""
+    def _advance(self, epochs: int) -> None:
         if "all epochs" in self.bars:
             self.progress.update(self.bars["all epochs"], advance=epochs)
 
     def _stage_reused(self, stage: str, change: str, epochs: int) -> None:
         self.console.print(f"{stage} ({change}): trained before, reused")
-        self._advance(stage, epochs)
+        self._advance(epochs)
 
     def _stage_finished(self, stage: str, change: str, seconds: float, valid_loss: float | None) -> None:
         self._close(stage)
@@ -137,8 +144,8 @@ class Display:
             table.add_row(str(number), outcome["change"], curve, fitness, verdict, style=style)
         self.console.print(table)
 
-    def _run_finished(self, best: str, valid_loss: float, metrics: dict[str, float], run_dir: str) -> None:
-        told = ", ".join(f"{name} {value:.4f}" for name, value in metrics.items())
+    def _run_finished(self, best: str, valid_loss: float, metrics: dict[str, float | None], run_dir: str) -> None:
+        told = ", ".join(f"{name} {value:.4f}" for name, value in metrics.items() if value is not None)
         self.console.print(
             f"[bold]Best model: {best}[/], validation loss {valid_loss:.4f} ({told}) → {run_dir}/model/model_best.zip"
         )
@@ -155,3 +162,12 @@ class Display:
 
     def _filled(self, file: str, pixels: int) -> None:
         self.console.print(f"{file}: {pixels} pixels filled")
+
+
+def _escaped(value: Any) -> Any:
+    """The same, with no text in it that Rich would take for markup."""
+    if isinstance(value, str):
+        return escape(value)
+    if isinstance(value, dict):
+        return {key: _escaped(inner) for key, inner in value.items()}
+    return [_escaped(inner) for inner in value] if isinstance(value, list | tuple) else value

@@ -12,6 +12,6 @@ from tasks.filling import fill_scene, load_filler
 def fill(inputs: list[Path], model: Path, data: Path, out: Path) -> list[Path]:
     """Fill the gaps of each scene from history, static layers and that scene alone; returns the files written."""
     load_filler.cache_clear()  # an archive may have been replaced since the last flow of this process
-    for source in inputs:
-        load_filler(model, data).read(source)  # a bad scene is told before the first is filled
-    return [future.result() for future in [fill_scene.submit(source, model, data, out) for source in inputs]]
+    plan = load_filler(model, data).plan(inputs, out)  # a bad scene is told before the first is filled
+    futures = [fill_scene.submit(source, target, model, data) for source, target in plan.items()]
+    return [future.result() for future in futures]

@@ -9,6 +9,8 @@ from pydantic import BaseModel
 
 from miha.config import RunConfig
 from miha.experiment import Experiment, Outcome
+from miha.records.archive import archive_path, read_manifest
+from miha.records.history import read_tables
 from miha.records.record import StageRecord
 from miha.training.stages import StageSpec
 from miha.training.workers import working
@@ -17,7 +19,7 @@ from tasks.training import prepare_samples, training_task
 
 
 class Summary(BaseModel):
-    """Outcome of a run: its directory, which mainline archive is best, and how good that is."""
+    """Outcome of a run: its directory, which mainline archive is best and how good that is, and what won."""
 
     run_dir: Path
     best: str
@@ -25,6 +27,20 @@ class Summary(BaseModel):
     metrics: dict[str, float | None]
     epochs: int
     changes: list[str]
+
+    @classmethod
+    def of(cls, run_dir: Path) -> "Summary":
+        """Read it from the directory of a finished run."""
+        record = read_manifest(archive_path(run_dir, "best")).record
+        history, population = read_tables(run_dir)
+        return cls(
+            run_dir=run_dir,
+            best=record.name,
+            valid_loss=record.valid_loss,
+            metrics=record.epochs[-1].metrics,
+            epochs=len(history),
+            changes=population[population.selected].change.tolist(),
+        )
 
     def markdown(self) -> str:
         """The summary for people."""
@@ -52,6 +68,16 @@ def _run_name() -> str:
 def optimize(config: RunConfig) -> Summary:
     """Train a network once while its hyperparameters adapt: initial training, cycles of candidates, final training."""
     experiment = Experiment(config)
+    if not experiment.nothing_left:
+        _carry_out(experiment)
+    summary = Summary.of(config.run_dir)
+    report(experiment.directory.path, summary.markdown())
+    return summary
+
+
+def _carry_out(experiment: Experiment) -> None:
+    """All stages, in their order."""
+    config = experiment.config
     processes = config.run.processes(config.schedule.population_size)
     with experiment.open(), working(processes):
         prepare_samples(experiment)
@@ -65,13 +91,10 @@ def optimize(config: RunConfig) -> Summary:
                 spec = experiment.fixing(cycle, select_fittest(experiment, cycle, current, population, outcomes))
             current = experiment.advance(_train(config, spec))
         experiment.advance(_train(config, experiment.final(current)))
-    summary = _summarise(experiment)
-    report(experiment.directory.path, summary.markdown())
-    return summary
 
 
 def _train(config: RunConfig, spec: StageSpec) -> StageRecord:
-    return training_task(spec, config.faults)(spec, config.faults.timeout)
+    return training_task(spec, config.faults)(spec, None)
 
 
 def _train_population(experiment: Experiment, population: list[StageSpec]) -> list[Outcome]:
@@ -89,15 +112,3 @@ def _train_population(experiment: Experiment, population: list[StageSpec]) -> li
         result = failed.get(spec.name) or futures[spec.name].result(raise_on_failure=False)
         outcomes.append(experiment.fail(spec, result) if isinstance(result, BaseException) else result)
     return outcomes
-
-
-def _summarise(experiment: Experiment) -> Summary:
-    best = experiment.best
-    return Summary(
-        run_dir=experiment.config.run_dir,
-        best=best.name,
-        valid_loss=best.valid_loss,
-        metrics=best.epochs[-1].metrics,
-        epochs=sum(len(record.epochs) for record in experiment.records),
-        changes=[selection.winner.change for selection in experiment.selections],
-    )

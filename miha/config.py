@@ -26,7 +26,7 @@ from miha.problems import BUILT_IN, GapFill, Mnist, Problem, build_problem
 
 
 class _Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class Schedule(_Section):
@@ -101,7 +101,7 @@ class Execution(_Section):
 
 def _tag(said: Any) -> str:
     name = said.get("name") if isinstance(said, dict) else getattr(said, "name", None)
-    return name if name in BUILT_IN else _OWN
+    return name if isinstance(name, str) and name in BUILT_IN else _OWN
 
 
 _OWN = "own"
@@ -131,9 +131,9 @@ class RunConfig(_Section):
     @model_validator(mode="before")
     @classmethod
     def _name_the_problem(cls, said: Any) -> Any:
-        """A problem section without a name is of the default problem."""
-        if isinstance(said, dict) and isinstance(said.get("problem"), dict) and "name" not in said["problem"]:
-            said = {**said, "problem": {"name": "gapfill", **said["problem"]}}
+        """A problem section that is empty, or has no name, is of the default problem."""
+        if isinstance(said, dict) and isinstance(said.get("problem", {}) or {}, dict):
+            said = {**said, "problem": {"name": "gapfill", **(said.get("problem") or {})}}
         return said
 
     @model_validator(mode="after")
@@ -193,13 +193,18 @@ def read_config(files: Sequence[str], settings: Sequence[str], overrides: dict[s
         key, equals, value = setting.partition("=")
         if not equals or not key.strip():
             raise ConfigError(f"--set {setting!r} is not of the form section.key=value.")
-        try:
-            _put(said, key.strip(), yaml.safe_load(value))
-        except yaml.YAMLError as error:
-            raise ConfigError(f"--set {setting!r}: the value is no YAML ({error}).") from error
+        _put(said, key.strip(), _value(value))
     for key, value in overrides.items():
         _put(said, key, value)
     return make_config(said)
+
+
+def _value(text: str) -> Any:
+    """What is typed after ``--set key=``: YAML, or plain text if it is none (a pattern like ``%Y%j``)."""
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError:
+        return text
 
 
 def _read_section(file: str) -> dict[str, Any]:

@@ -7,6 +7,7 @@ import logging
 import os
 import re
 import shutil
+import zlib
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -20,6 +21,7 @@ from rasterio.transform import from_bounds
 from miha.errors import DataError
 from miha.files import replacing_folder
 from miha.progress import publish
+from miha.rasters.stack import verify_raster
 
 DATA_DIR_VARIABLE = "MIHA_DATA_DIR"
 SOURCE_FILE = "source.json"  # what fetch leaves beside the raw files, for prepare
@@ -128,7 +130,7 @@ def _matches(path: Path, checksum: str) -> bool:
         return False
     try:
         content = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
-    except (OSError, EOFError):
+    except (OSError, EOFError, zlib.error):
         return False
     return hashlib.sha256(content).hexdigest() == checksum
 
@@ -147,8 +149,6 @@ def prepare(raw: Path, out: Path) -> None:
         DataError: ``raw`` is not such a folder, or an array in it cannot be read.
     """
     bounds = _bounds(raw)
-    if out.exists() and any(out.iterdir()) and not (out / "history").is_dir():
-        raise DataError(f"{out} is no data set but is not empty. Choose another --out.")
     with replacing_folder(out) as folder:
         for path in _arrays(raw / "training_sample"):
             _write(folder / "history" / f"{path.stem[:8]}.tif", _load(path), bounds)
@@ -242,3 +242,4 @@ def _write(
     with rasterio.open(path, "w", **profile) as raster:
         raster.write(values, 1)
         raster.units = (unit,)
+    verify_raster(path)

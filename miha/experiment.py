@@ -4,6 +4,7 @@ The bare library (:mod:`miha.run`) and the Prefect flow walk through the same ex
 carries the stages out.
 """
 
+import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,14 +18,14 @@ from miha.evolution.fitness import fittest, score
 from miha.evolution.hyperparameters import Hyperparameters
 from miha.evolution.mutation import UNCHANGED, generate_population
 from miha.evolution.seeds import stream
-from miha.files import write_json
+from miha.files import digest_json, write_json
 from miha.problems import Problem
 from miha.progress import publish
 from miha.records.archive import FORMAT_VERSION
 from miha.records.history import CandidateOutcome, Failure, Selection
 from miha.records.record import StageKind, StageRecord
 from miha.rundir import RunDirectory
-from miha.training.stages import Precision, ProblemSpec, StageSpec, describe_network
+from miha.training.stages import Precision, ProblemSpec, StageSpec, describe_network, read_if_whole
 
 Outcome = StageRecord | Failure
 # What may differ between two calls that make, or continue, the same run.
@@ -44,6 +45,7 @@ class Experiment:
         problem = config.problem
         self.config = config
         self.directory = RunDirectory(config.run_dir)
+        self.criterion = digest_json(config.fitness.model_dump(mode="json"))
         self.problem = problem.model_copy(update={"data": problem.data.absolute()})
         self.problem_spec = ProblemSpec.of(self.problem, self.directory.cache)
         self.device = resolve_device(config)
@@ -59,6 +61,19 @@ class Experiment:
         self.candidates: list[StageRecord] = []
         self.selections: list[Selection] = []
 
+    def check(self) -> None:
+        """Say what would stop the run before anything is started.
+
+        Raises:
+            RunError: archives of another configuration would be lost.
+        """
+        self.directory.refuse_loss(self._decisive(), self.config.replace)
+
+    @property
+    def nothing_left(self) -> bool:
+        """True if this very run is finished and only its final models were kept, so that no stage could be reused."""
+        return self.config.run.keep == "final" and self.directory.finished(self._decisive())
+
     @contextmanager
     def open(self) -> Iterator[None]:
         """Hold the run directory while the stages are trained, and leave tables, best model and provenance behind.
@@ -68,7 +83,8 @@ class Experiment:
         """
         config = self.config
         with self.directory.held():
-            self.directory.claim(self._decisive(), config.replace)
+            self.directory.refuse_loss(self._decisive(), config.replace)
+            self.directory.claim(self._decisive())
             publish(
                 "run_started",
                 budget=config.schedule.budget,
@@ -87,7 +103,8 @@ class Experiment:
         said["schedule"]["final_epochs"] = self.config.schedule.closing_epochs
         said["start"]["lr"] = self.config.start.learning_rate
         said["run"] |= {"device": self.device, "precision": self.precision}
-        return {**said, "data_digest": self.problem_spec.fingerprint, "format_version": FORMAT_VERSION}
+        digests = {"data_digest": self.problem_spec.fingerprint, "network_digest": self.problem_spec.network}
+        return {**said, **digests, "format_version": FORMAT_VERSION}
 
     # ---------------------------------------------------------------- stages
 
@@ -155,6 +172,8 @@ class Experiment:
 
     def advance(self, record: StageRecord) -> StageRecord:
         """Count a trained stage of the mainline, and write the tables so far."""
+        if not math.isfinite(record.valid_loss):
+            raise RunError(f"{record.name} ({record.stage} training) diverged: its loss is not finite. Lower start.lr.")
         self.mainline.append(record)
         self.directory.write_tables(self.records, self.selections)
         return record
@@ -201,8 +220,10 @@ class Experiment:
         failure = Failure.model_validate_json(file.read_text()) if file.exists() else None
         return failure if failure and failure.digest == spec.digest else None
 
-    def fail(self, spec: StageSpec, error: BaseException) -> Failure:
-        """Record that a candidate failed for good."""
+    def fail(self, spec: StageSpec, error: BaseException) -> Outcome:
+        """Record that a candidate failed for good, unless its archive is there: then only the word of it was lost."""
+        if archive := read_if_whole(spec.archive, spec.digest):
+            return archive.manifest.record
         reason = " ".join(f"{type(error).__name__}: {error}".split())[:300]
         failure = Failure(name=spec.name, digest=spec.digest, reason=reason)
         write_json(self._population_file(f"{spec.name}_failure.json"), failure.model_dump())
@@ -220,7 +241,7 @@ class Experiment:
         digests = tuple(spec.digest for spec in specs)
         file = self._population_file(f"{cycle}_selection.json")
         selection = Selection.model_validate_json(file.read_text()) if file.exists() else None
-        if selection is None or selection.digests != digests:
+        if selection is None or (selection.digests, selection.criterion) != (digests, self.criterion):
             selection = self._decide(cycle, parent, specs, outcomes)
             write_json(file, selection.model_dump(mode="json"))
         self.selections.append(selection)
@@ -231,6 +252,11 @@ class Experiment:
             **selection.model_dump(mode="json"),
             losses={number: record.losses for number, record in records.items()},
         )
+        if selection.selected not in records:
+            raise RunError(
+                f"candidate {selection.selected} of cycle {cycle} was selected, but its archive is lost and it could "
+                f"not be trained again. Remove {file} to select anew."
+            )
         return records[selection.selected]
 
     def _decide(
@@ -256,6 +282,8 @@ class Experiment:
                 CandidateOutcome(**said, status="ok", fitness=fitness.value, level=fitness.level, rate=fitness.rate)
             )
         if len(scores) < self.config.faults.min_survivors:
+            for spec in specs:  # nothing was decided, so the next try may train them again
+                self._population_file(f"{spec.name}_failure.json").unlink(missing_ok=True)
             told = "; ".join(f"{one.candidate} ({one.change}) {one.status}" for one in judged)
             raise RunError(
                 f"{len(scores)} candidates of cycle {cycle} survived, faults.min_survivors is "
@@ -264,7 +292,11 @@ class Experiment:
         numbers = list(scores)
         selected = numbers[fittest([scores[number] for number in numbers])]
         return Selection(
-            cycle=cycle, selected=selected, digests=tuple(spec.digest for spec in specs), outcomes=tuple(judged)
+            cycle=cycle,
+            selected=selected,
+            criterion=self.criterion,
+            digests=tuple(spec.digest for spec in specs),
+            outcomes=tuple(judged),
         )
 
     def _population_file(self, name: str) -> Path:
@@ -291,7 +323,7 @@ class Experiment:
         self.directory.write_best(best.name)
         self.directory.write_tables(self.records, self.selections)
         if config.replace or config.run.keep == "final":
-            self.directory.remove_leftovers(self.records, config.run.keep == "final")
+            self.directory.remove_leftovers(self.records, self.selections, config.run.keep == "final")
         self.directory.write_provenance(
             {
                 "configuration": config.model_dump(mode="json"),

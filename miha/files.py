@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from miha.errors import StorageError
+from miha.errors import DataError, StorageError
 
 
 @contextmanager
@@ -35,12 +35,14 @@ def replacing(path: Path) -> Iterator[Path]:
         temporary.replace(path)
         _flush(path.parent)
     except OSError as error:
-        raise StorageError(
-            f"cannot write {path}: {error.strerror or error}. Free space or choose another folder."
-        ) from error
+        raise _refused(path, error) from error
     finally:
         if temporary is not None:
             temporary.unlink(missing_ok=True)
+
+
+def _refused(path: Path, error: OSError) -> StorageError:
+    return StorageError(f"cannot write {path}: {error.strerror or error}. Free space or choose another folder.")
 
 
 def _flush(path: Path) -> None:
@@ -90,6 +92,9 @@ def digest_files(paths: list[Path], root: Path) -> str:
     return digest_json({path.relative_to(root).as_posix(): digest_file(path) for path in sorted(paths)})
 
 
+MARKER = ".miha"  # in folders that MIHA wrote whole, and may therefore replace
+
+
 @contextmanager
 def replacing_folder(path: Path) -> Iterator[Path]:
     """Yield an empty temporary folder beside ``path``; on success it takes the place of ``path``.
@@ -97,25 +102,23 @@ def replacing_folder(path: Path) -> Iterator[Path]:
     If the block raises, the temporary folder is removed and whatever stood at ``path`` stays as it was.
 
     Raises:
+        DataError: ``path`` is a file, or a folder with something in it that this function did not write.
         StorageError: the file system refused; the message names ``path``.
     """
+    path = path.resolve()
+    if path.exists() and not (path.is_dir() and ((path / MARKER).exists() or not any(path.iterdir()))):
+        raise DataError(f"{path} exists and was not written by MIHA, so it is not replaced. Choose another folder.")
     temporary: Path | None = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}-"))
         yield temporary
+        (temporary / MARKER).write_text("Written whole by MIHA, and replaced when it writes here again.\n")
         temporary.chmod(0o755)
-        if path.exists():
-            former = temporary.with_name(temporary.name + "-former")
-            path.rename(former)
-            temporary.rename(path)
-            shutil.rmtree(former)
-        else:
-            temporary.rename(path)
+        shutil.rmtree(path, ignore_errors=True)
+        temporary.rename(path)
     except OSError as error:
-        raise StorageError(
-            f"cannot write {path}: {error.strerror or error}. Free space or choose another folder."
-        ) from error
+        raise _refused(path, error) from error
     finally:
         if temporary is not None:
             shutil.rmtree(temporary, ignore_errors=True)

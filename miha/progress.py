@@ -5,6 +5,7 @@ socket, which no dying process can lock.
 """
 
 import json
+import logging
 import socket
 import tempfile
 import threading
@@ -49,7 +50,8 @@ def receiving() -> Iterator[str]:
         try:
             yield address
         finally:
-            sender(address)({"event": "close"})
+            with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as outbox:
+                outbox.sendto(b'{"event": "close"}', address)
             thread.join(timeout=5)
 
 
@@ -59,7 +61,10 @@ def _receive(inbox: socket.socket) -> None:
         name = event.pop("event")
         if name == "close":
             return
-        publish(name, **event)
+        try:
+            publish(name, **event)
+        except Exception:  # a display that fails must not stop the workers, who would wait for their events to be read
+            logging.getLogger(__name__).exception("an observer failed at event %s", name)
 
 
 def sender(address: str) -> Observer:
@@ -68,9 +73,9 @@ def sender(address: str) -> Observer:
 
     def send(event: Event) -> None:
         try:
-            outbox.sendto(json.dumps(event).encode(), address)
+            outbox.sendto(json.dumps(event).encode(), socket.MSG_DONTWAIT, address)
         except OSError:
-            pass  # nobody watches any more; training goes on
+            pass  # nobody watches, or not fast enough; training does not wait for it
 
     return send
 

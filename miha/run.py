@@ -6,16 +6,18 @@ from collections.abc import Sequence
 from concurrent.futures import FIRST_COMPLETED, wait
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import pandas as pd
 
 from miha.config import Faults, RunConfig
+from miha.errors import MihaError, RunError
 from miha.experiment import Experiment, Outcome
 from miha.problems import Problem
 from miha.progress import publish
-from miha.records.archive import archive_path
-from miha.records.history import history_frame
+from miha.records.archive import archive_path, read_manifest
+from miha.records.history import read_tables
 from miha.records.record import StageRecord
 from miha.report.page import write_report
 from miha.training.stages import StageSpec, run_stage
@@ -56,6 +58,16 @@ def optimize(problem: Problem, config: RunConfig) -> Run:
         MihaError: bad data, a run directory that would lose archives, too few survivors, …
     """
     experiment = Experiment(config.model_copy(update={"problem": problem}))
+    if not experiment.nothing_left:
+        _carry_out(experiment)
+        write_report(experiment.directory.path)
+    best = read_manifest(archive_path(config.run_dir, "best")).record
+    return Run(config.run_dir, best, read_tables(config.run_dir)[0])
+
+
+def _carry_out(experiment: Experiment) -> None:
+    """All stages, in their order."""
+    config = experiment.config
     processes = config.run.processes(config.schedule.population_size)
     with ExitStack() as stack:
         stack.enter_context(experiment.open())
@@ -72,38 +84,41 @@ def optimize(problem: Problem, config: RunConfig) -> Run:
                 spec = experiment.fixing(cycle, experiment.select(cycle, current, population, outcomes))
             current = experiment.advance(_train(spec, config.faults))
         experiment.advance(_train(experiment.final(current), config.faults))
-    write_report(experiment.directory.path)
-    return Run(config.run_dir, experiment.best, history_frame(experiment.records))
 
 
 def prepare(experiment: Experiment) -> None:
     """Compute once what every stage of the run needs."""
     started = time.monotonic()
     publish("preparing", data=str(experiment.problem.data))
-    experiment.problem.prepare(experiment.directory.cache, experiment.config.seed, compute_all)
+    config = experiment.config
+    parallel_map = partial(compute_all, retries=config.faults.retries)
+    experiment.problem.prepare(experiment.directory.cache, config.seed, parallel_map)
     publish("prepared", seconds=time.monotonic() - started)
 
 
 def _train_population(experiment: Experiment, population: Sequence[StageSpec]) -> list[Outcome]:
     """Train all candidates; one that fails for good is recorded and does not stop its siblings."""
     failed = {spec.name: failure for spec in population if (failure := experiment.failed_before(spec))}
-    trained = _train_all([spec for spec in population if spec.name not in failed], experiment.config.faults)
+    faults = experiment.config.faults
+    trained = _train_all([spec for spec in population if spec.name not in failed], faults, faults.timeout)
     outcomes = ((spec, failed.get(spec.name) or trained[spec.name]) for spec in population)
     return [experiment.fail(spec, result) if isinstance(result, Exception) else result for spec, result in outcomes]
 
 
 def _train(spec: StageSpec, faults: Faults) -> StageRecord:
-    result = _train_all([spec], faults)[spec.name]
-    if isinstance(result, Exception):
+    result = _train_all([spec], faults, None)[spec.name]
+    if isinstance(result, MihaError):
         raise result
+    if isinstance(result, Exception):
+        raise RunError(f"{spec.name} ({spec.stage} training) failed: {type(result).__name__}: {result}") from result
     return result
 
 
-def _train_all(specs: Sequence[StageSpec], faults: Faults) -> dict[str, StageRecord | Exception]:
+def _train_all(specs: Sequence[StageSpec], faults: Faults, timeout: float | None) -> dict[str, StageRecord | Exception]:
     """Train stages side by side, each tried again after a failure that may pass; name → record, or the last failure."""
     results: dict[str, StageRecord | Exception] = {}
     retries_left = dict.fromkeys([spec.name for spec in specs], faults.retries)
-    running = {submit(run_stage, spec, timeout=faults.timeout): spec for spec in specs}
+    running = {submit(run_stage, spec, timeout=timeout): spec for spec in specs}
     while running:
         for future in wait(running, return_when=FIRST_COMPLETED).done:
             spec, error = running.pop(future), future.exception()
@@ -115,7 +130,7 @@ def _train_all(specs: Sequence[StageSpec], faults: Faults) -> dict[str, StageRec
                 retries_left[spec.name] -= 1
                 publish("retry", stage=spec.name, change=spec.change, reason=f"{type(error).__name__}: {error}")
                 time.sleep(faults.retry_delay * random.uniform(0.5, 1.5))
-                running[submit(run_stage, spec, timeout=faults.timeout)] = spec
+                running[submit(run_stage, spec, timeout=timeout)] = spec
             else:
                 results[spec.name] = error
     return results

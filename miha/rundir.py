@@ -39,7 +39,12 @@ class RunDirectory:
         Raises:
             RunError: another process holds it.
         """
-        self.path.mkdir(parents=True, exist_ok=True)
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise RunError(
+                f"{self.shown} cannot be a run directory: {error.strerror}. Choose another --run-dir."
+            ) from error
         lock, holder = FileLock(self.path / ".lock"), self.path / ".holder"
         try:
             lock.acquire(timeout=0)
@@ -56,13 +61,10 @@ class RunDirectory:
             lock.release()
 
     def _archives(self) -> list[Path]:
-        return sorted(path for folder in ("model", "population") for path in (self.path / folder).glob("*.zip"))
+        return sorted(path for folder in ("model", "population") for path in (self.path / folder).glob("[!.]*.zip"))
 
-    def claim(self, decisive: dict[str, Any], replace: bool) -> None:
-        """Write ``config.json``, unless archives of another configuration would be lost.
-
-        A run that only gets more cycles is extended: its stages are reused, and its former ``model_final`` is kept as
-        ``model_final_of_N_cycles.zip``.
+    def refuse_loss(self, decisive: dict[str, Any], replace: bool) -> None:
+        """Refuse if archives of another configuration would be lost; a run that only gets more cycles loses none.
 
         Args:
             decisive: all that decides the result, as JSON.
@@ -71,26 +73,43 @@ class RunDirectory:
         Raises:
             RunError: archives would be lost; the message names what differs.
         """
-        file = self.path / "config.json"
-        if self._archives() and not replace:
-            advice = "Choose another --run-dir, or pass --replace to lose them."
-            if not file.exists():
-                raise RunError(f"{self.shown} holds {len(self._archives())} archives but no config.json. {advice}")
-            before, now = _flat(json.loads(file.read_text())), _flat(decisive)
-            cycles_before, cycles_now = before.pop("schedule.cycles"), now.pop("schedule.cycles")
-            lost = [
-                f"{key} was {before.get(key)!r}, is {now.get(key)!r}"
-                for key in sorted({*before, *now})
-                if before.get(key) != now.get(key)
-            ]
-            if cycles_now < cycles_before:
-                lost.append(f"schedule.cycles was {cycles_before}, is {cycles_now}")
-            if lost:
-                raise RunError(f"{self.shown} holds archives of another configuration: {'; '.join(lost)}. {advice}")
-            final = archive_path(self.path, "final")
-            if cycles_now > cycles_before and final.exists():
-                final.rename(final.with_name(f"model_final_of_{cycles_before}_cycles.zip"))
-        write_json(file, decisive)
+        if not self._archives() or replace:
+            return
+        advice = "Choose another --run-dir, or pass --replace to lose them."
+        former = self._former()
+        if former is None:
+            raise RunError(f"{self.shown} holds {len(self._archives())} archives but no readable config.json. {advice}")
+        before, now = _flat(former), _flat(decisive)
+        cycles_before, cycles_now = before.pop("schedule.cycles", 0), now.pop("schedule.cycles")
+        lost = [
+            f"{key} was {before.get(key)!r}, is {now.get(key)!r}"
+            for key in sorted({*before, *now})
+            if before.get(key) != now.get(key)
+        ]
+        if cycles_now < cycles_before:
+            lost.append(f"schedule.cycles was {cycles_before}, is {cycles_now}")
+        if lost:
+            raise RunError(f"{self.shown} holds archives of another configuration: {'; '.join(lost)}. {advice}")
+
+    def claim(self, decisive: dict[str, Any]) -> None:
+        """Write ``config.json``; of a run that is extended, keep ``model_final`` as ``model_final_of_N_cycles.zip``."""
+        former, final = self._former(), archive_path(self.path, "final")
+        if former and final.exists() and former != decisive:
+            final.rename(final.with_name(f"model_final_of_{former['schedule']['cycles']}_cycles.zip"))
+        write_json(self.path / "config.json", decisive)
+
+    def finished(self, decisive: dict[str, Any]) -> bool:
+        """True if a run of this very configuration came to its end here."""
+        files = [self.path / "provenance.json", *(archive_path(self.path, name) for name in ("final", "best"))]
+        return self._former() == decisive and all(file.exists() for file in files)
+
+    def _former(self) -> dict[str, Any] | None:
+        """The configuration of an earlier run in this directory, if it can be read."""
+        try:
+            said = json.loads((self.path / "config.json").read_text())
+        except (OSError, ValueError):
+            return None
+        return said if isinstance(said, dict) and "schedule" in said else None
 
     def write_best(self, name: str) -> None:
         """Copy one mainline archive to ``model_best.zip``, with its name as the origin."""
@@ -103,11 +122,19 @@ class RunDirectory:
             with replacing(self.path / f"{name}.csv") as temporary:
                 frame.to_csv(temporary, index=False, lineterminator="\n")
 
-    def remove_leftovers(self, records: Sequence[StageRecord], keep_final_only: bool) -> None:
-        """Remove archives that are not of these records; if told, all but ``model_final`` and ``model_best``."""
+    def remove_leftovers(
+        self, records: Sequence[StageRecord], selections: Sequence[Selection], keep_final_only: bool
+    ) -> None:
+        """Remove what is not of this run; if told, all archives but ``model_final`` and ``model_best`` too."""
         names = ["best", "final"] if keep_final_only else ["best", *(record.name for record in records)]
-        for path in set(self._archives()) - {archive_path(self.path, name) for name in names}:
-            path.unlink()
+        ours = {archive_path(self.path, name) for name in names}
+        for selection in selections:
+            files = [f"{selection.cycle}_selection.json"]
+            files += [f"{selection.cycle}_{number}_failure.json" for number in range(len(selection.outcomes))]
+            ours |= {self.path / "population" / file for file in files}
+        for folder in ("model", "population"):
+            for path in set((self.path / folder).glob("*")) - ours:
+                path.unlink()
         if keep_final_only:
             shutil.rmtree(self.cache, ignore_errors=True)
 

@@ -12,6 +12,6 @@ load_filler = lru_cache(maxsize=2)(Filler)  # tasks pass paths; a process loads 
 
 
 @task(task_run_name="fill {source.name}", cache_policy=NO_CACHE)
-def fill_scene(source: Path, model: Path, data: Path, out: Path) -> Path:
+def fill_scene(source: Path, target: Path, model: Path, data: Path) -> Path:
     """Fill the gaps of one scene; returns the file written."""
-    return load_filler(model, data).fill(source, out)
+    return load_filler(model, data).fill(source, target)

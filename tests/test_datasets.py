@@ -58,6 +58,7 @@ def test_a_set_is_fetched_from_the_local_folder_and_left_alone_when_complete(ups
         "inputs",
         "model_outputs",
         "source.json",
+        ".miha",
     }
     shutil.rmtree(upstream)
     fetch("madrid", tmp_path / "raw")
@@ -141,7 +142,7 @@ def test_what_is_no_fetched_city_is_told_and_nothing_is_written(upstream, tmp_pa
 def test_a_folder_of_something_else_is_not_replaced(upstream, tmp_path):
     (tmp_path / "home").mkdir()
     (tmp_path / "home" / "letter.txt").write_text("dear")
-    with pytest.raises(DataError, match="is not empty"):
+    with pytest.raises(DataError, match="was not written by MIHA"):
         prepare(upstream, tmp_path / "home")
     assert (tmp_path / "home" / "letter.txt").exists()
 

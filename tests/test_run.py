@@ -183,14 +183,13 @@ def test_replace_leaves_what_a_fresh_run_leaves(tiny, tiny_config):
     miha.optimize(tiny, tiny_config(schedule={"cycles": 3}))
     replaced = miha.optimize(tiny, tiny_config(seed=1, replace=True))
     fresh = miha.optimize(tiny, tiny_config("fresh", seed=1))
-    mine = {name: content for name, content in contents(replaced.run_dir).items() if "3_selection" not in name}
-    assert mine == contents(fresh.run_dir)
+    assert contents(replaced.run_dir) == contents(fresh.run_dir)
 
 
 def test_archives_without_a_configuration_are_not_overwritten(tiny, tiny_config):
     run = miha.optimize(tiny, tiny_config())
     (run.run_dir / "config.json").unlink()
-    with pytest.raises(RunError, match=r"no config\.json"):
+    with pytest.raises(RunError, match=r"no readable config\.json"):
         miha.optimize(tiny, tiny_config())
 
 

@@ -39,11 +39,12 @@ def score(parent_loss: float, losses: Sequence[float | None], settings: FitnessS
 
     With the parent's loss L0 and the losses L1 … Ln: ``level = (L0 - Ln) / L0``, ``rate = (Ln-1 - Ln) / Ln-1`` and
     fitness is ``level + rate_weight * rate``; the article's own is ``(L1 - Ln) - Ln``. A loss that is not finite, or a
-    last one above ten times L0, gives minus infinity.
+    last one above ten times L0, gives minus infinity. For negative losses differences are taken relative to |L0|.
     """
     values = [parent_loss, *(math.nan if loss is None else loss for loss in losses)]
     last = values[-1]
-    if not all(math.isfinite(value) for value in values) or last > DIVERGED_FACTOR * parent_loss:
+    worse = last - parent_loss
+    if not all(math.isfinite(value) for value in values) or worse > (DIVERGED_FACTOR - 1) * _size(parent_loss):
         return Fitness(-math.inf, -math.inf, -math.inf)
     level, rate = _gain(parent_loss, last), _gain(values[-2], last)
     if settings.kind == "article":
@@ -52,7 +53,12 @@ def score(parent_loss: float, losses: Sequence[float | None], settings: FitnessS
 
 
 def _gain(before: float, after: float) -> float:
-    return (before - after) / before if before > 0 else 0.0
+    return (before - after) / _size(before)
+
+
+def _size(loss: float) -> float:
+    """What a difference of losses is measured by: a loss may be negative (a likelihood) or 0."""
+    return abs(loss) or 1.0
 
 
 def fittest(scores: Sequence[Fitness]) -> int:

@@ -111,7 +111,8 @@ def generate_population(
         stream: the random generator of a candidate, by its number.
     """
     children = [Child(parent, UNCHANGED)]
-    pools = {name: OPERATORS[name](parent, space, layers) for name, weight in space.operators.items() if weight > 0}
+    used = [name for name in OPERATORS if space.operators.get(name, 0) > 0]  # in one order, whatever the user's
+    pools = {name: OPERATORS[name](parent, space, layers) for name in used}
     for number in range(1, size):
         open_pools = [name for name, pool in pools.items() if pool]
         if not open_pools:

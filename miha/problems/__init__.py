@@ -3,7 +3,6 @@
 import importlib
 from typing import Any
 
-from miha.errors import ConfigError
 from miha.problems.base import Problem
 from miha.problems.gapfill import GapFill
 from miha.problems.mnist import Mnist
@@ -15,11 +14,12 @@ def build_problem(said: Any) -> Problem:
     """A problem from its settings; ``name`` is that of a built-in one, or ``module:Class``, which is imported.
 
     Raises:
-        ConfigError: no such problem.
-        pydantic.ValidationError: its settings are wrong.
+        ValueError: no such problem, or its settings are wrong (pydantic.ValidationError).
     """
     if isinstance(said, Problem):
         return said
+    if not isinstance(said, dict):
+        raise ValueError(f"must be a section with a name, but is {said!r}")
     name = str(said.get("name", ""))
     kind = BUILT_IN.get(name) or _import(name)
     return kind.model_validate(said)
@@ -31,9 +31,9 @@ def _import(name: str) -> type[Problem]:
     try:
         kind = getattr(importlib.import_module(module), cls)
     except (ImportError, AttributeError, ValueError) as error:
-        raise ConfigError(f"no problem {name!r} ({error}); {known}.") from error
+        raise ValueError(f"no problem {name!r} ({error}); {known}") from error
     if not (isinstance(kind, type) and issubclass(kind, Problem)):
-        raise ConfigError(f"{name} is no subclass of miha.Problem; {known}.")
+        raise ValueError(f"{name} is no subclass of miha.Problem; {known}")
     return kind
 
 

@@ -9,6 +9,7 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor, nn
 
+from miha.errors import ArchiveError
 from miha.evolution.hyperparameters import ACTIVATIONS, CLASS_ACTIVATIONS, HIDDEN_ACTIVATIONS
 
 ParallelMap = Callable[[Callable[[Any], Any], Iterable[Any]], list[Any]]
@@ -77,9 +78,10 @@ class Problem(BaseModel, ABC):
     must be importable by that process: define it at the top of a module, not in a function or a notebook cell.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     metric: ClassVar[str]  # name of the extra metric in the history, e.g. "accuracy"
+    draws_per_sample: ClassVar[int] = 0  # random numbers that augment takes for each sample
     mixed_precision: ClassVar[bool] = False  # True: training gains from bfloat16 where the processor has it
 
     name: str = Field("", description="of a built-in problem, or module:Class of your own")
@@ -116,8 +118,14 @@ class Problem(BaseModel, ABC):
     def build_network(self) -> nn.Module:
         """The network with fresh weights; draws them from PyTorch's current generator."""
 
-    def augment(self, batch: Batch, generator: torch.Generator) -> Batch:
-        """Vary a training batch at random, drawing from ``generator`` alone. By default not at all."""
+    def augment(self, batch: Batch, draws: Tensor) -> Batch:
+        """Vary a training batch. By default not at all.
+
+        Args:
+            batch: n samples.
+            draws: (n, ``draws_per_sample``), uniform in 0 to 1: all the chance there is. Siblings get the same numbers
+                for a sample whatever their batch size.
+        """
         return batch
 
     @abstractmethod
@@ -132,10 +140,14 @@ class Problem(BaseModel, ABC):
     def layers(self, network: nn.Module) -> dict[str, tuple[str, ...]]:
         """Where an activation may change, and to what: every module that is one by its type, wherever it sits.
 
-        ``nn.Identity`` stands for no activation in many networks and is left alone here. Override this for the output
-        layer.
+        Left alone are ``nn.Identity``, which stands for no activation in many networks, and what normalises over
+        classes (``nn.LogSoftmax``, …), which the loss relies on. Override this for an output layer.
         """
-        return {path: HIDDEN_ACTIVATIONS for path, name in find_activations(network).items() if name != "Identity"}
+        return {
+            path: HIDDEN_ACTIVATIONS
+            for path, name in find_activations(network).items()
+            if name not in ("Identity", *CLASS_ACTIVATIONS)
+        }
 
     def extras(self, cache: Path, seed: int) -> dict[str, Any]:
         """What an archive must carry so that its network can be used: normalisation, units, … as JSON."""
@@ -159,6 +171,20 @@ def set_activations(network: nn.Module, activations: Mapping[str, str]) -> None:
         if type(current).__name__ != name:
             kind = getattr(nn, name)
             setattr(network.get_submodule(parent), child, kind(dim=1) if name in CLASS_ACTIVATIONS else kind())
+
+
+def load_weights(network: nn.Module, weights: dict[str, Tensor]) -> None:
+    """Give a network its weights.
+
+    Raises:
+        ArchiveError: names or shapes differ from the network's.
+    """
+    try:
+        network.load_state_dict(weights)
+    except RuntimeError as error:
+        raise ArchiveError(
+            f"the archive was made for another network: {str(error).splitlines()[-1].strip()}"
+        ) from error
 
 
 def input_shape(data: Data) -> tuple[int, ...]:

@@ -1,5 +1,6 @@
 """Using a trained archive: filling the gaps of one scene from history, static layers and that scene alone."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -8,12 +9,12 @@ from pydantic import ValidationError
 
 from miha.errors import ArchiveError, DataError
 from miha.evolution.seeds import stream
-from miha.problems.base import set_activations
+from miha.problems.base import load_weights, set_activations
 from miha.problems.encoding import Normalisation
 from miha.problems.gapfill import MIN_VISIBLE, GapFill
 from miha.progress import publish
-from miha.rasters.fill import write_filled
-from miha.rasters.predictors import Background
+from miha.rasters.fill import plan_fills, write_filled
+from miha.rasters.predictors import Background, Layer, read_static
 from miha.rasters.stack import Image, Scene, read_date, read_scene
 from miha.records.archive import read_archive
 from miha.threads import fixed_threads
@@ -40,22 +41,24 @@ class Filler:
         try:
             self.problem = GapFill.model_validate({**manifest.problem, "data": data})
             self.normalisation = Normalisation.model_validate(manifest.extras["normalisation"])
+            self.layers = [Layer.model_validate(layer) for layer in manifest.extras["static"]]
         except (ValidationError, KeyError) as error:
             raise ArchiveError(f"{archive} lacks settings that filling needs: {error}.") from error
         self.manifest = manifest
         self.unit: str = manifest.extras["unit"]
         self.sources = self.problem.sources()
         self._check_inputs(archive)
+        self.static = read_static(data / "static", self.sources.history.grid, self.layers)
         self.network = self.problem.build_network()
         set_activations(self.network, manifest.record.hyperparameters.activations)
-        self.network.load_state_dict(weights)
+        load_weights(self.network, weights)
         self.network.eval()
         # A network that learned from mirrored scenes is asked about all four mirrorings, and the mean is taken.
         self.views: list[tuple[int, ...]] = [(), (-1,), (-2,), (-1, -2)] if self.problem.flips else [()]
 
     def _check_inputs(self, archive: Path) -> None:
-        said = [(layer["name"], layer["codes"]) for layer in self.manifest.extras["static"]]
-        here = [(layer.name, list(layer.codes) if layer.codes else None) for layer in self.sources.static.layers]
+        said = [(layer.name, layer.codes is None) for layer in self.layers]
+        here = [(layer.name, layer.codes is None) for layer in self.sources.static.layers]
         for what, trained, found in (("static layers", said, here), ("unit", self.unit, self.sources.history.unit)):
             if trained != found:
                 raise ArchiveError(
@@ -93,29 +96,37 @@ class Filler:
     def predict(self, scene: Image, background: Background) -> Image:
         """The network's answer for every pixel of a scene (height, width; NaN in the gaps), in the data's unit."""
         rng = stream(self.manifest.extras["seed"], "fill")
-        encoded = self.problem.encode(scene, background, self.sources.static, self.normalisation, rng)
+        encoded = self.problem.encode(scene, background, self.static, self.normalisation, rng)
         inputs = torch.from_numpy(encoded.channels)[None]
         with torch.inference_mode(), fixed_threads(1):
             views = [self.network(inputs.flip(axes)).flip(axes) for axes in self.views]
             output = torch.stack(views).mean(dim=0)[0].numpy()
         return np.asarray(encoded.base + encoded.scale * output, np.float32)
 
-    def fill(self, source: Path, out: Path) -> Path:
-        """Fill one raster into the folder ``out`` under its own name; returns the file written.
+    def plan(self, sources: Sequence[Path], out: Path) -> dict[Path, Path]:
+        """Input → output of several fills; everything that can be told before the first is filled.
+
+        Raises:
+            DataError: a scene that cannot be used, or files that would overwrite each other.
+        """
+        for source in sources:
+            self.read(source)
+            self.background(source)
+        return plan_fills(sources, out)
+
+    def fill(self, source: Path, target: Path) -> Path:
+        """Fill one raster; returns the file written.
 
         Raises:
             DataError: the scene cannot be used.
             StorageError: it cannot be written.
         """
         scene = self.read(source)
-        target = out / source.name
         values = self.predict(scene.values, self.background(source))
         write_filled(source, target, values, scene.gaps, self.problem.reading)
         publish("filled", file=str(target), pixels=int(scene.gaps.sum()))
         return target
 
-    def fill_all(self, sources: list[Path], out: Path) -> list[Path]:
-        """Fill several rasters, each by itself; all are checked before the first is written."""
-        for source in sources:
-            self.read(source)
-        return [self.fill(source, out) for source in sources]
+    def fill_all(self, sources: Sequence[Path], out: Path) -> list[Path]:
+        """Fill several rasters into a folder, each by itself and under its own name, after checking all of them."""
+        return [self.fill(source, target) for source, target in self.plan(sources, out).items()]

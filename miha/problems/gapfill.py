@@ -14,12 +14,13 @@ import safetensors.torch
 import torch
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
+from safetensors import SafetensorError
 from torch import Tensor, nn
 
-from miha.errors import DataError
+from miha.errors import DataError, StorageError
 from miha.evolution.hyperparameters import SIGNED_ACTIVATIONS
 from miha.evolution.seeds import stream
-from miha.files import digest_files, digest_json, replacing
+from miha.files import digest_file, digest_files, digest_json, replacing, write_text
 from miha.problems.base import Batch, Data, ParallelMap, Problem, Samples
 from miha.problems.encoding import FIXED_CHANNELS, Encoded, Normalisation, encode_guess, encode_scene
 from miha.problems.nets.autoencoder import Autoencoder
@@ -27,6 +28,7 @@ from miha.problems.nets.unet import UNet
 from miha.rasters.gaps import LARGEST, SMALLEST, Gaps
 from miha.rasters.predictors import WHOLE, Background, GuessSettings, Static, Window, read_static
 from miha.rasters.stack import Image, Mask, ReadOptions, Stack, list_rasters, read_stack
+from miha.records.archive import FORMAT_VERSION
 
 MIN_CLEAR = 0.3  # a day must show so much of the scene to have gaps pasted on it
 MIN_DAYS = 4  # days that clear: two to learn from, one to validate on, one to test on
@@ -56,6 +58,7 @@ class GapFill(Problem):
 
     metric: ClassVar[str] = "mae"
     mixed_precision: ClassVar[bool] = True
+    draws_per_sample: ClassVar[int] = 2
 
     name: Literal["gapfill"] = Field("gapfill", description="gapfill, mnist, or module:Class of your own")
     network: Literal["unet", "autoencoder"] = Field(
@@ -99,7 +102,7 @@ class GapFill(Problem):
 
     @property
     def _has_truth(self) -> bool:
-        return (self.data / "truth").is_dir()
+        return (self.data / "truth").is_dir() and any((self.data / "truth").iterdir())
 
     def split(self, seed: int) -> Split:
         """Divide the days of the history; only clear days validate and test, all others train.
@@ -160,18 +163,24 @@ class GapFill(Problem):
 
     def prepare(self, cache: Path, seed: int, parallel_map: ParallelMap) -> None:
         file = self._samples_file(cache, seed)
-        if file.exists():
+        checksum = file.with_suffix(".sha256")
+        if file.exists() and checksum.exists() and checksum.read_text() == digest_file(file):
             return
         jobs = [(self, seed, "train", number) for number in range(self.train_samples)]
         jobs += [(self, seed, "valid", number) for number in range(self.valid_samples)]
         inputs, target, mask = (np.stack(column) for column in zip(*parallel_map(_make_sample, jobs), strict=True))
+        arrays = {"inputs": inputs, "target": target, "mask": mask}
+        tensors = {name: torch.from_numpy(array) for name, array in arrays.items()}
         with replacing(file) as temporary:
-            tensors = {"inputs": inputs, "target": target, "mask": mask}
-            safetensors.torch.save_file({name: torch.from_numpy(array) for name, array in tensors.items()}, temporary)
+            try:
+                safetensors.torch.save_file(tensors, temporary)
+            except SafetensorError as error:
+                raise StorageError(f"cannot write {file}: {error}. Free space or choose another --run-dir.") from error
+        write_text(checksum, digest_file(file))
 
     def _samples_file(self, cache: Path, seed: int) -> Path:
         decisive = self.model_dump(mode="json", exclude={"data", "width", "levels", "loss", "flips"})
-        return cache / f"samples-{digest_json([decisive, self.fingerprint(), seed])[:16]}.safetensors"
+        return cache / f"samples-{digest_json([decisive, self.fingerprint(), seed, FORMAT_VERSION])[:16]}.safetensors"
 
     def load(self, cache: Path, seed: int) -> Data:
         tensors = safetensors.torch.load_file(self._samples_file(cache, seed))  # mapped: workers share the memory
@@ -200,11 +209,10 @@ class GapFill(Problem):
         output = "output_activation" if self.network == "unet" else "layer4.1"
         return {**super().layers(network), output: (*SIGNED_ACTIVATIONS, "ReLU")}
 
-    def augment(self, batch: Batch, generator: torch.Generator) -> Batch:
-        axes = [axis for axis in (-1, -2) if torch.rand((), generator=generator) < 0.5]
-        if not self.flips or not axes:
+    def augment(self, batch: Batch, draws: Tensor) -> Batch:
+        if not self.flips:
             return batch
-        return Batch(*(part.flip(axes) for part in batch if part is not None))
+        return Batch(*(_mirror(part, draws < 0.5) for part in batch if part is not None))
 
     def losses(self, output: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
         assert batch.mask is not None
@@ -215,6 +223,14 @@ class GapFill(Problem):
         assert batch.mask is not None
         loss, count = self.losses(output, batch)
         return loss, ((output - batch.target) * batch.mask).abs().sum(), count
+
+
+def _mirror(maps: Tensor, chosen: Tensor) -> Tensor:
+    """Mirror each of n maps (n, …, height, width) left to right and upside down where ``chosen`` (n, 2) says so."""
+    for number, axis in enumerate((-1, -2)):
+        which = chosen[:, number].view(-1, *[1] * (maps.dim() - 1))
+        maps = torch.where(which, maps.flip(axis), maps)
+    return maps
 
 
 @lru_cache(maxsize=2)

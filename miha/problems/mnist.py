@@ -1,6 +1,7 @@
 """Handwritten digits, the article's second experiment: shows that nothing of rasters is in the algorithm."""
 
 import gzip
+import zlib
 from pathlib import Path
 from typing import ClassVar, Literal
 
@@ -46,7 +47,7 @@ class Mnist(Problem):
         if len(images) != len(labels):
             raise DataError(f"{self.data} has {len(images)} images but {len(labels)} labels. Fetch the digits again.")
         order = stream(seed, "split").permutation(len(images))
-        cut = round(len(order) * self.valid_fraction)
+        cut = max(1, round(len(order) * self.valid_fraction))
         valid, train = (torch.from_numpy(np.sort(part)) for part in (order[:cut], order[cut:]))
         inputs, target = to_tensors(images, labels)
         return Data(Samples(inputs[train], target[train]), Samples(inputs[valid], target[valid]))
@@ -57,10 +58,6 @@ class Mnist(Problem):
 
     def build_network(self) -> nn.Module:
         return FeedForward(self.hidden)
-
-    def layers(self, network: nn.Module) -> dict[str, tuple[str, ...]]:
-        # The loss takes logarithms of probabilities, so the output layer has no alternative.
-        return {**super().layers(network), "layer2.1": ("LogSoftmax",)}
 
     def losses(self, output: Tensor, batch: Batch) -> tuple[Tensor, int]:
         return functional.nll_loss(output, batch.target, reduction="sum"), len(output)
@@ -91,5 +88,5 @@ def read_idx(path: Path) -> NDArray[np.uint8]:
         dimensions = 3 if magic == _IMAGES else 1
         shape = np.frombuffer(content, ">u4", dimensions, offset=4)
         return np.frombuffer(content, np.uint8, offset=4 + 4 * dimensions).reshape(shape)
-    except (OSError, EOFError, ValueError) as error:
+    except (OSError, EOFError, ValueError, zlib.error) as error:
         raise DataError(f"{path} is no gzipped IDX file of digits ({error}). Fetch the digits again.") from error

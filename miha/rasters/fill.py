@@ -1,18 +1,21 @@
 """Writing a filled scene: the input raster bit for bit, but for the pixels of its gaps."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import rasterio
 from numpy.typing import NDArray
+from rasterio.enums import ColorInterp
 from rasterio.errors import RasterioError
 from rasterio.io import DatasetReader, DatasetWriter
 
 from miha.errors import DataError, StorageError
 from miha.files import replacing
-from miha.rasters.stack import Image, Mask, ReadOptions
+from miha.rasters.stack import Image, Mask, ReadOptions, verify_raster
 
+LOSSY = {"jpeg", "webp", "lerc", "lerc_deflate", "lerc_zstd", "jxl"}  # written as deflate, so that observed pixels stay
 OBSERVED, FILLED = 0, 1  # values of the sidecar <name>_source.tif
 
 
@@ -35,11 +38,14 @@ def write_filled(source: Path, target: Path, values: Image, gaps: Mask, options:
     """
     if target.resolve() == source.resolve():
         raise DataError(f"{target} would overwrite its input. Choose another --out.")
-    sidecar = target.with_name(f"{target.stem}_source.tif")
+    sidecar = sidecar_of(target)
     with replacing(sidecar) as temporary_sidecar, replacing(target) as temporary:
         try:
             with rasterio.open(source) as raster:
-                with rasterio.open(temporary, "w", **raster.profile) as output:
+                profile = dict(raster.profile)
+                if str(profile.get("compress", "")).lower() in LOSSY:
+                    profile |= {"compress": "deflate", "photometric": None}
+                with rasterio.open(temporary, "w", **profile) as output:
                     _copy_description(raster, output)
                     for _, window in raster.block_windows(1):
                         block = raster.read(window=window)
@@ -47,28 +53,45 @@ def write_filled(source: Path, target: Path, values: Image, gaps: Mask, options:
                         band = block[options.band - 1]
                         band[hole] = encode(values[window.toslices()][hole], raster, options)
                         output.write(block, window=window)
-                mask_profile = {
-                    "driver": "GTiff",
-                    "dtype": "uint8",
-                    "count": 1,
-                    "height": raster.height,
-                    "width": raster.width,
-                    "crs": raster.crs,
-                    "transform": raster.transform,
-                    "compress": "deflate",
-                }
-            with rasterio.open(temporary_sidecar, "w", **mask_profile) as output:
+                grid = {key: profile[key] for key in ("height", "width", "crs", "transform")}
+            with rasterio.open(
+                temporary_sidecar, "w", driver="GTiff", dtype="uint8", count=1, compress="deflate", **grid
+            ) as output:
                 output.write(np.where(gaps, FILLED, OBSERVED).astype(np.uint8), 1)
-            _read_back(temporary)
         except RasterioError as error:
             raise StorageError(f"cannot write {target}: {error}. Free space or choose another folder.") from error
+        verify_raster(temporary)
+        verify_raster(temporary_sidecar)
+
+
+def sidecar_of(target: Path) -> Path:
+    """Where the map of filled pixels lies, beside a filled scene."""
+    return target.with_name(f"{target.stem}_source.tif")
+
+
+def plan_fills(sources: Sequence[Path], out: Path) -> dict[Path, Path]:
+    """Input → output of several fills, each under its input's name.
+
+    Raises:
+        DataError: two inputs of one name, or an output or its sidecar that would overwrite another file of these.
+    """
+    plan = {source: out / source.name for source in sources}
+    inputs = {source.resolve(): source for source in sources}
+    written: dict[Path, Path] = {}
+    for source, target in plan.items():
+        for file in (target, sidecar_of(target)):
+            if file.resolve() in inputs:
+                raise DataError(f"{file} would overwrite an input. Choose another --out.")
+            if file.resolve() in written:
+                raise DataError(f"{source} and {written[file.resolve()]} would both write {file}. Fill them apart.")
+            written[file.resolve()] = source
+    return plan
 
 
 def encode(values: Image, raster: DatasetReader, options: ReadOptions) -> NDArray[Any]:
     """Values in the data's unit → numbers as the raster stores them, never a nodata code.
 
-    Raises:
-        DataError: an integer raster's type cannot hold them.
+    Integers are rounded, and clipped to what the type holds.
     """
     band = options.band - 1
     dtype = np.dtype(raster.dtypes[band])
@@ -82,10 +105,17 @@ def encode(values: Image, raster: DatasetReader, options: ReadOptions) -> NDArra
     limits = np.iinfo(dtype)
     numbers = np.clip(np.rint(stored), limits.min, limits.max)
     for code in codes:
-        # The neighbour on the side of the exact value, unless the type ends there.
-        step = np.where((stored < code) & (code > limits.min) | (code == limits.max), -1, 1)
-        numbers = np.where(numbers == code, numbers + step, numbers)
+        below, above = (_free(code, step, codes, limits) for step in (-1, 1))
+        numbers = np.where(numbers == code, np.where(stored < code, below, above), numbers)
     return np.asarray(numbers, dtype)
+
+
+def _free(code: float, step: int, codes: set[float], limits: np.iinfo[Any]) -> float:
+    """The next number from ``code`` that is no code, in one direction, or in the other where the type ends before."""
+    number = code
+    while number in codes:
+        number += step
+    return number if limits.min <= number <= limits.max else _free(code, -step, codes, limits)
 
 
 def _copy_description(raster: DatasetReader, output: DatasetWriter) -> None:
@@ -98,10 +128,6 @@ def _copy_description(raster: DatasetReader, output: DatasetWriter) -> None:
     output.descriptions, output.units = raster.descriptions, tuple(unit or "" for unit in raster.units)
     output.scales, output.offsets = raster.scales, raster.offsets
     output.colorinterp = raster.colorinterp
-
-
-def _read_back(path: Path) -> None:
-    """GDAL may note a full disk only when the last blocks are flushed; reading finds what is missing."""
-    with rasterio.open(path) as raster:
-        for _, window in raster.block_windows(1):
-            raster.read(window=window)
+    for band in raster.indexes:
+        if raster.colorinterp[band - 1] == ColorInterp.palette:
+            output.write_colormap(band, raster.colormap(band))

@@ -60,14 +60,16 @@ class Static:
     one_hot: NDArray[np.float32]
 
 
-def read_static(folder: Path, grid: Grid) -> Static:
+def read_static(folder: Path, grid: Grid, known: Sequence[Layer] = ()) -> Static:
     """Read all rasters of ``static/``; one of integers with at most MAX_CLASSES values is taken as classes.
 
-    A missing folder is no error: then there are no layers.
+    A missing folder is no error: then there are no layers. Layers that are ``known`` by name, from training, are
+    scaled as they were there.
 
     Raises:
         DataError: a layer that cannot be read or does not lie on ``grid``.
     """
+    by_name = {layer.name: layer for layer in known}
     layers: list[Layer] = []
     continuous: list[Image] = []
     classes: list[Image] = []
@@ -76,7 +78,7 @@ def read_static(folder: Path, grid: Grid) -> Static:
         scene = read_scene(path)
         if difference := grid.difference(replace(scene.grid, bands=grid.bands)):
             raise DataError(f"{path} does not fit the scenes: {difference}. Bring all rasters to one grid (gdalwarp).")
-        layer = _describe(path, scene)
+        layer = by_name.get(path.stem) or _describe(path, scene)
         layers.append(layer)
         if layer.codes is None:
             continuous.append(np.nan_to_num((scene.values - layer.mean) / layer.std).astype(np.float32))

@@ -14,7 +14,7 @@ from rasterio.transform import from_origin
 
 from miha.errors import DataError
 from miha.files import replacing_folder
-from miha.rasters.stack import SIMULATED_TAG, Image, Mask
+from miha.rasters.stack import SIMULATED_TAG, Image, Mask, verify_raster
 
 FIRST_DAY = date(2021, 5, 1)
 GAP_SIZES = (5, 10, 20, 30, 40, 50, 75, 95)  # percent of the held-out scene
@@ -34,13 +34,11 @@ def simulate(out: Path, days: int, height: int, width: int, seed: int) -> None:
         seed: of everything random; equal arguments give equal files.
 
     Raises:
-        DataError: a size too small, or ``out`` holds something else.
+        DataError: a number too small, or ``out`` holds something that MIHA did not write.
     """
-    for name, value, least in (("days", days, 6), ("height", height, 32), ("width", width, 32)):
+    for name, value, least in (("days", days, 6), ("height", height, 32), ("width", width, 32), ("seed", seed, 0)):
         if value < least:
             raise DataError(f"--{name} must be at least {least} but is {value}.")
-    if out.exists() and any(out.iterdir()) and not (out / "history").is_dir():
-        raise DataError(f"{out} is no data set but is not empty. Choose another folder.")
     rng = np.random.default_rng(seed)
     shape = (height, width)
     terrain = field(shape, 2.6, rng)
@@ -117,3 +115,4 @@ def _write(path: Path, values: "Image | NDArray[np.uint8]", unit: str, seed: int
         if temperature:
             raster.scales = (SCALE,)
         raster.update_tags(**{SIMULATED_TAG: f"seed {seed}"})
+    verify_raster(path)

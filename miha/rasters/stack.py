@@ -11,10 +11,11 @@ from typing import Any
 import numpy as np
 import rasterio
 from numpy.typing import NDArray
+from rasterio.enums import MaskFlags
 from rasterio.errors import RasterioError
 from rasterio.io import DatasetReader
 
-from miha.errors import DataError
+from miha.errors import DataError, StorageError
 
 Image = NDArray[np.float32]  # (height, width), in the data's unit; NaN where there is no observation
 Mask = NDArray[np.bool_]  # (height, width)
@@ -128,16 +129,17 @@ def read_scene(path: Path, options: ReadOptions = ReadOptions()) -> Scene:
         DataError: not a raster that GDAL can read to its end, or no such band.
     """
     try:
-        with rasterio.open(path) as source:
+        with rasterio.open(path, driver="GTiff") as source:
             if not 1 <= options.band <= source.count:
                 raise DataError(
                     f"{path} has {source.count} bands, so there is no band {options.band}. Set problem.band."
                 )
             values = np.empty(source.shape, np.float32)
+            masked = bool({MaskFlags.per_dataset, MaskFlags.alpha} & set(source.mask_flag_enums[options.band - 1]))
             for _, window in source.block_windows(options.band):
                 raw = source.read(options.band, window=window)
-                rows, columns = window.toslices()
-                values[rows, columns] = decode(raw, source, options)
+                mask = source.read_masks(options.band, window=window) if masked else None
+                values[window.toslices()] = decode(raw, mask, source, options)
             grid = Grid(
                 source.height,
                 source.width,
@@ -155,13 +157,31 @@ def read_scene(path: Path, options: ReadOptions = ReadOptions()) -> Scene:
     return Scene(path, values, grid, unit, integer, simulated)
 
 
-def decode(raw: NDArray[Any], source: DatasetReader, options: ReadOptions) -> Image:
-    """Stored numbers of one block → values in the data's unit, NaN where nodata."""
+def verify_raster(path: Path) -> None:
+    """Read a raster that was just written to its end: GDAL may note a full disk only when the last blocks are flushed.
+
+    Raises:
+        StorageError: not all of it is there.
+    """
+    try:
+        with rasterio.open(path) as raster:
+            for _, window in raster.block_windows(1):
+                raster.read(window=window)
+    except (RasterioError, OSError) as error:
+        raise StorageError(
+            f"{path} could not be written whole ({_first_line(error)}). Free space on the disk."
+        ) from error
+
+
+def decode(raw: NDArray[Any], mask: NDArray[np.uint8] | None, source: DatasetReader, options: ReadOptions) -> Image:
+    """Stored numbers of one block → values in the data's unit, NaN where nodata or (if there is a mask) masked."""
     band = options.band - 1
     missing = ~np.isfinite(raw) if np.issubdtype(raw.dtype, np.floating) else np.zeros(raw.shape, bool)
     for code in (source.nodatavals[band], options.nodata):
         if code is not None:
             missing |= raw == code
+    if mask is not None:
+        missing |= mask == 0
     values = raw.astype(np.float64) * source.scales[band] + source.offsets[band]
     return np.where(missing, np.nan, values).astype(np.float32)
 
@@ -198,10 +218,10 @@ def read_date(path: Path, pattern: str | None = None) -> date:
         ) from None
 
 
-def read_stack(folder: Path, options: ReadOptions = ReadOptions(), expect: Grid | None = None) -> Stack:
+def read_stack(folder: Path, options: ReadOptions = ReadOptions()) -> Stack:
     """Read all scenes of a folder and check that they agree.
 
-    A scene without one valid pixel is left out with a warning. The first file sets the grid unless ``expect`` is given.
+    A scene without one valid pixel is left out with a warning. The first file sets the grid.
 
     Raises:
         DataError: an unreadable file or date, two scenes of one day, a grid that differs (file and difference named),
@@ -209,7 +229,8 @@ def read_stack(folder: Path, options: ReadOptions = ReadOptions(), expect: Grid 
     """
     taken: dict[date, Path] = {}
     scenes: dict[date, Scene] = {}
-    grid, first = expect, "the other scenes"
+    grid: Grid | None = None
+    first = ""
     for path in list_rasters(folder):
         scene = read_scene(path, options)
         if grid is None:

@@ -78,7 +78,7 @@ def write_archive(
     payload = {_WEIGHTS: safetensors.torch.save(_plain(weights)), _OPTIMIZER: safetensors.torch.save(_plain(optimizer))}
     said = manifest.model_dump(mode="json")
     said["checksums"] = {name: _sha256(data) for name, data in payload.items()}
-    said["checksum"] = digest_json(said)
+    said["checksum"] = digest_json(said | {"checksum": None})
     members = {_MANIFEST: json.dumps(said, indent=1, sort_keys=True, allow_nan=False).encode(), **payload}
     with replacing(path) as temporary, zipfile.ZipFile(temporary, "w", zipfile.ZIP_STORED) as archive:
         for name in _MEMBERS:
@@ -117,29 +117,22 @@ def _read(path: Path, wanted: tuple[str, ...]) -> tuple[Manifest, dict[str, byte
             _check_members(path, archive.infolist())
             said = json.loads(archive.read(_MANIFEST))
             payload = {name: archive.read(name) for name in wanted}
-    except (
-        zipfile.BadZipFile,
-        EOFError,
-        json.JSONDecodeError,
-        UnicodeDecodeError,
-        NotImplementedError,
-        OSError,
-    ) as error:
+        found = digest_json(said | {"checksum": None} if isinstance(said, dict) else None)
+    except (zipfile.BadZipFile, EOFError, OSError, ValueError, RuntimeError, RecursionError) as error:
         raise ArchiveError(f"{path} is truncated or no model archive ({error}). Restore it or train again.") from error
-    if not isinstance(said, dict) or not isinstance(said.get("checksums"), dict):
+    if not isinstance(said, dict) or not isinstance(checksums := said.pop("checksums", None), dict):
         raise ArchiveError(f"{path} was not written by MIHA: its manifest has no checksums.")
     if said.get("format_version") != FORMAT_VERSION:
         raise ArchiveError(
             f"{path} has format {said.get('format_version')}, this MIHA reads {FORMAT_VERSION}. Train again."
         )
-    checksum, checksums = said.pop("checksum", None), said["checksums"]
-    if checksum != digest_json(said):
+    if said.pop("checksum", None) != found:
         raise ArchiveError(f"{path} was altered: the checksum of its manifest differs. Restore it or train again.")
     for name, data in payload.items():
         if checksums.get(name) != _sha256(data):
             raise ArchiveError(f"{path} was altered: the checksum of {name} differs. Restore it or train again.")
     try:
-        return Manifest.model_validate({key: value for key, value in said.items() if key != "checksums"}), payload
+        return Manifest.model_validate(said), payload
     except ValidationError as error:
         raise ArchiveError(f"{path} has a manifest that cannot be understood: {error.errors()[0]['msg']}.") from error
 
@@ -151,7 +144,8 @@ def _check_members(path: Path, members: list[zipfile.ZipInfo]) -> None:
     size = path.stat().st_size
     for member in members:
         if (
-            member.compress_type != zipfile.ZIP_STORED
+            member.flag_bits
+            or member.compress_type != zipfile.ZIP_STORED
             or member.file_size != member.compress_size
             or member.file_size > size
         ):
@@ -161,7 +155,8 @@ def _check_members(path: Path, members: list[zipfile.ZipInfo]) -> None:
 
 
 def _plain(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    return {name: tensor.detach().cpu().contiguous() for name, tensor in sorted(tensors.items())}
+    """In the order of names, each with memory of its own (tied parameters share theirs)."""
+    return {name: tensor.detach().cpu().contiguous().clone() for name, tensor in sorted(tensors.items())}
 
 
 def _sha256(data: bytes) -> str:

@@ -42,13 +42,15 @@ class Failure(BaseModel):
 class Selection(BaseModel):
     """The decision of one cycle. It is kept: a resumed run never decides anew, nor revives a candidate that failed.
 
-    ``digests`` are those of the candidates' stages; a selection counts only for the very same candidates.
+    ``digests`` are those of the candidates' stages and ``criterion`` is that of the fitness settings; a selection
+    counts only for the very same candidates judged in the same way.
     """
 
     model_config = ConfigDict(frozen=True)
 
     cycle: int
     selected: int
+    criterion: str
     digests: tuple[str, ...]
     outcomes: tuple[CandidateOutcome, ...]
 

@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from miha.evolution.hyperparameters import Hyperparameters
 
@@ -13,7 +13,8 @@ class Epoch(BaseModel):
     """One epoch of training.
 
     ``epoch`` counts along the mainline from 1: a candidate continues the count of its parent. Losses are means per
-    sample (rasters: per target pixel); None stands for a number that is not finite.
+    sample (rasters: per target pixel); None stands for a number that is not finite. ``lr`` is the learning rate at the
+    start of the epoch.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -43,7 +44,7 @@ class StageRecord(BaseModel):
     digest: str
     parent: str | None
     hyperparameters: Hyperparameters
-    epochs: tuple[Epoch, ...]
+    epochs: tuple[Epoch, ...] = Field(min_length=1)
 
     @property
     def losses(self) -> tuple[float | None, ...]:

@@ -15,11 +15,11 @@ from threadpoolctl import threadpool_limits
 from miha.errors import DataError
 from miha.evolution.seeds import stream
 from miha.problems import Mnist
-from miha.problems.base import set_activations
+from miha.problems.base import load_weights, set_activations
 from miha.problems.filler import Filler
-from miha.problems.gapfill import paste_gap
+from miha.problems.gapfill import MIN_TARGETS, MIN_VISIBLE
 from miha.progress import publish
-from miha.rasters.gaps import Gaps
+from miha.rasters.gaps import blob
 from miha.rasters.predictors import Background, GuessSettings, guess_scene, tree_features, visible_pixels
 from miha.rasters.stack import Image, list_rasters, read_date, read_scene
 from miha.records.archive import archive_path, read_archive, read_manifest
@@ -63,12 +63,18 @@ def _cases_with_truth(filler: Filler, data: Path) -> Iterator[Case]:
     pattern = filler.problem.date_pattern
     truths = {read_date(path, pattern): path for path in list_rasters(data / "truth")}
     methods = sorted(path for path in (data / "published").glob("*") if path.is_dir())
+    split = filler.manifest.extras["split"]
+    trained = {*split["train"], *split["valid"]}
     found: list[Case] = []
     for path in list_rasters(data / "gapped"):
         when = read_date(path, pattern)
         if when not in truths:
             raise DataError(
                 f"{path} has no truth of {when} in {data / 'truth'}. Add it, or remove the scene from gapped/."
+            )
+        if when.isoformat() in trained:
+            raise DataError(
+                f"the model learned from {when}, whose truth it is judged by. Remove it from history/, train anew."
             )
         scene, truth = filler.read(path), read_scene(truths[when], filler.problem.reading)
         if difference := scene.grid.difference(truth.grid):
@@ -86,8 +92,8 @@ def _cases_with_truth(filler: Filler, data: Path) -> Iterator[Case]:
 
 def _size(path: Path, scene: Image) -> str:
     """The size that the name states (``…_gap05``), else that of the gap, in percent."""
-    stated = path.stem.rpartition("_gap")[2]
-    return f"{int(stated):02d}" if stated.isdigit() else f"{100 * np.isnan(scene).mean():02.0f}"
+    _, named, stated = path.stem.rpartition("_gap")
+    return f"{int(stated):02d}" if named and stated.isdigit() else f"{100 * np.isnan(scene).mean():02.0f}"
 
 
 def _cases_of_test_days(filler: Filler) -> Iterator[Case]:
@@ -96,14 +102,19 @@ def _cases_of_test_days(filler: Filler) -> Iterator[Case]:
         raise DataError(
             f"{filler.problem.data} has no truth/, and the run held no test days back. Add truth/ or train anew."
         )
-    gaps = Gaps.of(history.values)
+    days = [when for when in map(date.fromisoformat, split["test"]) if when in history.dates]
+    if not days:
+        raise DataError(
+            f"none of the test days ({', '.join(split['test'])}) is in {filler.problem.data}/history any more."
+        )
     for size in TEST_SIZES:
-        for number, when in enumerate(split["test"]):
-            day = history.dates.index(date.fromisoformat(when))
+        for number, when in enumerate(days):
             rng = stream(filler.manifest.extras["seed"], "samples", 2, size, number)
-            scene = paste_gap(history.values[day], gaps, size / 100, rng)
-            others = history.without(history.dates[day])
-            yield Case(f"{size:02d}", scene, history.values[day], Background.of(others.values), {})
+            day = history.values[history.dates.index(when)]
+            scene = np.where(blob(size / 100, day.shape, rng), np.float32(np.nan), day)
+            visible, hidden = ~np.isnan(scene), np.isnan(scene) & ~np.isnan(day)
+            if visible.sum() >= MIN_VISIBLE and hidden.sum() >= MIN_TARGETS:
+                yield Case(f"{size:02d}", scene, day, Background.of(history.without(when).values), {})
 
 
 def baselines(filler: Filler, case: Case) -> dict[str, Image]:
@@ -130,10 +141,16 @@ def evaluate_filling(model: Path, data: Path, against: dict[str, Path]) -> pd.Da
     """
     filler = Filler(model, data)
     rivals = {name: Filler(archive, data) for name, archive in against.items()}
+    for name, rival in rivals.items():
+        seen = {*rival.manifest.extras["split"]["train"], *rival.manifest.extras["split"]["valid"]}
+        if shared := seen & set(filler.manifest.extras["split"]["test"]):
+            raise DataError(
+                f"{name} learned from test days of this run ({', '.join(sorted(shared))}). Use runs of one seed."
+            )
     rows: list[dict[str, Any]] = []
     for case in held_out_cases(filler):
         publish("evaluating", gap=case.gap)
-        maps = {**baselines(filler, case), **case.published}
+        maps = {**case.published, **baselines(filler, case)}
         maps |= {name: rival.predict(case.scene, case.background) for name, rival in rivals.items()}
         maps[MIHA] = filler.predict(case.scene, case.background)
         rows.append({"gap": case.gap, **{name: case.error(values) for name, values in maps.items()}})
@@ -146,12 +163,18 @@ def evaluate_digits(model: Path, data: Path) -> dict[str, float]:
     problem = Mnist.model_validate({**manifest.problem, "data": data})
     network = problem.build_network()
     set_activations(network, manifest.record.hyperparameters.activations)
-    network.load_state_dict(weights)
+    load_weights(network, weights)
     network.eval()
     inputs, target, _ = problem.test().tensors
     with torch.inference_mode(), fixed_threads(1):
         right = (network(inputs).argmax(dim=1) == target).double()
     return {"accuracy": float(right.mean()), "accuracy_first_500": float(right[:500].mean())}
+
+
+def _column(run_dir: Path) -> str:
+    """What the column of another run is called: its folder's name, unless that means something else here."""
+    name = run_dir.absolute().name
+    return f"{name} (run)" if name in (MIHA, "mean_plus_offset", "ridge", "trees") else name
 
 
 def evaluate(run_dir: Path, data: Path, against: Path | None = None) -> tuple[dict[str, Any], pd.DataFrame, str]:
@@ -162,7 +185,7 @@ def evaluate(run_dir: Path, data: Path, against: Path | None = None) -> tuple[di
         DataError: nothing to judge by.
     """
     model = archive_path(run_dir, "best")
-    rivals = {against.name: archive_path(against, "best")} if against else {}
+    rivals = {_column(against): archive_path(against, "best")} if against else {}
     manifest = read_manifest(model)
     said = {
         "best": manifest.origin,
@@ -174,7 +197,7 @@ def evaluate(run_dir: Path, data: Path, against: Path | None = None) -> tuple[di
         others = {name: evaluate_digits(archive, data) for name, archive in rivals.items()}
         frame = pd.DataFrame({**others, MIHA: metrics}).rename_axis("test digits")
         return {**metrics, "methods": others, **said}, frame, "accuracy"
-    errors = evaluate_filling(model, data, rivals)
+    errors = evaluate_filling(model, data, rivals).dropna(axis="columns")  # a method that lacks a gap has no fair mean
     told = {
         method: {"mean": float(column.mean()), "gaps": {str(gap): float(error) for gap, error in column.items()}}
         for method, column in errors.items()

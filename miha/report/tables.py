@@ -12,14 +12,14 @@ from miha.records.archive import read_archive
 def metrics_table(frame: pd.DataFrame, title: str) -> Table:
     """A table of metrics, a column for each method; the best of each row stands out."""
     table = Table(title=title, title_justify="left", box=None, pad_edge=False)
-    table.add_column(str(frame.index.name or ""))
+    table.add_column(str(frame.index.name or ""), no_wrap=True)
     for method in frame.columns:
-        table.add_column(str(method), justify="right", no_wrap=True)
+        table.add_column(str(method), justify="right", overflow="fold", min_width=5)
     lower_is_better = frame.index.name == "gap"
     for label, row in frame.iterrows():
         best = row.min() if lower_is_better else row.max()
         cells = [f"[bold green]{value:.3f}[/]" if value == best else f"{value:.3f}" for value in row]
-        table.add_row(str(label), *cells, end_section=False)
+        table.add_row(str(label), *cells)
     return table
 
 

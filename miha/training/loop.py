@@ -52,7 +52,7 @@ def train_epochs(
             metrics={problem.metric: finite(metric * data.unit)},
             batch_size=hyperparameters.batch_size,
             optimizer=hyperparameters.optimizer,
-            lr=hyperparameters.lr,
+            lr=hyperparameters.lr * (_cosine(number - annealed[0], annealed) if annealed else 1.0),
         )
         if not (math.isfinite(train_loss) and math.isfinite(valid_loss)):
             return
@@ -71,7 +71,8 @@ def _train_epoch(
     annealed: tuple[int, int] | None,
 ) -> float:
     steps = math.ceil(len(samples) / hyperparameters.batch_size)
-    augmentation = torch.Generator().manual_seed(torch_seed(seed, "augmentation", number))
+    generator = torch.Generator().manual_seed(torch_seed(seed, "augmentation", number))
+    draws = torch.rand(len(samples), problem.draws_per_sample, generator=generator).split(hyperparameters.batch_size)
     order = torch.randperm(len(samples), generator=torch.Generator().manual_seed(torch_seed(seed, "order", number)))
     total, count = torch.zeros((), device=device), torch.zeros((), device=device)
     network.train()
@@ -79,7 +80,7 @@ def _train_epoch(
         for step, batch in enumerate(samples.batches(hyperparameters.batch_size, order)):
             if annealed:
                 _set_lr(optimizer, hyperparameters.lr * _cosine(number - annealed[0] + step / steps, annealed))
-            batch = to_device(problem.augment(batch, augmentation), device)
+            batch = to_device(problem.augment(batch, draws[step]), device)
             optimizer.zero_grad(set_to_none=True)
             with autocast(device, precision):
                 output = network(batch.inputs)

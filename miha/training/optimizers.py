@@ -35,12 +35,13 @@ def state_of(network: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, 
 
 def restore_state(network: nn.Module, optimizer: torch.optim.Optimizer, flat: dict[str, Tensor]) -> None:
     """Give an optimizer the state that :func:`state_of` took; its learning rate and settings stay its own."""
+    fused = bool(optimizer.defaults.get("fused"))  # counts its steps where the parameters are, others on the CPU
     for name, parameter in network.named_parameters():
         prefix = f"{name}/"
         found = {key[len(prefix) :]: value for key, value in flat.items() if key.startswith(prefix)}
         if found:
             optimizer.state[parameter] = {
-                key: value.clone() if key in ("step", "mu_product") else value.to(parameter.device, copy=True)
+                key: value.to("cpu" if key in ("step", "mu_product") and not fused else parameter.device, copy=True)
                 for key, value in found.items()
             }
 

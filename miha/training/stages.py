@@ -5,20 +5,21 @@ there, whole and of the same digest, is not trained again: not by a second run, 
 """
 
 import functools
+import inspect
 import platform
 import time
 from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
-from torch import Tensor, nn
+from torch import nn
 
 from miha.errors import ArchiveError
 from miha.evolution.hyperparameters import Hyperparameters
 from miha.evolution.seeds import torch_seed
 from miha.files import append_line, digest_json
-from miha.problems import Problem, build_problem
-from miha.problems.base import Data, find_activations, input_shape, set_activations
+from miha.problems import BUILT_IN, Problem, build_problem
+from miha.problems.base import Data, find_activations, input_shape, load_weights, set_activations
 from miha.progress import publish
 from miha.records.archive import FORMAT_VERSION, Archive, Manifest, archive_path, read_archive, write_archive
 from miha.records.record import Epoch, StageKind, StageRecord
@@ -36,6 +37,7 @@ class ProblemSpec(BaseModel):
 
     settings: dict[str, Any]
     fingerprint: str  # of the data
+    network: str  # digest of the network's structure, and of the class of a problem that is not built in
     data: str  # a path, not in the digest
     cache: str  # a path, not in the digest
 
@@ -44,6 +46,7 @@ class ProblemSpec(BaseModel):
         """Describe ``problem``; reads its data once for the fingerprint."""
         return cls(
             settings=problem.settings(),
+            network=_digest_code(problem),
             fingerprint=problem.fingerprint(),
             data=str(problem.data),
             cache=str(cache),
@@ -52,6 +55,15 @@ class ProblemSpec(BaseModel):
     def build(self) -> Problem:
         """The problem itself."""
         return build_problem({**self.settings, "data": self.data})
+
+
+def _digest_code(problem: Problem) -> str:
+    """Changes when the network does, or the class of the user's own problem (its losses decide the weights too)."""
+    with seeded(0):
+        network = problem.build_network()
+    shapes = {name: list(tensor.shape) for name, tensor in network.state_dict().items()}
+    own = problem.name not in BUILT_IN
+    return digest_json([repr(network), shapes, inspect.getsource(type(problem)) if own else None])
 
 
 class StageSpec(BaseModel):
@@ -95,7 +107,7 @@ class StageSpec(BaseModel):
                 "precision",
             },
         )
-        said["problem"] = self.problem.model_dump(mode="json", include={"settings", "fingerprint"})
+        said["problem"] = self.problem.model_dump(mode="json", include={"settings", "fingerprint", "network"})
         said["format_version"] = FORMAT_VERSION
         return digest_json(said)
 
@@ -194,7 +206,8 @@ class _Stage:
         ):
             self.epochs.append(epoch)
             publish("epoch", stage=spec.name, **epoch.model_dump())
-            if epoch.epoch < last and time.monotonic() - saved >= spec.checkpoint_every:
+            usable = epoch.train_loss is not None and epoch.valid_loss is not None
+            if usable and epoch.epoch < last and time.monotonic() - saved >= spec.checkpoint_every:
                 self._save(spec.checkpoint)
                 saved = time.monotonic()
         record = self._save(spec.archive)
@@ -228,20 +241,6 @@ class _Stage:
         )
         write_archive(path, manifest, self.network.state_dict(), state_of(self.network, self.optimizer))
         return record
-
-
-def load_weights(network: nn.Module, weights: dict[str, Tensor]) -> None:
-    """Give a network its weights.
-
-    Raises:
-        ArchiveError: names or shapes differ from the network's.
-    """
-    try:
-        network.load_state_dict(weights)
-    except RuntimeError as error:
-        raise ArchiveError(
-            f"the archive was made for another network: {str(error).splitlines()[-1].strip()}"
-        ) from error
 
 
 @functools.lru_cache(maxsize=1)

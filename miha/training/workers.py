@@ -61,9 +61,19 @@ def submit(function: Callable[..., Any], *arguments: Any, timeout: float | None 
     return future
 
 
-def compute_all(function: Callable[[Any], Any], items: Iterable[Any]) -> list[Any]:
-    """``[function(item) for item in items]``, spread over the pool where there is one."""
-    return [future.result() for future in [submit(function, item) for item in items]]
+def compute_all(function: Callable[[Any], Any], items: Iterable[Any], retries: int = 0) -> list[Any]:
+    """``[function(item) for item in items]``, spread over the pool; each tried again after failures that may pass."""
+    work = [(item, submit(function, item)) for item in items]
+    return [_result(function, item, future, retries) for item, future in work]
+
+
+def _result(function: Callable[[Any], Any], item: Any, future: Future[Any], retries: int) -> Any:
+    try:
+        return future.result()
+    except Exception as error:
+        if not retries or not is_transient(error):
+            raise
+    return _result(function, item, submit(function, item), retries - 1)
 
 
 def is_transient(error: BaseException) -> bool:

@@ -179,7 +179,7 @@ def test_both_networks_learn_and_fill(simulated, tmp_path, network):
     run = miha.optimize(GapFill(data=simulated, network=network, **SMALL), config)
     filler = Filler(run.model, simulated)
     source = list_rasters(simulated / "gapped")[0]
-    filler.fill(source, tmp_path / "out")
+    filler.fill(source, tmp_path / "out" / source.name)
     assert not read_scene(tmp_path / "out" / source.name).gaps.any()
 
 
@@ -192,11 +192,11 @@ def test_filled_bits_depend_on_the_scene_history_and_static_alone(trained, scene
     """Altering truth and the sibling scenes changes nothing; nor does filling all of them at once."""
     archive, sources = archive_path(trained, "best"), list_rasters(scenes / "gapped")
     chosen = sources[3]
-    Filler(archive, scenes).fill(chosen, tmp_path / "before")
+    Filler(archive, scenes).fill(chosen, tmp_path / "before" / chosen.name)
     Filler(archive, scenes).fill_all(sources, tmp_path / "together")
     for path in [*list_rasters(scenes / "truth"), *(path for path in sources if path != chosen)]:
         alter(path)
-    Filler(archive, scenes).fill(chosen, tmp_path / "after")
+    Filler(archive, scenes).fill(chosen, tmp_path / "after" / chosen.name)
     bits = [(tmp_path / name / chosen.name).read_bytes() for name in ("before", "together", "after")]
     assert bits[0] == bits[1] == bits[2]
 
@@ -205,7 +205,7 @@ def test_a_scene_of_the_history_is_filled_without_its_own_day(trained, simulated
     filler = Filler(archive_path(trained, "best"), simulated)
     source = max(list_rasters(simulated / "history"), key=lambda path: read_scene(path).gaps.mean() % 0.9)
     assert len(filler.background(source).offsets) == len(filler.sources.history) - 1
-    filler.fill(source, tmp_path)
+    filler.fill(source, tmp_path / source.name)
     assert not read_scene(tmp_path / source.name).gaps.any()
 
 

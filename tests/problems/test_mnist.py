@@ -38,8 +38,7 @@ def test_the_network_is_the_articles_784_400_10(digits):
     problem = Mnist(data=digits)
     assert count_parameters(problem.build_network()) == 784 * 400 + 400 + 400 * 10 + 10
     layers = problem.layers(problem.build_network())
-    assert set(layers) == {"layer1.1", "layer2.1"}
-    assert layers["layer2.1"] == ("LogSoftmax",)
+    assert set(layers) == {"layer1.1"}, "the loss takes logarithms of probabilities, so the output layer stays"
 
 
 def test_validation_is_drawn_from_the_training_digits_and_by_seed(digits):

@@ -64,6 +64,6 @@ def test_sizes_too_small_are_refused(tmp_path, size, message):
 
 def test_a_folder_of_something_else_is_not_replaced(tmp_path):
     (tmp_path / "letter.txt").write_text("dear")
-    with pytest.raises(DataError, match="is not empty"):
+    with pytest.raises(DataError, match="was not written by MIHA"):
         simulate(tmp_path, days=6, height=32, width=32, seed=0)
     assert (tmp_path / "letter.txt").read_text() == "dear"

@@ -85,6 +85,7 @@ def test_the_digest_depends_on_problem_data_and_hyperparameters_but_not_on_paths
     assert digest(data="/a", cache="/b") == spec.digest
     assert digest(fingerprint="other") != spec.digest
     assert digest(settings={"points": 5}) != spec.digest
+    assert digest(network="other") != spec.digest
     other = spec.hyperparameters.model_copy(update={"batch_size": 7})
     assert spec.model_copy(update={"hyperparameters": other}).digest != spec.digest
 
