@@ -144,3 +144,17 @@ def test_every_key_is_explained_and_in_the_documentation():
     assert [key for key, description in keys(RunConfig) if not description] == []
     page = (Path(__file__).parents[1] / "docs" / "configuration.md").read_text()
     assert set(re.findall(r"^\| `([a-z_.]+)", page, re.MULTILINE)) == {key for key, _ in keys(RunConfig)}
+
+
+@pytest.mark.parametrize(
+    "setting",
+    ["problem=mnist", "problem.name=[1]", "start.lr=.inf", "run.checkpoint_every=.inf", "faults.timeout=.nan"],
+)
+def test_odd_values_are_told_as_any_other(setting):
+    with pytest.raises(ConfigError, match="the configuration is wrong"):
+        read_config([], [setting], {})
+
+
+def test_an_empty_problem_is_the_default_and_a_pattern_needs_no_quotes():
+    assert read_config([], ["problem="], {}) == RunConfig()
+    assert read_config([], ["problem.date_pattern=%Y%j"], {}).problem.date_pattern == "%Y%j"

@@ -293,3 +293,42 @@ def explode(parent, space, layers):
         Child(parent.model_copy(update={"optimizer": "SGD", "lr": 10.0**power}), f"SGD, {power}")
         for power in (10, 20, 30)
     ]
+
+
+def test_another_criterion_decides_anew_on_the_same_candidates(tiny, tiny_config):
+    miha.optimize(tiny, tiny_config())
+    again = miha.optimize(tiny, tiny_config(fitness={"kind": "article"}, replace=True))
+    fresh = miha.optimize(tiny, tiny_config("fresh", fitness={"kind": "article"}))
+    assert contents(again.run_dir) == contents(fresh.run_dir)
+
+
+def test_a_network_that_was_changed_is_trained_anew(tiny, tiny_config, monkeypatch):
+    miha.optimize(tiny, tiny_config())
+    monkeypatch.setattr("tiny.TinyNet", lambda: torch.nn.Sequential(torch.nn.Linear(2, 1), torch.nn.Flatten(0)))
+    with pytest.raises(RunError, match="network_digest"):
+        miha.optimize(tiny, tiny_config())
+
+
+def test_failures_of_a_cycle_that_was_not_decided_do_not_outlive_it(tiny, tiny_config, monkeypatch):
+    def failing(spec):
+        if spec.stage == "candidate":
+            raise MemoryError("for now")
+        return run_stage(spec)
+
+    monkeypatch.setattr("miha.run.run_stage", failing)
+    with pytest.raises(RunError, match="0 candidates of cycle 1 survived"):
+        miha.optimize(tiny, tiny_config(faults={"retries": 0}))
+    monkeypatch.setattr("miha.run.run_stage", run_stage)
+    assert len(miha.optimize(tiny, tiny_config()).history) == tiny_config().schedule.budget
+
+
+def test_a_run_that_diverges_at_the_start_says_so(tiny, tiny_config):
+    with pytest.raises(RunError, match=r"init \(initial training\) diverged"):
+        miha.optimize(tiny, tiny_config(start={"optimizer": "SGD", "lr": 1e30}))
+
+
+def test_a_finished_run_of_which_only_the_final_models_were_kept_is_not_trained_again(tiny, tiny_config):
+    first = miha.optimize(tiny, tiny_config(run={"keep": "final"}))
+    again, events = watch(tiny, tiny_config(run={"keep": "final"}))
+    assert trained(events) == []
+    assert again.best == first.best

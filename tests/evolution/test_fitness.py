@@ -45,3 +45,9 @@ def test_of_equals_the_first_wins():
 
 def test_a_parent_without_loss_left_gives_no_division_by_zero():
     assert score(0.0, [0.0, 0.0], LEVEL_RATE).value == 0
+
+
+def test_a_loss_may_be_negative_as_a_likelihood_is():
+    better, worse = score(-1.0, [-1.2], LEVEL_RATE), score(-1.0, [-0.9], LEVEL_RATE)
+    assert better.level == pytest.approx(0.2)
+    assert better.value > 0 > worse.value

@@ -82,3 +82,9 @@ def test_only_operators_that_work_are_offered():
         make_config({"search": {"operators": {"crossover": 1}}})
     for operator in OPERATORS.values():
         assert all(changed_fields(child.hyperparameters) for child in operator(PARENT, SearchSpace(), LAYERS))
+
+
+def test_the_order_in_which_operators_are_written_changes_nothing():
+    names = ["optimizer", "activation", "batch_size"]
+    one, other = (SearchSpace(operators=dict.fromkeys(order, 1.0)) for order in (names, names[::-1]))
+    assert population(6, one) == population(6, other)

@@ -178,3 +178,11 @@ def test_output_that_is_no_terminal_is_plain(simulated, tmp_path):
     said = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "NO_COLOR": "1"}, check=True)
     assert "\x1b" not in said.stdout
     assert "Budget" in said.stdout
+
+
+def test_a_mistake_is_told_before_prefect_starts(call, tmp_path):
+    code, out, said = call("optimize", "--data", tmp_path / "nowhere", "--run-dir", tmp_path / "run")
+    assert code == 2
+    assert said.startswith("miha: no such folder")
+    assert "Traceback" not in out + said
+    assert not (tmp_path / "run").exists()

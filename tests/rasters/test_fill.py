@@ -7,8 +7,8 @@ from rasterio.errors import RasterioIOError
 from test_stack import write
 
 from miha.errors import DataError, StorageError
-from miha.rasters.fill import write_filled
-from miha.rasters.stack import ReadOptions, read_scene
+from miha.rasters.fill import plan_fills, write_filled
+from miha.rasters.stack import ReadOptions, read_scene, verify_raster
 
 OPTIONS = ReadOptions()
 
@@ -105,3 +105,48 @@ def test_a_full_disk_leaves_no_half_file(tmp_path, monkeypatch):
         write_filled(path, tmp_path / "out" / path.name, scene.values, scene.gaps, OPTIONS)
     assert [file.name for file in (tmp_path / "out").iterdir()] == ["20200101.tif"]
     assert (tmp_path / "out" / "20200101.tif").read_bytes() == path.read_bytes()
+
+
+def test_outputs_never_overwrite_an_input_or_each_other(tmp_path):
+    for name in ("a/x.tif", "b/x.tif", "a/x_source.tif"):
+        write(tmp_path / name, np.array([[np.nan, 5]], np.float32))
+    with pytest.raises(DataError, match="would overwrite an input"):
+        plan_fills([tmp_path / "a/x.tif", tmp_path / "b/x.tif"], tmp_path / "b")
+    with pytest.raises(DataError, match="would both write"):
+        plan_fills([tmp_path / "a/x.tif", tmp_path / "b/x.tif"], tmp_path / "out")
+    with pytest.raises(DataError, match="would both write"):
+        plan_fills([tmp_path / "a/x_source.tif", tmp_path / "a/x.tif"], tmp_path / "out")
+
+
+def test_masked_pixels_are_gaps_and_are_filled(tmp_path):
+    path = write(tmp_path / "20200101.tif", np.zeros((4, 5), np.float32))
+    with rasterio.open(path, "r+") as raster:
+        raster.write_mask(np.array([[0] * 5, *[[255] * 5] * 3], np.uint8))
+    before, after = filled(path, tmp_path / "out", 9.0)
+    assert before.gaps.sum() == 5
+    assert after.values[0].tolist() == [9.0] * 5
+
+
+def test_two_nodata_codes_side_by_side_are_both_avoided(tmp_path):
+    path = write(tmp_path / "20200101.tif", np.array([[0, 77]], np.uint16), nodata=0)
+    filled(path, tmp_path / "out", -0.2, ReadOptions(nodata=1))
+    with rasterio.open(tmp_path / "out" / "20200101.tif") as after:
+        assert after.read(1).tolist() == [[2, 77]]
+
+
+def test_observed_pixels_of_a_lossy_raster_stay(tmp_path):
+    values = np.random.default_rng(0).integers(1, 255, (64, 64)).astype(np.uint8)
+    values[:20] = 0
+    path = tmp_path / "20200101.tif"
+    with rasterio.open(
+        path, "w", driver="GTiff", count=1, height=64, width=64, dtype="uint8", nodata=0, compress="jpeg"
+    ) as raster:
+        raster.write(values, 1)
+    before, after = filled(path, tmp_path / "out", 100.0)
+    assert np.array_equal(before.values[~before.gaps], after.values[~before.gaps])
+
+
+def test_a_raster_that_was_not_written_whole_is_noticed(tmp_path):
+    (tmp_path / "empty.tif").write_bytes(b"")
+    with pytest.raises(StorageError, match=r"empty\.tif was not written whole|could not be written whole"):
+        verify_raster(tmp_path / "empty.tif")

@@ -1,0 +1,39 @@
+import pytest
+
+from miha.errors import DataError, StorageError
+from miha.files import replacing, replacing_folder, write_json
+
+
+def test_a_folder_of_something_else_is_never_replaced(tmp_path):
+    (tmp_path / "home").mkdir()
+    (tmp_path / "home" / "letter.txt").write_text("dear")
+    with pytest.raises(DataError, match="was not written by MIHA"), replacing_folder(tmp_path / "home"):
+        raise AssertionError("the block must not run")
+    assert (tmp_path / "home" / "letter.txt").read_text() == "dear"
+
+
+def test_a_folder_that_was_written_here_is_replaced_whole(tmp_path):
+    for content in ("old", "new"):
+        with replacing_folder(tmp_path / "out") as folder:
+            (folder / f"{content}.txt").write_text(content)
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [".miha", "new.txt"]
+
+
+def test_a_failure_leaves_the_former_file_or_folder_and_nothing_else(tmp_path):
+    write_json(tmp_path / "a.json", 1)
+    with replacing_folder(tmp_path / "out") as folder:
+        (folder / "kept.txt").write_text("kept")
+    with pytest.raises(ValueError, match="broken"), replacing(tmp_path / "a.json") as temporary:
+        temporary.write_text("half")
+        raise ValueError("broken")
+    with pytest.raises(ValueError, match="broken"), replacing_folder(tmp_path / "out") as folder:
+        raise ValueError("broken")
+    assert (tmp_path / "a.json").read_text() == "1\n"
+    assert (tmp_path / "out" / "kept.txt").exists()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.json", "out"]
+
+
+def test_a_place_that_cannot_be_written_is_told(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(StorageError, match="cannot write"):
+        write_json(tmp_path / "file" / "a.json", 1)
