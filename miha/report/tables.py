@@ -1,5 +1,6 @@
 """Tables for the terminal: errors by gap size, and what an archive holds."""
 
+import json
 from pathlib import Path
 
 import pandas as pd
@@ -52,7 +53,7 @@ def archive_table(path: Path) -> RenderableType:
         "unit": str(manifest.extras.get("unit", "")),
         "digest": record.digest,
     }
-    for name, value in rows.items():
+    for name, value in {**rows, **_provenance(path)}.items():
         facts.add_row(name, value)
     curve = Table(box=None, pad_edge=False)
     for column in ("epoch", "training loss", "validation loss", *last.metrics):
@@ -61,3 +62,17 @@ def archive_table(path: Path) -> RenderableType:
         numbers = (epoch.train_loss, epoch.valid_loss, *epoch.metrics.values())
         curve.add_row(str(epoch.epoch), *("–" if number is None else f"{number:.4f}" for number in numbers))
     return Group(facts, "", curve)
+
+
+def _provenance(archive: Path) -> dict[str, str]:
+    """Where the run of an archive comes from, if its ``provenance.json`` is still beside the folder of the archive."""
+    file = archive.absolute().parent.parent / "provenance.json"
+    if not file.exists():
+        return {}
+    said = json.loads(file.read_text())
+    return {
+        "data": f"{said['data']}, digest {said['data_digest']}",
+        "git revision": said["git_revision"] or "none, outside a checkout",
+        "parameters": json.dumps(said["configuration"]),
+        "finished": f"{said['finished']} on {said['host']}, MIHA {said['miha']}",
+    }

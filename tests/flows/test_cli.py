@@ -103,6 +103,8 @@ def test_the_whole_job_from_simulation_to_report(call, tmp_path):
     code, said, _ = call("show", run / "model" / "model_best.zip")
     assert code == 0
     assert "activations" in said
+    assert "git revision" in said
+    assert '"population_size": 2' in said.replace("\n", "")
     page = run / "report.html"
     page.unlink()
     assert call("report", run)[0] == 0
