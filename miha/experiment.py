@@ -10,8 +10,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from miha.config import RunConfig
 from miha.errors import RunError
 from miha.evolution.fitness import fittest, score
@@ -19,13 +17,13 @@ from miha.evolution.hyperparameters import Hyperparameters
 from miha.evolution.mutation import UNCHANGED, generate_population
 from miha.evolution.seeds import stream
 from miha.files import digest_json, write_json
-from miha.problems import Problem
 from miha.progress import publish
 from miha.records.archive import FORMAT_VERSION
 from miha.records.history import CandidateOutcome, Failure, Selection
 from miha.records.record import StageKind, StageRecord
 from miha.rundir import RunDirectory
-from miha.training.stages import Precision, ProblemSpec, StageSpec, describe_network, read_if_whole
+from miha.training.device import resolve_device, resolve_precision
+from miha.training.stages import ProblemSpec, StageSpec, describe_network, read_if_whole
 
 Outcome = StageRecord | Failure
 # What may differ between two calls that make, or continue, the same run.
@@ -48,8 +46,8 @@ class Experiment:
         self.criterion = digest_json(config.fitness.model_dump(mode="json"))
         self.problem = problem.model_copy(update={"data": problem.data.absolute()})
         self.problem_spec = ProblemSpec.of(self.problem, self.directory.cache)
-        self.device = resolve_device(config)
-        self.precision = resolve_precision(config, self.device, problem)
+        self.device = resolve_device(config.run.device)
+        self.precision = resolve_precision(config.run.precision, self.device, problem)
         activations, self.layers = describe_network(self.problem_spec)
         self.start = Hyperparameters(
             optimizer=config.start.optimizer,
@@ -340,26 +338,3 @@ class Experiment:
             metrics=best.epochs[-1].metrics,
             run_dir=str(config.run_dir),
         )
-
-
-def resolve_device(config: RunConfig) -> str:
-    """``cpu`` or ``cuda``.
-
-    Raises:
-        RunError: a GPU is asked for where there is none.
-    """
-    present = torch.cuda.is_available()
-    if config.run.device == "cuda" and not present:
-        raise RunError("run.device is cuda, but PyTorch sees no GPU here. Set run.device to cpu or auto.")
-    return "cuda" if present and config.run.device != "cpu" else "cpu"
-
-
-def resolve_precision(config: RunConfig, device: str, problem: Problem) -> Precision:
-    """What training computes in; ``auto`` is bfloat16 where problem and processor are made for it."""
-    if config.run.precision != "auto":
-        return config.run.precision
-    if device == "cuda":
-        able = torch.cuda.is_bf16_supported()
-    else:
-        able = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
-    return "bfloat16" if problem.mixed_precision and able else "float32"

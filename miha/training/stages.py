@@ -9,7 +9,7 @@ import inspect
 import platform
 import time
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 from torch import nn
@@ -24,10 +24,9 @@ from miha.progress import publish
 from miha.records.archive import FORMAT_VERSION, Archive, Manifest, archive_path, read_archive, write_archive
 from miha.records.record import Epoch, StageKind, StageRecord
 from miha.threads import fixed_threads
+from miha.training.device import Precision
 from miha.training.loop import seeded, train_epochs
 from miha.training.optimizers import build_optimizer, carry_state, restore_state, state_of
-
-Precision = Literal["float32", "bfloat16"]
 
 
 class ProblemSpec(BaseModel):
