@@ -31,7 +31,6 @@ def test_the_page_is_self_contained_and_names_the_winner(run):
     assert page.count("data:image/png;base64,") == 4
     for change in population.change:
         assert change in page
-    assert "Budget" not in page
     assert "The data set is simulated" in page
 
 
