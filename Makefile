@@ -34,7 +34,8 @@ test: setup ## run all checks and tests (at most 12 minutes)
 	$(BIN)/lint-imports
 	$(BIN)/pytest
 
-lock: setup ## write the versions installed now into requirements.lock
+lock: setup ## write the versions installed now, extras too, into requirements.lock
+	$(BIN)/python -m pip install --quiet --constraint requirements.lock --editable '.[dev,bench]'
 	$(BIN)/python -m pip freeze --exclude-editable | sed -E 's/(==[^+ ]+)\+.*/\1/' | grep -v ^nvidia > requirements.lock
 
 clean: ## remove what the other targets made
