@@ -2,19 +2,23 @@
 
 from pathlib import Path
 
-from prefect import flow
-from prefect.futures import wait
+from prefect import flow, tags
+from prefect.futures import PrefectFuture
+from prefect.runtime import flow_run
 from prefect.task_runners import ThreadPoolTaskRunner
 from pydantic import BaseModel
 
 from miha.config import RunConfig
-from miha.experiment import Experiment, Outcome
+from miha.decisions import Decisions, Outcome
+from miha.experiment import Experiment
 from miha.records.archive import archive_path, read_manifest
 from miha.records.history import read_tables
 from miha.records.record import StageRecord
 from miha.training.stages import StageSpec
 from miha.training.workers import working
+from tasks.cluster import cluster
 from tasks.deciding import generate_population, report, select_fittest
+from tasks.ghosts import crash_ghosts
 from tasks.training import prepare_samples, training_task
 
 
@@ -57,9 +61,31 @@ class Summary(BaseModel):
         )
 
 
-def _run_name() -> str:
-    from prefect.runtime import flow_run
+def carry_out(config: RunConfig) -> Summary:
+    """Run the flow where the configuration says: in processes of this machine, or on a Dask cluster.
 
+    Raises:
+        MihaError: bad data, a run directory that would lose archives, no such cluster, …
+    """
+    where = _tags(config)
+    if config.run.dask is None:
+        with tags(*where):
+            return optimize(config)
+    with tags(*where), cluster(config.run.dask, config.run_dir.absolute()) as task_runner:
+        return optimize.with_options(task_runner=task_runner)(config)  # type: ignore[arg-type]
+
+
+def _tags(config: RunConfig) -> tuple[str, ...]:
+    """What a run can be found by on the Prefect page."""
+    names = dict.fromkeys((config.problem.name, config.problem.data.name or config.problem.name))
+    return (*names, f"seed {config.seed}", _directory_tag(config))
+
+
+def _directory_tag(config: RunConfig) -> str:
+    return f"in {config.run_dir.absolute()}"
+
+
+def _run_name() -> str:
     config = RunConfig.model_validate(flow_run.parameters["config"])
     return f"{config.problem.data.name or config.problem.name} · seed {config.seed}"
 
@@ -80,6 +106,7 @@ def _carry_out(experiment: Experiment) -> None:
     config = experiment.config
     processes = config.run.processes(config.schedule.population_size)
     with experiment.open(), working(processes):
+        crash_ghosts(_directory_tag(config), flow_run.id)
         prepare_samples(experiment)
         current = experiment.advance(_train(config, experiment.initial()))
         for cycle in range(1, config.schedule.cycles + 1):
@@ -94,21 +121,19 @@ def _carry_out(experiment: Experiment) -> None:
 
 
 def _train(config: RunConfig, spec: StageSpec) -> StageRecord:
-    return training_task(spec, config.faults)(spec, None)
+    return training_task(spec, config.faults).submit(spec).result()
 
 
 def _train_population(experiment: Experiment, population: list[StageSpec]) -> list[Outcome]:
     """Fan the candidates out; one that fails for good is recorded and does not stop its siblings."""
-    faults = experiment.config.faults
-    failed = {spec.name: failure for spec in population if (failure := experiment.failed_before(spec))}
-    futures = {
-        spec.name: training_task(spec, faults).submit(spec, faults.timeout)
-        for spec in population
-        if spec.name not in failed
-    }
-    wait(list(futures.values()))
-    outcomes: list[Outcome] = []
-    for spec in population:
-        result = failed.get(spec.name) or futures[spec.name].result(raise_on_failure=False)
-        outcomes.append(experiment.fail(spec, result) if isinstance(result, BaseException) else result)
-    return outcomes
+    faults, decisions = experiment.config.faults, experiment.decisions
+    failed = {spec.name: failure for spec in population if (failure := decisions.failed_before(spec))}
+    futures = {spec.name: training_task(spec, faults).submit(spec) for spec in population if spec.name not in failed}
+    return [failed.get(spec.name) or _outcome(decisions, spec, futures[spec.name]) for spec in population]
+
+
+def _outcome(decisions: Decisions, spec: StageSpec, future: PrefectFuture[StageRecord]) -> Outcome:
+    try:
+        return future.result()
+    except Exception as error:  # whatever it was, it is recorded; Dask raises errors of its own for lost workers
+        return decisions.fail(spec, error)

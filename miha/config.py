@@ -76,7 +76,9 @@ class Faults(_Section):
 
     retries: int = Field(2, ge=0, description="further tries after a failure that may pass")
     retry_delay: float = Field(1.0, ge=0, description="mean seconds before another try")
-    timeout: float | None = Field(None, gt=0, description="seconds before a candidate counts as hung; none: never")
+    timeout: float | None = Field(
+        None, gt=0, description="seconds before a candidate counts as hung (a longer stage: in proportion); none: never"
+    )
     min_survivors: int = Field(1, ge=1, description="candidates that must be left for the cycle to go on")
 
 
@@ -86,6 +88,7 @@ class Execution(_Section):
     workers: int | None = Field(
         None, ge=1, description="processes that train side by side; default: one a core, at most one a candidate"
     )
+    dask: str | None = Field(None, description="scheduler of a Dask cluster to train on, tcp://host:8786")
     threads: int = Field(1, ge=1, description="threads of each process")
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="auto: cuda where there is one")
     precision: Literal["auto", "float32", "bfloat16"] = Field(
@@ -127,6 +130,10 @@ class RunConfig(_Section):
     run: Execution = Execution()
     unchanged: bool = Field(False, description="no population: the same total of epochs with unchanged hyperparameters")
     replace: bool = Field(False, description="remove what another configuration left in the run directory")
+
+    def timeout_of(self, epochs: int) -> float | None:
+        """Seconds after which a stage of so many epochs counts as hung: a candidate's, in proportion."""
+        return self.faults.timeout and self.faults.timeout * epochs / self.schedule.candidate_epochs
 
     @model_validator(mode="before")
     @classmethod

@@ -1,49 +1,46 @@
-"""One run of the algorithm: what to train next, and what was decided. It trains nothing itself.
+"""One run of the algorithm: what to train next, and what it leaves. It trains nothing itself.
 
 The bare library (:mod:`miha.run`) and the Prefect flow walk through the same experiment and differ only in who
 carries the stages out.
 """
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 from miha.config import RunConfig
+from miha.decisions import Decisions
 from miha.errors import RunError
-from miha.evolution.fitness import fittest, score
 from miha.evolution.hyperparameters import Hyperparameters
 from miha.evolution.mutation import UNCHANGED, generate_population
 from miha.evolution.seeds import stream
-from miha.files import digest_json, write_json
 from miha.progress import publish
 from miha.records.archive import FORMAT_VERSION
-from miha.records.history import CandidateOutcome, Failure, Selection
 from miha.records.record import StageKind, StageRecord
 from miha.rundir import RunDirectory
 from miha.training.device import resolve_device, resolve_precision
-from miha.training.stages import ProblemSpec, StageSpec, describe_network, read_if_whole
+from miha.training.stages import ProblemSpec, StageSpec, describe_network
 
-Outcome = StageRecord | Failure
 # What may differ between two calls that make, or continue, the same run.
 NOT_DECISIVE: Any = {
     "run_dir": True,
     "replace": True,
     "faults": True,
     "problem": True,
-    "run": {"workers", "keep", "checkpoint_every"},
+    "run": {"workers", "dask", "keep", "checkpoint_every"},
 }
 
 
 class Experiment:
-    """The stages of one run in their order, and the decisions between them."""
+    """The stages of one run in their order; ``decisions`` are what was decided between them."""
 
     def __init__(self, config: RunConfig) -> None:
         problem = config.problem
         self.config = config
         self.directory = RunDirectory(config.run_dir)
-        self.criterion = digest_json(config.fitness.model_dump(mode="json"))
+        population = self.directory.path / "population"
+        self.decisions = Decisions(population, config.fitness, config.faults.min_survivors)
         self.problem = problem.model_copy(update={"data": problem.data.absolute()})
         self.problem_spec = ProblemSpec.of(self.problem, self.directory.cache)
         self.device = resolve_device(config.run.device)
@@ -56,8 +53,6 @@ class Experiment:
             activations=activations,
         )
         self.mainline: list[StageRecord] = []
-        self.candidates: list[StageRecord] = []
-        self.selections: list[Selection] = []
 
     def check(self) -> None:
         """Say what would stop the run before anything is started.
@@ -173,7 +168,7 @@ class Experiment:
         if not math.isfinite(record.valid_loss):
             raise RunError(f"{record.name} ({record.stage} training) diverged: its loss is not finite. Lower start.lr.")
         self.mainline.append(record)
-        self.directory.write_tables(self.records, self.selections)
+        self.directory.write_tables(self.records, self.decisions.selections)
         return record
 
     def _spec(
@@ -207,98 +202,9 @@ class Experiment:
             device=self.device,
             precision=self.precision,
             checkpoint_every=execution.checkpoint_every,
+            timeout=self.config.timeout_of(epochs),
             run_dir=str(self.directory.path),
         )
-
-    # ---------------------------------------------------------------- decisions
-
-    def failed_before(self, spec: StageSpec) -> Failure | None:
-        """The failure of a candidate that failed for good in an earlier try of this run."""
-        file = self._population_file(f"{spec.name}_failure.json")
-        failure = Failure.model_validate_json(file.read_text()) if file.exists() else None
-        return failure if failure and failure.digest == spec.digest else None
-
-    def fail(self, spec: StageSpec, error: BaseException) -> Outcome:
-        """Record that a candidate failed for good, unless its archive is there: then only the word of it was lost."""
-        if archive := read_if_whole(spec.archive, spec.digest):
-            return archive.manifest.record
-        reason = " ".join(f"{type(error).__name__}: {error}".split())[:300]
-        failure = Failure(name=spec.name, digest=spec.digest, reason=reason)
-        write_json(self._population_file(f"{spec.name}_failure.json"), failure.model_dump())
-        publish("candidate_failed", stage=spec.name, change=spec.change, reason=reason)
-        return failure
-
-    def select(
-        self, cycle: int, parent: StageRecord, specs: Sequence[StageSpec], outcomes: Sequence[Outcome]
-    ) -> StageRecord:
-        """Choose the fittest candidate of a cycle, or read what was chosen before; returns its record.
-
-        Raises:
-            RunError: fewer than ``faults.min_survivors`` candidates came through.
-        """
-        digests = tuple(spec.digest for spec in specs)
-        file = self._population_file(f"{cycle}_selection.json")
-        selection = Selection.model_validate_json(file.read_text()) if file.exists() else None
-        if selection is None or (selection.digests, selection.criterion) != (digests, self.criterion):
-            selection = self._decide(cycle, parent, specs, outcomes)
-            write_json(file, selection.model_dump(mode="json"))
-        self.selections.append(selection)
-        records = {number: outcome for number, outcome in enumerate(outcomes) if isinstance(outcome, StageRecord)}
-        self.candidates += records.values()
-        publish(
-            "selected",
-            **selection.model_dump(mode="json"),
-            losses={number: record.losses for number, record in records.items()},
-        )
-        if selection.selected not in records:
-            raise RunError(
-                f"candidate {selection.selected} of cycle {cycle} was selected, but its archive is lost and it could "
-                f"not be trained again. Remove {file} to select anew."
-            )
-        return records[selection.selected]
-
-    def _decide(
-        self, cycle: int, parent: StageRecord, specs: Sequence[StageSpec], outcomes: Sequence[Outcome]
-    ) -> Selection:
-        judged, scores = [], {}
-        for number, (spec, outcome) in enumerate(zip(specs, outcomes, strict=True)):
-            said: dict[str, Any] = {
-                "cycle": cycle,
-                "candidate": number,
-                "change": spec.change,
-                "hyperparameters": spec.hyperparameters,
-            }
-            if isinstance(outcome, Failure):
-                judged.append(CandidateOutcome(**said, status=f"failed: {outcome.reason}"))
-                continue
-            fitness = score(parent.valid_loss, outcome.losses, self.config.fitness)
-            if fitness.diverged:
-                judged.append(CandidateOutcome(**said, status="diverged"))
-                continue
-            scores[number] = fitness
-            judged.append(
-                CandidateOutcome(**said, status="ok", fitness=fitness.value, level=fitness.level, rate=fitness.rate)
-            )
-        if len(scores) < self.config.faults.min_survivors:
-            for spec in specs:  # nothing was decided, so the next try may train them again
-                self._population_file(f"{spec.name}_failure.json").unlink(missing_ok=True)
-            told = "; ".join(f"{one.candidate} ({one.change}) {one.status}" for one in judged)
-            raise RunError(
-                f"{len(scores)} candidates of cycle {cycle} survived, faults.min_survivors is "
-                f"{self.config.faults.min_survivors}: {told}."
-            )
-        numbers = list(scores)
-        selected = numbers[fittest([scores[number] for number in numbers])]
-        return Selection(
-            cycle=cycle,
-            selected=selected,
-            criterion=self.criterion,
-            digests=tuple(spec.digest for spec in specs),
-            outcomes=tuple(judged),
-        )
-
-    def _population_file(self, name: str) -> Path:
-        return self.directory.path / "population" / name
 
     # ---------------------------------------------------------------- the end
 
@@ -312,16 +218,16 @@ class Experiment:
         """All records in the order of training: a cycle's candidates, then its fixing."""
         sizes = {"initial": 0, "candidate": 1, "fixing": 2, "final": 3}
         return sorted(
-            [*self.mainline, *self.candidates],
+            [*self.mainline, *self.decisions.candidates],
             key=lambda record: (record.stage == "final", record.cycle, sizes[record.stage], record.candidate or 0),
         )
 
     def _finish(self) -> None:
         best, config = self.best, self.config
         self.directory.write_best(best.name)
-        self.directory.write_tables(self.records, self.selections)
+        self.directory.write_tables(self.records, self.decisions.selections)
         if config.replace or config.run.keep == "final":
-            self.directory.remove_leftovers(self.records, self.selections, config.run.keep == "final")
+            self.directory.remove_leftovers(self.records, self.decisions.selections, config.run.keep == "final")
         self.directory.write_provenance(
             {
                 "configuration": config.model_dump(mode="json"),

@@ -12,8 +12,9 @@ from pathlib import Path
 import pandas as pd
 
 from miha.config import Faults, RunConfig
-from miha.errors import MihaError, RunError
-from miha.experiment import Experiment, Outcome
+from miha.errors import ConfigError, MihaError, RunError
+from miha.decisions import Outcome
+from miha.experiment import Experiment
 from miha.problems import Problem
 from miha.progress import publish
 from miha.records.archive import archive_path, read_manifest
@@ -57,6 +58,8 @@ def optimize(problem: Problem, config: RunConfig) -> Run:
     Raises:
         MihaError: bad data, a run directory that would lose archives, too few survivors, …
     """
+    if config.run.dask:
+        raise ConfigError("run.dask trains on a cluster through Prefect. Leave out --no-prefect, or run.dask.")
     experiment = Experiment(config.model_copy(update={"problem": problem}))
     if not experiment.nothing_left:
         _carry_out(experiment)
@@ -71,7 +74,7 @@ def _carry_out(experiment: Experiment) -> None:
     processes = config.run.processes(config.schedule.population_size)
     with ExitStack() as stack:
         stack.enter_context(experiment.open())
-        if processes > 1:
+        if processes > 1 or config.faults.timeout:  # only another process can be stopped when it hangs
             stack.enter_context(working(processes))
         prepare(experiment)
         current = experiment.advance(_train(experiment.initial(), config.faults))
@@ -81,7 +84,7 @@ def _carry_out(experiment: Experiment) -> None:
             else:
                 population = experiment.population(cycle, current)
                 outcomes = _train_population(experiment, population)
-                spec = experiment.fixing(cycle, experiment.select(cycle, current, population, outcomes))
+                spec = experiment.fixing(cycle, experiment.decisions.select(cycle, current, population, outcomes))
             current = experiment.advance(_train(spec, config.faults))
         experiment.advance(_train(experiment.final(current), config.faults))
 
@@ -98,15 +101,17 @@ def prepare(experiment: Experiment) -> None:
 
 def _train_population(experiment: Experiment, population: Sequence[StageSpec]) -> list[Outcome]:
     """Train all candidates; one that fails for good is recorded and does not stop its siblings."""
-    failed = {spec.name: failure for spec in population if (failure := experiment.failed_before(spec))}
-    faults = experiment.config.faults
-    trained = _train_all([spec for spec in population if spec.name not in failed], faults, faults.timeout)
+    failed = {spec.name: failure for spec in population if (failure := experiment.decisions.failed_before(spec))}
+    trained = _train_all([spec for spec in population if spec.name not in failed], experiment.config.faults)
     outcomes = ((spec, failed.get(spec.name) or trained[spec.name]) for spec in population)
-    return [experiment.fail(spec, result) if isinstance(result, Exception) else result for spec, result in outcomes]
+    return [
+        experiment.decisions.fail(spec, result) if isinstance(result, Exception) else result
+        for spec, result in outcomes
+    ]
 
 
 def _train(spec: StageSpec, faults: Faults) -> StageRecord:
-    result = _train_all([spec], faults, None)[spec.name]
+    result = _train_all([spec], faults)[spec.name]
     if isinstance(result, MihaError):
         raise result
     if isinstance(result, Exception):
@@ -114,11 +119,11 @@ def _train(spec: StageSpec, faults: Faults) -> StageRecord:
     return result
 
 
-def _train_all(specs: Sequence[StageSpec], faults: Faults, timeout: float | None) -> dict[str, StageRecord | Exception]:
+def _train_all(specs: Sequence[StageSpec], faults: Faults) -> dict[str, StageRecord | Exception]:
     """Train stages side by side, each tried again after a failure that may pass; name → record, or the last failure."""
     results: dict[str, StageRecord | Exception] = {}
     retries_left = dict.fromkeys([spec.name for spec in specs], faults.retries)
-    running = {submit(run_stage, spec, timeout=timeout): spec for spec in specs}
+    running = {submit(run_stage, spec, timeout=spec.timeout): spec for spec in specs}
     while running:
         for future in wait(running, return_when=FIRST_COMPLETED).done:
             spec, error = running.pop(future), future.exception()
@@ -130,7 +135,7 @@ def _train_all(specs: Sequence[StageSpec], faults: Faults, timeout: float | None
                 retries_left[spec.name] -= 1
                 publish("retry", stage=spec.name, change=spec.change, reason=f"{type(error).__name__}: {error}")
                 time.sleep(faults.retry_delay * random.uniform(0.5, 1.5))
-                running[submit(run_stage, spec, timeout=timeout)] = spec
+                running[submit(run_stage, spec, timeout=spec.timeout)] = spec
             else:
                 results[spec.name] = error
     return results

@@ -7,7 +7,8 @@ from prefect import task
 from prefect.artifacts import create_markdown_artifact, create_table_artifact
 from prefect.cache_policies import NO_CACHE
 
-from miha.experiment import Experiment, Outcome
+from miha.decisions import Outcome
+from miha.experiment import Experiment
 from miha.records.record import StageRecord
 from miha.report.page import write_report
 from miha.training.stages import StageSpec
@@ -28,8 +29,8 @@ def select_fittest(
     outcomes: Sequence[Outcome],
 ) -> StageRecord:
     """Choose the fittest candidate, and show the cycle's table on the Prefect page."""
-    winner = experiment.select(cycle, parent, population, outcomes)
-    selection = experiment.selections[-1]
+    winner = experiment.decisions.select(cycle, parent, population, outcomes)
+    selection = experiment.decisions.selections[-1]
     create_table_artifact(
         table=[
             {

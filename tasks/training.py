@@ -16,6 +16,7 @@ from miha.records.record import StageRecord
 from miha.run import prepare
 from miha.training.stages import StageSpec, run_stage
 from miha.training.workers import is_transient, submit
+from tasks.cluster import send_from_cluster
 
 
 @task(task_run_name="samples", cache_policy=NO_CACHE)
@@ -25,14 +26,14 @@ def prepare_samples(experiment: Experiment) -> None:
 
 
 @task(cache_policy=NO_CACHE)
-def train_stage(spec: StageSpec, timeout: float | None) -> StageRecord:
+def train_stage(spec: StageSpec) -> StageRecord:
     """Train one stage, or take what an earlier try of this run left."""
-    with _logged(spec):
-        record: StageRecord = submit(run_stage, spec, timeout=timeout).result()
+    with _logged(spec), send_from_cluster(spec):
+        record: StageRecord = submit(run_stage, spec, timeout=spec.timeout).result()
     return record
 
 
-def training_task(spec: StageSpec, faults: Faults) -> Task[[StageSpec, float | None], StageRecord]:
+def training_task(spec: StageSpec, faults: Faults) -> Task[[StageSpec], StageRecord]:
     """``train_stage`` under the name of what it trains, tried again after failures that may pass."""
     return train_stage.with_options(
         name=f"{spec.stage} training",
@@ -57,23 +58,22 @@ async def _may_pass(task: Any, run: TaskRun, state: State[Any]) -> bool:
     return not isinstance(error, BaseException) or is_transient(error)
 
 
+_LINES = {  # of the log, by event
+    "stage_started": "{epochs} epochs, {done} of them done before",
+    "epoch": "epoch {epoch}: training loss {train_loss}, validation loss {valid_loss}",
+    "stage_reused": "trained before: {epochs} epochs reused",
+    "stage_finished": "finished after {seconds:.1f} s",
+}
+
+
 @contextmanager
 def _logged(spec: StageSpec) -> Iterator[None]:
     """Write the stage's events, which come from its process, to the log of the task run."""
     logger = get_run_logger()
 
     def log(event: progress.Event) -> None:
-        if event.get("stage") != spec.name:
-            return
-        if event["event"] == "epoch":
-            logger.info(
-                "epoch %s: training loss %s, validation loss %s",
-                event["epoch"],
-                event["train_loss"],
-                event["valid_loss"],
-            )
-        elif event["event"] == "stage_reused":
-            logger.info("trained before: %s epochs reused", event["epochs"])
+        if event.get("stage") == spec.name and (line := _LINES.get(event["event"])):
+            logger.info(line.format(**event))
 
     with progress.observed_by(log):
         yield

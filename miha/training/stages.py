@@ -7,6 +7,7 @@ there, whole and of the same digest, is not trained again: not by a second run, 
 import functools
 import inspect
 import platform
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,9 @@ from miha.threads import fixed_threads
 from miha.training.device import Precision
 from miha.training.loop import seeded, train_epochs
 from miha.training.optimizers import build_optimizer, carry_state, restore_state, state_of
+
+
+_ONE_AT_A_TIME = threading.Lock()  # PyTorch has one random generator and one number of threads for a whole process
 
 
 class ProblemSpec(BaseModel):
@@ -87,6 +91,7 @@ class StageSpec(BaseModel):
     device: str
     precision: Precision
     checkpoint_every: float = Field(10.0, description="seconds of training between epoch checkpoints")
+    timeout: float | None = Field(None, description="seconds after which the stage counts as hung")
     run_dir: str
 
     @property
@@ -142,7 +147,7 @@ def run_stage(spec: StageSpec) -> StageRecord:
     if archive := read_if_whole(spec.archive, spec.digest):
         publish("stage_reused", stage=spec.name, change=spec.change, epochs=spec.epochs)
         return archive.manifest.record
-    with fixed_threads(spec.threads):
+    with _ONE_AT_A_TIME, fixed_threads(spec.threads):
         return _Stage(spec).run()
 
 

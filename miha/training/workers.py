@@ -1,11 +1,10 @@
-"""The pool of processes in which stages train: warm, spawned, each on its own, and gone when their parent is."""
+"""The pool of processes in which stages train: warm, each on its own, and gone when their parent is."""
 
 import logging
 import multiprocessing
 import os
 import signal
 import threading
-import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
@@ -17,18 +16,17 @@ from pebble import ProcessPool
 from miha import progress
 from miha.errors import MihaError, StorageError
 
-_PARENT_POLL = 1.0  # seconds between looks whether the parent still lives
-
-
+# A server that has imported PyTorch once forks each worker, in milliseconds; it never computes, so forking it is safe.
+_CONTEXT = multiprocessing.get_context("forkserver")
+_CONTEXT.set_forkserver_preload(["miha.training.stages"])
 _current: ContextVar[ProcessPool | None] = ContextVar("workers", default=None)
 
 
 @contextmanager
 def working(processes: int) -> Iterator[None]:
     """Compute in a pool of processes while the block runs; on leaving, unfinished work is stopped."""
-    context = multiprocessing.get_context("spawn")
     with progress.receiving() as address:
-        pool = ProcessPool(max_workers=processes, context=context, initializer=_start, initargs=[os.getpid(), address])
+        pool = ProcessPool(max_workers=processes, context=_CONTEXT, initializer=_start, initargs=[address])
         token = _current.set(pool)
         try:
             yield
@@ -81,15 +79,17 @@ def is_transient(error: BaseException) -> bool:
     return isinstance(error, StorageError) or not isinstance(error, MihaError)
 
 
-def _start(parent: int, address: str) -> None:
+def _start(address: str) -> None:
     """In a fresh worker: report to the parent, leave Ctrl-C and warnings to it, and end when it dies."""
     logging.getLogger("miha").setLevel(logging.ERROR)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
     progress.send_from_worker(address)
-    threading.Thread(target=_follow, args=(parent,), daemon=True, name="miha-parent-watch").start()
+    threading.Thread(target=_follow, daemon=True, name="miha-parent-watch").start()
 
 
-def _follow(parent: int) -> None:
-    while os.getppid() == parent:
-        time.sleep(_PARENT_POLL)
+def _follow() -> None:
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
     os._exit(1)

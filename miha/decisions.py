@@ -1,0 +1,141 @@
+"""What is decided between the stages of a run: which candidates failed for good, and which one goes on.
+
+Decisions are files, ``<cycle>_selection.json`` and ``<cycle>_<candidate>_failure.json``: a resumed run never decides
+anew, and never revives a candidate that failed.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from miha.errors import RunError
+from miha.evolution.fitness import FitnessSettings, fittest, score
+from miha.files import digest_json, write_json
+from miha.progress import publish
+from miha.records.history import CandidateOutcome, Failure, Selection
+from miha.records.record import StageRecord
+from miha.training.stages import StageSpec, read_if_whole
+
+Outcome = StageRecord | Failure
+_Decision = TypeVar("_Decision", bound=BaseModel)
+
+
+class Decisions:
+    """The decisions of one run.
+
+    Args:
+        folder: where they are kept, the run's ``population/``.
+        fitness: how candidates are compared.
+        min_survivors: candidates that must be left for a cycle to go on.
+    """
+
+    def __init__(self, folder: Path, fitness: FitnessSettings, min_survivors: int) -> None:
+        self.folder = folder
+        self.fitness = fitness
+        self.criterion = digest_json(fitness.model_dump(mode="json"))
+        self.min_survivors = min_survivors
+        self.selections: list[Selection] = []
+        self.candidates: list[StageRecord] = []
+
+    def failed_before(self, spec: StageSpec) -> Failure | None:
+        """The failure of a candidate that failed for good in an earlier try of this run."""
+        failure = _read(Failure, self._failure_file(spec))
+        return failure if failure and failure.digest == spec.digest else None
+
+    def fail(self, spec: StageSpec, error: BaseException) -> Outcome:
+        """Record that a candidate failed for good, unless its archive is there: then only the word of it was lost."""
+        if archive := read_if_whole(spec.archive, spec.digest):
+            return archive.manifest.record
+        reason = " ".join(f"{type(error).__name__}: {error}".split())[:300]
+        failure = Failure(name=spec.name, digest=spec.digest, reason=reason)
+        write_json(self._failure_file(spec), failure.model_dump())
+        publish("candidate_failed", stage=spec.name, change=spec.change, reason=reason)
+        return failure
+
+    def select(
+        self, cycle: int, parent: StageRecord, specs: Sequence[StageSpec], outcomes: Sequence[Outcome]
+    ) -> StageRecord:
+        """Choose the fittest candidate of a cycle, or read what was chosen before; returns its record.
+
+        Raises:
+            RunError: fewer than ``min_survivors`` candidates came through; the message says what happened to each.
+        """
+        digests = tuple(spec.digest for spec in specs)
+        file = self.folder / f"{cycle}_selection.json"
+        selection = _read(Selection, file)
+        if selection is None or (selection.digests, selection.criterion) != (digests, self.criterion):
+            selection = self._decide(cycle, parent, specs, outcomes)
+            write_json(file, selection.model_dump(mode="json"))
+        self.selections.append(selection)
+        records = {number: outcome for number, outcome in enumerate(outcomes) if isinstance(outcome, StageRecord)}
+        self.candidates += records.values()
+        publish(
+            "selected",
+            **selection.model_dump(mode="json"),
+            losses={number: record.losses for number, record in records.items()},
+        )
+        if selection.selected not in records:
+            raise RunError(
+                f"candidate {selection.selected} of cycle {cycle} was selected, but its archive is lost and it could "
+                f"not be trained again. Remove {file} to select anew."
+            )
+        return records[selection.selected]
+
+    def _decide(
+        self, cycle: int, parent: StageRecord, specs: Sequence[StageSpec], outcomes: Sequence[Outcome]
+    ) -> Selection:
+        judged, scores = [], {}
+        for number, (spec, outcome) in enumerate(zip(specs, outcomes, strict=True)):
+            said: dict[str, Any] = {
+                "cycle": cycle,
+                "candidate": number,
+                "change": spec.change,
+                "hyperparameters": spec.hyperparameters,
+            }
+            if isinstance(outcome, Failure):
+                judged.append(CandidateOutcome(**said, status=f"failed: {outcome.reason}"))
+                continue
+            fitness = score(parent.valid_loss, outcome.losses, self.fitness)
+            if fitness.diverged:
+                judged.append(CandidateOutcome(**said, status="diverged"))
+                continue
+            scores[number] = fitness
+            judged.append(
+                CandidateOutcome(**said, status="ok", fitness=fitness.value, level=fitness.level, rate=fitness.rate)
+            )
+        if len(scores) < self.min_survivors:
+            for spec in specs:  # nothing was decided, so the next try may train them again
+                self._failure_file(spec).unlink(missing_ok=True)
+            told = "; ".join(f"{one.candidate} ({one.change}) {one.status}" for one in judged)
+            raise RunError(
+                f"{len(scores)} candidates of cycle {cycle} survived, faults.min_survivors is "
+                f"{self.min_survivors}: {told}."
+            )
+        numbers = list(scores)
+        selected = numbers[fittest([scores[number] for number in numbers])]
+        return Selection(
+            cycle=cycle,
+            selected=selected,
+            criterion=self.criterion,
+            digests=tuple(spec.digest for spec in specs),
+            outcomes=tuple(judged),
+        )
+
+    def _failure_file(self, spec: StageSpec) -> Path:
+        return self.folder / f"{spec.name}_failure.json"
+
+
+def _read(kind: type[_Decision], file: Path) -> _Decision | None:
+    """A decision from its file; None if there is none.
+
+    Raises:
+        RunError: the file was altered.
+    """
+    if not file.exists():
+        return None
+    try:
+        return kind.model_validate_json(file.read_bytes())
+    except ValidationError as error:
+        raise RunError(f"{file} cannot be read ({error.errors()[0]['msg']}). Remove it to decide anew.") from error

@@ -1,0 +1,78 @@
+"""An existing Dask cluster as the place where stages train (extra ``dask``)."""
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from miha import progress
+from miha.errors import ConfigError
+from miha.training.stages import StageSpec
+
+if TYPE_CHECKING:
+    from prefect_dask import DaskTaskRunner
+
+_CONNECT = 10.0  # seconds to wait for the scheduler
+
+
+@contextmanager
+def cluster(address: str, run_dir: Path) -> Iterator["DaskTaskRunner"]:
+    """A task runner on the cluster; what its workers tell of this run is published here while the block runs.
+
+    Args:
+        address: of the scheduler, ``tcp://host:8786``.
+        run_dir: folder of the run, on storage that all workers share.
+
+    Raises:
+        ConfigError: Dask is not installed, no such scheduler, no workers, or a worker that does not see ``run_dir``.
+    """
+    try:
+        from distributed import Client
+        from prefect_dask import DaskTaskRunner
+    except ImportError as error:
+        raise ConfigError("run.dask needs Dask, which is not installed: pip install 'miha[dask]'.") from error
+    try:
+        client = Client(address, timeout=_CONNECT, set_as_default=False)
+    except (OSError, ValueError) as error:
+        raise ConfigError(
+            f"no Dask scheduler answers at {address}: {error}. Start one with `dask scheduler`."
+        ) from error
+    with client:
+        run_dir.mkdir(parents=True, exist_ok=True)
+        seen = client.run(os.path.isdir, str(run_dir))
+        if not seen:
+            raise ConfigError(f"the Dask cluster at {address} has no workers. Start some: `dask worker {address}`.")
+        if blind := [worker for worker, sees in seen.items() if not sees]:
+            raise ConfigError(
+                f"{', '.join(blind)} cannot see {run_dir}. Choose a --run-dir on storage that all Dask workers share."
+            )
+        client.subscribe_topic(_topic(str(run_dir)), lambda told: progress.publish(**told[1]))
+        yield DaskTaskRunner(address=address)
+
+
+@contextmanager
+def send_from_cluster(spec: StageSpec) -> Iterator[None]:
+    """In a Dask worker: send the stage's events to who started the run. Elsewhere nothing: they are there already."""
+    if "distributed" not in sys.modules:
+        yield
+        return
+    from distributed import get_worker
+
+    try:
+        worker = get_worker()
+    except ValueError:
+        yield
+        return
+
+    def send(event: progress.Event) -> None:
+        if event.get("stage") == spec.name:
+            worker.log_event(_topic(spec.run_dir), event)
+
+    with progress.observed_by(send):
+        yield
+
+
+def _topic(run_dir: str) -> str:
+    return f"miha {run_dir}"
