@@ -50,14 +50,18 @@ def _terminate(number: int, frame: FrameType | None) -> None:
 
 
 @contextmanager
-def _shown() -> Iterator[Any]:
-    """Show the events of the block in the terminal; yields the console."""
+def _shown(when_stopped: str = "Stopped.") -> Iterator[Any]:
+    """Show the events of the block in the terminal; yields the console. Ctrl-C and SIGTERM end with a word."""
     from flows.display import Display, plain_console
     from miha.progress import observed_by
 
     console = plain_console()
-    with Display(console) as display, observed_by(display):
-        yield console
+    try:
+        with Display(console) as display, observed_by(display):
+            yield console
+    except (KeyboardInterrupt, SystemExit):
+        console.print(when_stopped)
+        raise
 
 
 @app.command()
@@ -115,6 +119,9 @@ def optimize(
         list[str], typer.Option("--set", metavar="KEY=VALUE", help="one key, e.g. schedule.cycles=5; repeatable")
     ] = [],  # noqa: B006
     workers: Annotated[int | None, typer.Option(help="processes; default: run.workers, one a core")] = None,
+    dask: Annotated[
+        str | None, typer.Option(metavar="tcp://HOST:PORT", help="train on the Dask cluster of this scheduler")
+    ] = None,
     prefect: Annotated[
         bool, typer.Option("--prefect/--no-prefect", help="run as a Prefect flow, or without Prefect")
     ] = True,
@@ -134,16 +141,19 @@ def optimize(
         "run_dir": run_dir and str(run_dir),
         "problem.name": problem,
         "run.workers": workers,
+        "run.dask": dask,
         "unchanged": unchanged or None,
         "replace": replace or None,
     }
     chosen = read_config(config, settings, {key: value for key, value in given.items() if value is not None})
-    with _shown() as console:
+    with _shown("Stopped. The same command continues where it was.") as console:
         if prefect:
-            from flows.optimize import optimize as flow
+            from flows.optimize import carry_out
+            from flows.server import reach_server
 
             Experiment(chosen).check()  # a mistake is told before Prefect starts
-            flow(chosen)
+            reach_server()
+            carry_out(chosen)
         else:
             from miha.run import optimize as run
 
@@ -199,8 +209,10 @@ def fill(
     with _shown():
         if prefect:
             from flows.fill import fill as flow
+            from flows.server import reach_server
 
             Filler(archive, data).plan(inputs, out)  # a mistake is told before Prefect starts
+            reach_server()
             flow(inputs, archive, data, out)
         else:
             Filler(archive, data).fill_all(inputs, out)

@@ -12,8 +12,8 @@ from pathlib import Path
 import pandas as pd
 
 from miha.config import Faults, RunConfig
-from miha.errors import ConfigError, MihaError, RunError
 from miha.decisions import Outcome
+from miha.errors import ConfigError, MihaError, RunError
 from miha.experiment import Experiment
 from miha.problems import Problem
 from miha.progress import publish
@@ -104,10 +104,8 @@ def _train_population(experiment: Experiment, population: Sequence[StageSpec]) -
     failed = {spec.name: failure for spec in population if (failure := experiment.decisions.failed_before(spec))}
     trained = _train_all([spec for spec in population if spec.name not in failed], experiment.config.faults)
     outcomes = ((spec, failed.get(spec.name) or trained[spec.name]) for spec in population)
-    return [
-        experiment.decisions.fail(spec, result) if isinstance(result, Exception) else result
-        for spec, result in outcomes
-    ]
+    fail = experiment.decisions.fail
+    return [fail(spec, result) if isinstance(result, Exception) else result for spec, result in outcomes]
 
 
 def _train(spec: StageSpec, faults: Faults) -> StageRecord:

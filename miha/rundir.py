@@ -1,22 +1,21 @@
 """The directory of one run: held by one process, never losing archives, and what stands in it at the end."""
 
 import json
-import os
 import platform
 import shutil
 import subprocess
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from filelock import FileLock, Timeout
 
 from miha.errors import RunError
 from miha.files import replacing, write_json
+from miha.locking import held
 from miha.records.archive import archive_path, read_archive, write_archive
 from miha.records.history import Selection, history_frame, population_frame
 from miha.records.record import StageRecord
@@ -32,33 +31,13 @@ class RunDirectory:
         self.path = shown.absolute()
         self.cache = self.path / "cache"
 
-    @contextmanager
-    def held(self) -> Iterator[None]:
-        """Hold the directory while the block runs; the lock of a dead process counts for nothing.
+    def held(self) -> AbstractContextManager[None]:
+        """Hold the directory while a block runs.
 
         Raises:
             RunError: another process holds it.
         """
-        try:
-            self.path.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise RunError(
-                f"{self.shown} cannot be a run directory: {error.strerror}. Choose another --run-dir."
-            ) from error
-        lock, holder = FileLock(self.path / ".lock"), self.path / ".holder"
-        try:
-            lock.acquire(timeout=0)
-        except Timeout:
-            who = holder.read_text() if holder.exists() else "another process"
-            raise RunError(
-                f"{self.shown} is in use by {who}. Wait for it, stop it, or choose another --run-dir."
-            ) from None
-        try:
-            holder.write_text(f"process {os.getpid()} on {platform.node()}")
-            yield
-        finally:
-            holder.unlink(missing_ok=True)
-            lock.release()
+        return held(self.shown, "choose another --run-dir.")
 
     def _archives(self) -> list[Path]:
         return sorted(path for folder in ("model", "population") for path in (self.path / folder).glob("[!.]*.zip"))

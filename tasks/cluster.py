@@ -12,7 +12,7 @@ from miha.errors import ConfigError
 from miha.training.stages import StageSpec
 
 if TYPE_CHECKING:
-    from prefect_dask import DaskTaskRunner
+    from prefect_dask.task_runners import DaskTaskRunner
 
 _CONNECT = 10.0  # seconds to wait for the scheduler
 
@@ -30,7 +30,7 @@ def cluster(address: str, run_dir: Path) -> Iterator["DaskTaskRunner"]:
     """
     try:
         from distributed import Client
-        from prefect_dask import DaskTaskRunner
+        from prefect_dask.task_runners import DaskTaskRunner
     except ImportError as error:
         raise ConfigError("run.dask needs Dask, which is not installed: pip install 'miha[dask]'.") from error
     try:

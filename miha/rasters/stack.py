@@ -106,18 +106,18 @@ class Stack:
         return self.only([day for day, taken in enumerate(self.dates) if taken != when])
 
 
-def list_rasters(folder: Path) -> list[Path]:
+def list_rasters(folder: Path, at_least: int = 1) -> list[Path]:
     """The GeoTIFFs directly in ``folder``, sorted by name.
 
     Raises:
-        DataError: no such folder, or no GeoTIFF in it.
+        DataError: no such folder, or fewer than ``at_least`` GeoTIFFs in it.
     """
     if not folder.is_dir():
         raise DataError(f"no such folder: {folder}. Give a folder of GeoTIFFs (see `miha prepare --help`).")
     paths = sorted(
         path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES and not path.name.startswith(".")
     )
-    if not paths:
+    if len(paths) < at_least:
         raise DataError(f"{folder} holds no GeoTIFF (*.tif, *.tiff). Put the scenes there.")
     return paths
 

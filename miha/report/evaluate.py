@@ -32,9 +32,10 @@ MIHA = "miha"
 
 @dataclass(frozen=True)
 class Case:
-    """One scene with a gap whose truth is known; ``gap`` is its size in percent, as two digits."""
+    """One scene of a day with a gap whose truth is known; ``gap`` is its size in percent, as two digits."""
 
     gap: str
+    day: date
     scene: Image
     truth: Image
     background: Background
@@ -86,7 +87,9 @@ def _cases_with_truth(filler: Filler, data: Path) -> Iterator[Case]:
             for method in methods
             if (method / path.name).is_file()
         }
-        found.append(Case(_size(path, scene.values), scene.values, truth.values, filler.background(path), published))
+        found.append(
+            Case(_size(path, scene.values), when, scene.values, truth.values, filler.background(path), published)
+        )
     yield from sorted(found, key=lambda case: case.gap)
 
 
@@ -114,7 +117,7 @@ def _cases_of_test_days(filler: Filler) -> Iterator[Case]:
             scene = np.where(blob(size / 100, day.shape, rng), np.float32(np.nan), day)
             visible, hidden = ~np.isnan(scene), np.isnan(scene) & ~np.isnan(day)
             if visible.sum() >= MIN_VISIBLE and hidden.sum() >= MIN_TARGETS:
-                yield Case(f"{size:02d}", scene, day, Background.of(history.without(when).values), {})
+                yield Case(f"{size:02d}", when, scene, day, Background.of(history.without(when).values), {})
 
 
 def baselines(filler: Filler, case: Case) -> dict[str, Image]:
@@ -155,6 +158,32 @@ def evaluate_filling(model: Path, data: Path, against: dict[str, Path]) -> pd.Da
         maps[MIHA] = filler.predict(case.scene, case.background)
         rows.append({"gap": case.gap, **{name: case.error(values) for name, values in maps.items()}})
     return pd.DataFrame(rows).groupby("gap").mean()
+
+
+def mean_errors(fillers: dict[str, Filler]) -> dict[str, float]:
+    """Mean absolute error of each model, in the data's unit, on the held-out gaps of the first, sizes weighing alike.
+
+    Days that any of the others learned from do not count.
+
+    Raises:
+        DataError: no gap is left to judge by.
+    """
+    first, *others = fillers.values()
+    learned = {day for other in others for part in ("train", "valid") for day in other.manifest.extras["split"][part]}
+    rows = [
+        {
+            "gap": case.gap,
+            **{name: case.error(one.predict(case.scene, case.background)) for name, one in fillers.items()},
+        }
+        for case in held_out_cases(first)
+        if case.day.isoformat() not in learned
+    ]
+    if not rows:
+        raise DataError(
+            f"the models share no held-out day of {first.problem.data}: all were learned from. Add truth/ or days."
+        )
+    means = pd.DataFrame(rows).groupby("gap").mean().mean()
+    return {name: float(means[name]) for name in fillers}
 
 
 def evaluate_digits(model: Path, data: Path) -> dict[str, float]:

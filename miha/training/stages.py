@@ -29,7 +29,6 @@ from miha.training.device import Precision
 from miha.training.loop import seeded, train_epochs
 from miha.training.optimizers import build_optimizer, carry_state, restore_state, state_of
 
-
 _ONE_AT_A_TIME = threading.Lock()  # PyTorch has one random generator and one number of threads for a whole process
 
 

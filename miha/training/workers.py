@@ -6,10 +6,10 @@ import os
 import signal
 import threading
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future
+from concurrent.futures import CancelledError, Future
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import Any
+from typing import Any, NamedTuple
 
 from pebble import ProcessPool
 
@@ -19,7 +19,14 @@ from miha.errors import MihaError, StorageError
 # A server that has imported PyTorch once forks each worker, in milliseconds; it never computes, so forking it is safe.
 _CONTEXT = multiprocessing.get_context("forkserver")
 _CONTEXT.set_forkserver_preload(["miha.training.stages"])
-_current: ContextVar[ProcessPool | None] = ContextVar("workers", default=None)
+
+
+class _Workers(NamedTuple):
+    pool: ProcessPool
+    pending: set[Future[Any]]
+
+
+_current: ContextVar[_Workers | None] = ContextVar("workers", default=None)
 
 
 @contextmanager
@@ -27,11 +34,14 @@ def working(processes: int) -> Iterator[None]:
     """Compute in a pool of processes while the block runs; on leaving, unfinished work is stopped."""
     with progress.receiving() as address:
         pool = ProcessPool(max_workers=processes, context=_CONTEXT, initializer=_start, initargs=[address])
-        token = _current.set(pool)
+        workers = _Workers(pool, set())
+        token = _current.set(workers)
         try:
             yield
         finally:
             _current.reset(token)
+            for future in list(workers.pending):
+                future.cancel()  # a pool that stops leaves whoever waits for it waiting
             pool.stop()
             pool.join(timeout=30)
 
@@ -46,10 +56,13 @@ def submit(function: Callable[..., Any], *arguments: Any, timeout: float | None 
         timeout: seconds after which the process is killed (None: never; without a pool never).
 
     Returns:
-        A future that raises what the function raised, ``ProcessExpired`` if its process died, or ``TimeoutError``.
+        A future that raises what the function raised, ``ProcessExpired`` if its process died, ``TimeoutError``, or
+        ``CancelledError`` if the pool was stopped.
     """
-    if (pool := _current.get()) is not None:
-        scheduled: Future[Any] = pool.schedule(function, args=list(arguments), timeout=timeout)
+    if (workers := _current.get()) is not None:
+        scheduled: Future[Any] = workers.pool.schedule(function, args=list(arguments), timeout=timeout)
+        workers.pending.add(scheduled)
+        scheduled.add_done_callback(workers.pending.discard)
         return scheduled
     future: Future[Any] = Future()
     try:
@@ -76,7 +89,7 @@ def _result(function: Callable[[Any], Any], item: Any, future: Future[Any], retr
 
 def is_transient(error: BaseException) -> bool:
     """True for what may pass on another try: a dead process, a timeout, I/O. What we say on purpose will not pass."""
-    return isinstance(error, StorageError) or not isinstance(error, MihaError)
+    return isinstance(error, StorageError) or not isinstance(error, MihaError | CancelledError)
 
 
 def _start(address: str) -> None:

@@ -1,0 +1,58 @@
+"""The flow that runs every hour: fill the scenes that arrived since, each once, whatever becomes of the others."""
+
+from pathlib import Path
+
+from prefect import flow
+from prefect.task_runners import ThreadPoolTaskRunner
+from pydantic import BaseModel
+
+from miha.errors import DataError
+from miha.locking import held
+from miha.release import released_model
+from tasks.filling import fill_scene, load_filler
+from tasks.incoming import find_unfilled, set_aside
+
+
+class Filled(BaseModel):
+    """Outcome of one look into the folder: the files written, and the scenes set aside with the reasons."""
+
+    filled: list[Path]
+    set_aside: dict[Path, str]
+
+
+@flow(name="fill-incoming", flow_run_name="fill {dataset}", task_runner=ThreadPoolTaskRunner(max_workers=1))  # type: ignore[arg-type]
+def fill_incoming(
+    dataset: str,
+    data: Path,
+    incoming: Path,
+    out: Path,
+    models: Path = Path("models"),
+    settle: float = 60.0,
+) -> Filled:
+    """Fill every scene in a folder that is not filled yet, with the released model.
+
+    A scene that cannot be filled is moved to ``incoming/rejected``, with the reason in a file beside it.
+
+    Args:
+        dataset: name of the data set, and of its folder in ``models``.
+        data: folder of the data set: history/ static/.
+        incoming: folder where scenes arrive, GeoTIFF; they stay there.
+        out: folder for the filled scenes, each under its input's name.
+        models: folder of the released models.
+        settle: seconds since a scene was last written to; a younger one may still be arriving.
+    """
+    with held(out, "choose another folder for the filled scenes."):
+        scenes = find_unfilled(incoming, out, settle)
+        if not scenes:
+            return Filled(filled=[], set_aside={})
+        model = released_model(models / dataset)
+        load_filler.cache_clear()  # the history may have grown since the last flow of this process
+        load_filler(model, data)  # a bad data set is told here, and blamed on no scene
+        futures = {scene: fill_scene.submit(scene, out / scene.name, model, data) for scene in scenes}
+        outcomes = {scene: future.result(raise_on_failure=False) for scene, future in futures.items()}
+        rejected = {scene: str(error) for scene, error in outcomes.items() if isinstance(error, DataError)}
+        for scene, reason in rejected.items():
+            set_aside(scene, incoming / "rejected", reason)
+    for scene in outcomes.keys() - rejected.keys():  # what is no fault of the scene fails the flow, after all others
+        futures[scene].result()
+    return Filled(filled=[path for path in outcomes.values() if isinstance(path, Path)], set_aside=rejected)

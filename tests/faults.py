@@ -1,0 +1,110 @@
+"""Faults that really happen, planned for a moment of a run: a process that is killed, a disk that refuses, …
+
+A plan is a file in the data folder of :class:`tiny.TinyProblem`; whichever process reaches the moment carries it out,
+and every time it does is counted in a second file. Nothing here replaces a part of MIHA.
+"""
+
+import json
+import math
+import os
+import resource
+import signal
+import time
+from pathlib import Path
+from typing import Any
+
+from miha import progress
+from miha.errors import ConfigError
+
+ALWAYS = 1000
+
+_watched: Path | None = None
+_loss_factor = 1.0
+
+
+def plan(folder: Path, fault: str, moment: str, times: int = 1, damage: Path | None = None) -> None:
+    """Plan ``fault`` for the first ``times`` at a ``moment``, ``<event> <stage>``; ``damage`` is the file to truncate."""
+    folder.mkdir(parents=True, exist_ok=True)
+    said = {"fault": fault, "moment": moment, "times": times, "damage": str(damage) if damage else None}
+    (folder / "fault.json").write_text(json.dumps(said))
+    (folder / "happened").write_text("")
+
+
+def happened(folder: Path) -> int:
+    """How often the planned fault happened."""
+    return len((folder / "happened").read_text())
+
+
+def over(folder: Path) -> None:
+    """From now on nothing happens any more."""
+    (folder / "fault.json").unlink()
+    recover()
+
+
+def recover() -> None:
+    """Undo in this process what outlives a fault."""
+    global _loss_factor
+    _loss_factor = 1.0
+    resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.getrlimit(resource.RLIMIT_FSIZE)[1]))
+
+
+def watch(folder: Path) -> None:
+    """In a process that trains: carry out what is planned in ``folder``."""
+    global _watched
+    _watched = folder
+    if _strike not in progress._observers:
+        progress._observers.append(_strike)
+
+
+def loss_factor() -> float:
+    return _loss_factor
+
+
+def _strike(event: dict[str, Any]) -> None:
+    if _watched is None or not (_watched / "fault.json").exists():
+        return
+    said = json.loads((_watched / "fault.json").read_text())
+    if event["event"] in ("stage_started", "stage_finished"):
+        recover()
+    if f"{event['event']} {event.get('stage', event.get('cycle'))}" != said["moment"]:
+        return
+    if happened(_watched) < said["times"]:
+        with (_watched / "happened").open("a") as ledger:
+            ledger.write("!")
+            ledger.flush()
+            os.fsync(ledger.fileno())
+        if said["damage"]:
+            damaged = Path(said["damage"])
+            damaged.write_bytes(damaged.read_bytes()[:-100])
+        FAULTS[said["fault"]]()
+
+
+def _raise() -> None:
+    raise RuntimeError("a planned fault")
+
+
+def _refuse() -> None:
+    raise ConfigError("a planned mistake")
+
+
+def _diverge() -> None:
+    global _loss_factor
+    _loss_factor = math.nan
+
+
+def _fill_disk() -> None:
+    """The kernel refuses to let any file grow beyond 100 bytes."""
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100, resource.getrlimit(resource.RLIMIT_FSIZE)[1]))
+
+
+FAULTS = {
+    "raises": _raise,
+    "says it is a mistake": _refuse,
+    "process killed": lambda: os.kill(os.getpid(), signal.SIGKILL),
+    "terminated": lambda: os.kill(os.getpid(), signal.SIGTERM),
+    "interrupted": lambda: os.kill(os.getpid(), signal.SIGINT),
+    "hangs": lambda: time.sleep(600),
+    "diverges": _diverge,
+    "disk full": _fill_disk,
+    "parent damaged": lambda: None,
+}
