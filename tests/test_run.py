@@ -1,37 +1,17 @@
 import json
 import os
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
-from tiny import TinyProblem
+from runs import contents, trained, watch
 
 import miha
 from miha.errors import RunError
 from miha.progress import observed_by
 from miha.records.archive import read_archive, read_manifest
 from miha.training.stages import run_stage
-
-DETERMINISTIC = ("config.json", "history.csv", "population.csv", "model/*.zip", "population/*")
-
-
-def contents(run_dir: Path) -> dict[str, bytes]:
-    """All files of a run that must not depend on clock, host or path."""
-    paths = [path for pattern in DETERMINISTIC for path in run_dir.glob(pattern)]
-    return {str(path.relative_to(run_dir)): path.read_bytes() for path in sorted(paths)}
-
-
-def watch(problem, config):
-    events = []
-    with observed_by(events.append):
-        run = miha.optimize(problem, config)
-    return run, events
-
-
-def trained(events):
-    return [event["stage"] for event in events if event["event"] == "stage_started"]
 
 
 def test_a_run_leaves_exactly_these_files(tiny, tiny_config):
@@ -226,19 +206,6 @@ def test_a_second_run_in_one_directory_is_refused_and_the_holder_named(tiny, tin
 
     with observed_by(intrude):
         miha.optimize(tiny, tiny_config())
-
-
-def test_a_candidate_whose_process_is_killed_is_trained_again_with_the_same_bits(tiny_config, tmp_path):
-    undisturbed = miha.optimize(TinyProblem(), tiny_config("undisturbed", run={"workers": 2}))
-    crash_file = tmp_path / "crashes"
-    crash_file.write_text("2")
-    problem = TinyProblem(crash_file=crash_file)
-    run, events = watch(problem, tiny_config(run={"workers": 2}, faults={"retry_delay": 0.0}))
-    assert crash_file.read_text() == "0"
-    assert [event["event"] for event in events].count("retry") == 2
-    assert run.best.epochs == undisturbed.best.epochs
-    best = [read_archive(one.model).weights for one in (run, undisturbed)]
-    assert all(torch.equal(best[0][name], best[1][name]) for name in best[1])
 
 
 def test_a_candidate_that_fails_for_good_is_recorded_and_never_revived(tiny, tiny_config, monkeypatch):

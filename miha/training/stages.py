@@ -208,11 +208,11 @@ class _Stage:
             annealed=(spec.first_epoch, last) if spec.annealing else None,
         ):
             self.epochs.append(epoch)
-            publish("epoch", stage=spec.name, **epoch.model_dump())
             usable = epoch.train_loss is not None and epoch.valid_loss is not None
             if usable and epoch.epoch < last and time.monotonic() - saved >= spec.checkpoint_every:
                 self._save(spec.checkpoint)
                 saved = time.monotonic()
+            publish("epoch", stage=spec.name, **epoch.model_dump())
         record = self._save(spec.archive)
         spec.checkpoint.unlink(missing_ok=True)
         seconds = time.monotonic() - started

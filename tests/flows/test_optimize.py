@@ -1,8 +1,9 @@
+import faults
 import pandas as pd
 import pytest
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterKey, FlowRunFilter, FlowRunFilterId
-from test_run import contents
+from runs import contents
 from tiny import TinyProblem
 
 import miha
@@ -65,11 +66,11 @@ def test_each_cycle_leaves_a_table_and_the_run_a_summary(tiny, tiny_config):
 
 def test_a_killed_candidate_is_retried_and_its_siblings_are_unharmed(tiny, tiny_config, tmp_path):
     undisturbed = miha.optimize(tiny, tiny_config("undisturbed"))
-    (tmp_path / "crashes").write_text("2")
-    problem = TinyProblem(crash_file=tmp_path / "crashes")
+    faults.plan(tmp_path / "fault", "process killed", "epoch 1_2")
+    problem = TinyProblem(data=tmp_path / "fault")
     summary = optimize(tiny_config(problem=problem, run={"workers": 2}, faults={"retry_delay": 0.0}))
-    assert (tmp_path / "crashes").read_text() == "0"
-    assert summary.valid_loss == undisturbed.best.valid_loss
+    assert faults.happened(tmp_path / "fault") == 1
+    assert contents(summary.run_dir) == contents(undisturbed.run_dir)
 
 
 def test_a_candidate_that_fails_for_good_does_not_stop_the_cycle(tiny, tiny_config, monkeypatch):

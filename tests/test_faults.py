@@ -1,0 +1,211 @@
+"""Every fault in every stage, on the bare library. The table in docs/faults.md is made of the cases below."""
+
+import multiprocessing
+import signal
+from pathlib import Path
+from typing import NamedTuple
+
+import faults
+import pandas as pd
+import pytest
+from runs import contents, trained, watch
+from tiny import TinyProblem
+
+import miha
+from miha.config import make_config
+from miha.errors import MihaError
+from miha.progress import observed_by
+
+STAGES = {"initial": "init", "candidate": "1_2", "selection": "", "fixing": "1", "final": "final"}
+SAME = "tried again, same result"
+RECORDED = "recorded, the others go on"
+STOPS = "stops; the same command continues to the same result"
+TOO_HIGH = "stops: lower the learning rate"
+NEVER = "–"
+
+
+class Row(NamedTuple):
+    """What a fault does in the initial training, a candidate, the selection, the fixing and the final training."""
+
+    fault: str
+    how: str  # name in faults.FAULTS
+    times: int
+    outcomes: tuple[str, str, str, str, str]
+    processes: bool = False  # happens in a process of its own
+
+
+TABLE = [
+    Row("an error that may pass", "raises", 1, (SAME, SAME, NEVER, SAME, SAME)),
+    Row("the same error each time", "raises", faults.ALWAYS, (STOPS, RECORDED, NEVER, STOPS, STOPS)),
+    Row("a mistake in the set-up", "says it is a mistake", faults.ALWAYS, (STOPS, RECORDED, NEVER, STOPS, STOPS)),
+    Row("its process is killed", "process killed", 1, (SAME, SAME, NEVER, SAME, SAME), True),
+    Row(
+        "its process is killed each time", "process killed", faults.ALWAYS, (STOPS, RECORDED, NEVER, STOPS, STOPS), True
+    ),
+    Row("hangs past `faults.timeout`", "hangs", 1, (SAME, SAME, NEVER, SAME, SAME), True),
+    Row("hangs each time", "hangs", faults.ALWAYS, (STOPS, RECORDED, NEVER, STOPS, STOPS), True),
+    Row("diverges", "diverges", faults.ALWAYS, (TOO_HIGH, RECORDED, NEVER, TOO_HIGH, TOO_HIGH)),
+    Row("the disk is full for a while", "disk full", 1, (SAME, SAME, STOPS, SAME, SAME)),
+    Row("the disk stays full", "disk full", faults.ALWAYS, (STOPS, STOPS, STOPS, STOPS, STOPS)),
+    Row("its parent's archive is damaged", "parent damaged", 1, (NEVER, STOPS, NEVER, STOPS, STOPS)),
+    Row("the run is killed (SIGKILL)", "process killed", 1, (STOPS,) * 5),
+    Row("the run is told to end (SIGTERM)", "terminated", 1, (STOPS,) * 5),
+    Row("the run is interrupted (Ctrl-C)", "interrupted", 1, (STOPS,) * 5),
+]
+
+
+def cases(whole_run: bool) -> list:
+    """One test for each cell of the table that can happen; those that start many processes are for `make test-slow`."""
+    return [
+        pytest.param(
+            row,
+            stage,
+            outcome,
+            id=f"{row.fault} in {stage}",
+            marks=[pytest.mark.slow] if row.processes and stage != "candidate" else [],
+        )
+        for row in TABLE
+        for stage, outcome in zip(STAGES, row.outcomes, strict=True)
+        if outcome != NEVER and row.fault.startswith("the run is") == whole_run
+    ]
+
+
+@pytest.fixture(autouse=True)
+def _recover():
+    yield
+    faults.recover()
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+    folder = tmp_path_factory.mktemp("undisturbed")
+    run = miha.optimize(TinyProblem(), configuration(folder / "run"))
+    return contents(run.run_dir)
+
+
+def configuration(run_dir: Path, processes: bool = False):
+    return make_config(
+        {
+            "run_dir": run_dir,
+            "schedule": {
+                "initial_epochs": 3,
+                "cycles": 2,
+                "population_size": 4,
+                "candidate_epochs": 2,
+                "fixing_epochs": 2,
+                "final_epochs": 3,
+            },
+            "start": {"batch_size": 16},
+            "faults": {"retry_delay": 0.0, "retries": 1, "timeout": 3.0 if processes else None},
+            "run": {"workers": 2 if processes else 1, "checkpoint_every": 0},
+        }
+    )
+
+
+def plan(row: Row, stage: str, folder: Path, run_dir: Path, undisturbed: dict[str, bytes]) -> None:
+    """Put the fault where it can do most harm: in the middle of a stage, or while the decision is written."""
+    moment, damage = f"stage_started {STAGES[stage]}", None
+    if row.how == "parent damaged":
+        selected = next(
+            line.split(",")[1]
+            for line in undisturbed["population.csv"].decode().splitlines()
+            if line.startswith("1,") and line.endswith("True")
+        )
+        moment, damage = {
+            "candidate": ("stage_finished init", run_dir / "model/model_init.zip"),
+            "fixing": ("selected 1", run_dir / f"population/1_{selected}_model.zip"),
+            "final": ("stage_finished 2", run_dir / "model/model_2.zip"),
+        }[stage]
+    elif stage == "selection":
+        moment = "stage_finished 1_3" if row.how == "disk full" else "selected 1"
+    elif row.fault.startswith("the run is") or row.how == "process killed":
+        moment = f"epoch {STAGES[stage]}"
+    faults.plan(folder, row.how, moment, row.times, damage)
+
+
+@pytest.mark.parametrize(("row", "stage", "outcome"), cases(whole_run=False))
+def test_a_fault_in_a_stage(row, stage, outcome, tmp_path, undisturbed):
+    config = configuration(tmp_path / "run", row.processes)
+    plan(row, stage, tmp_path / "fault", config.run_dir, undisturbed)
+    problem = TinyProblem(data=tmp_path / "fault")
+    if outcome in (STOPS, TOO_HIGH):
+        with pytest.raises(MihaError) as stopped:
+            miha.optimize(problem, config)
+        assert faults.happened(tmp_path / "fault")
+        faults.over(tmp_path / "fault")
+    if outcome == TOO_HIGH:
+        assert "Lower start.lr" in str(stopped.value)
+        return
+    run = miha.optimize(problem, config)
+    assert faults.happened(tmp_path / "fault")
+    if outcome == RECORDED:
+        population = pd.read_csv(run.run_dir / "population.csv")
+        recorded = population[population.status != "ok"]
+        assert recorded[["cycle", "candidate", "selected"]].values.tolist() == [[1, 2, False]]
+        assert recorded.status.item() == "diverged" or "failed: " in recorded.status.item()
+        assert len(population) == 8
+    else:
+        assert contents(run.run_dir) == undisturbed
+
+
+def train_and_log(run_dir: Path, folder: Path) -> None:
+    """In a process that is to die: train, and write down each epoch that is done."""
+
+    def log(event):
+        if event["event"] == "epoch":
+            with (folder / "epochs").open("a") as file:
+                file.write(f"{event['stage']} {event['epoch']}\n")
+
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    with observed_by(log):
+        miha.optimize(TinyProblem(data=folder), configuration(run_dir))
+
+
+@pytest.mark.parametrize(("row", "stage", "outcome"), cases(whole_run=True))
+def test_a_run_that_dies_continues_and_trains_no_epoch_twice(row, stage, outcome, tmp_path, undisturbed):
+    assert outcome == STOPS
+    folder, run_dir = tmp_path / "fault", tmp_path / "run"
+    plan(row, stage, folder, run_dir, undisturbed)
+    process = multiprocessing.get_context("forkserver").Process(target=train_and_log, args=(run_dir, folder))
+    process.start()
+    process.join(60)
+    assert process.exitcode != 0
+    assert faults.happened(folder) == 1
+    faults.over(folder)
+    before = (folder / "epochs").read_text().splitlines()
+    run, events = watch(TinyProblem(data=folder), configuration(run_dir))
+    after = [f"{event['stage']} {event['epoch']}" for event in events if event["event"] == "epoch"]
+    assert len({*before, *after}) == len(before) + len(after) == len(run.history)
+    assert contents(run_dir) == undisturbed
+
+
+def test_a_run_that_was_stopped_by_too_few_survivors_says_what_happened_to_each(tmp_path):
+    faults.plan(
+        tmp_path / "fault", "parent damaged", "stage_finished init", damage=tmp_path / "run/model/model_init.zip"
+    )
+    with pytest.raises(
+        MihaError, match=r"0 candidates of cycle 1 survived.*0 \(unchanged\) failed: ArchiveError.*3 \("
+    ):
+        miha.optimize(TinyProblem(data=tmp_path / "fault"), configuration(tmp_path / "run"))
+
+
+def test_a_decision_that_was_altered_is_named_and_not_taken(tmp_path):
+    run = miha.optimize(TinyProblem(), configuration(tmp_path / "run"))
+    file = run.run_dir / "population/1_selection.json"
+    file.write_text(file.read_text()[:50])
+    with pytest.raises(MihaError, match=r"1_selection\.json cannot be read.*Remove it"):
+        miha.optimize(TinyProblem(), configuration(tmp_path / "run"))
+    file.unlink()
+    _, events = watch(TinyProblem(), configuration(tmp_path / "run"))
+    assert trained(events) == []
+
+
+def table() -> str:
+    """The cases as Markdown, for docs/faults.md."""
+    lines = ["| what happens | " + " | ".join(STAGES) + " |", "| --- " * 6 + "|"]
+    return "\n".join([*lines, *(f"| {row.fault} | {' | '.join(row.outcomes)} |" for row in TABLE)])
+
+
+def test_the_documentation_shows_these_cases():
+    page = (Path(__file__).parents[1] / "docs/faults.md").read_text()
+    assert table() in page, f"docs/faults.md should hold:\n{table()}"
