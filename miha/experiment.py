@@ -48,13 +48,8 @@ class Experiment:
         self.problem_spec = ProblemSpec.of(self.problem, self.directory.cache)
         self.device = resolve_device(config.run.device)
         self.precision = resolve_precision(config.run.precision, self.device, problem)
-        activations, self.layers = describe_network(self.problem_spec)
-        self.start = Hyperparameters(
-            optimizer=config.start.optimizer,
-            lr=config.start.learning_rate,
-            batch_size=config.start.batch_size,
-            activations=activations,
-        )
+        activations, self.offer = describe_network(self.problem_spec)
+        self.start = config.start.point(activations, self.offer)
         self.mainline: list[StageRecord] = []
         self.candidates: list[StageRecord] = []
         self.selections: list[Selection] = []
@@ -99,7 +94,7 @@ class Experiment:
         said = self.config.model_dump(mode="json", exclude=NOT_DECISIVE)
         said["problem"] = self.problem_spec.settings
         said["schedule"]["final_epochs"] = self.config.schedule.closing_epochs
-        said["start"]["lr"] = self.config.start.learning_rate
+        said["start"] = self.start.model_dump(mode="json", exclude={"activations"})
         said["run"] |= {"device": self.device, "precision": self.precision}
         digests = {"data_digest": self.problem_spec.fingerprint, "network_digest": self.problem_spec.network}
         return {**said, **digests, "format_version": FORMAT_VERSION}
@@ -116,7 +111,7 @@ class Experiment:
         children = generate_population(
             parent.hyperparameters,
             self.config.search,
-            self.layers,
+            self.offer,
             schedule.population_size,
             lambda number: stream(seed, "mutation", cycle, number),
         )
