@@ -18,7 +18,7 @@ DECAY_FACTORS = (0.1, 0.3, 3.0, 10.0)  # weight decay spans more orders of magni
 FIRST_DECAYS = (1e-5, 1e-4, 1e-3)  # from none: what L2 penalties usually are
 FIRST_DECOUPLED_DECAYS = (1e-2, 1e-1)  # applied times the learning rate, so of another size
 DROPOUT_STEPS = (-0.2, -0.1, 0.1, 0.2)
-AUGMENTATION_STEPS = (-0.5, -0.25, 0.25, 0.5)
+AUGMENTATION_STEPS = (-0.25, 0.5, 1.0)  # what it prevents shows late, so that a few epochs speak too well of less
 
 
 class Child(NamedTuple):
@@ -173,7 +173,7 @@ def change_dropout(parent: Hyperparameters, space: SearchSpace, offer: Offer) ->
 
 
 def change_augmentation(parent: Hyperparameters, space: SearchSpace, offer: Offer) -> list[Child]:
-    """A quarter or a half more or less of augmentation, from 0 to 1, if the problem has any."""
+    """A quarter less of augmentation, half or all of it more, from 0 to 1, if the problem has any."""
     if not offer.augmentation:
         return []
     values = [parent.augmentation + step for step in AUGMENTATION_STEPS]

@@ -177,10 +177,11 @@ def test_dropouts_that_differ_as_written_change_to_one_around_their_mean():
     assert told("dropout", offer=Offer({}, dropouts=(0.1, 0.3)), dropout=None)[1] == "dropout as written→0.1"
 
 
-def test_augmentation_steps_are_quarters_from_0_to_1():
-    assert values("augmentation") == [0.25, 0.5]
-    assert values("augmentation", augmentation=0.75) == [0.25, 0.5, 1.0]
-    assert told("augmentation")[1] == "augmentation 0→0.5"
+def test_augmentation_steps_go_up_faster_than_down_and_stay_from_0_to_1():
+    assert values("augmentation") == [0.5, 1.0]
+    assert values("augmentation", augmentation=0.5) == [0.25, 1.0]
+    assert values("augmentation", augmentation=1.0) == [0.75]
+    assert told("augmentation")[0] == "augmentation 0→0.5"
     assert values("augmentation", offer=NOTHING) == []
 
 
