@@ -213,6 +213,7 @@ def generate_population(
     offer: Offer,
     size: int,
     stream: Callable[[int], np.random.Generator],
+    turn: Callable[[int], float],
 ) -> list[Child]:
     """Draw ``size`` children: number 0 is the unchanged control, every other has one change, no two are alike.
 
@@ -222,6 +223,7 @@ def generate_population(
         offer: what else the problem and its network let change.
         size: number of children wanted; fewer come back when distinct changes run out.
         stream: the random generator of a candidate, by its number.
+        turn: a number from 0 to 1 that chooses its operator; if they are evenly spread, no operator waits long.
     """
     children = [Child(parent, UNCHANGED)]
     used = [name for name in OPERATORS if space.operators.get(name, 0) > 0]  # in one order, whatever the user's
@@ -230,8 +232,8 @@ def generate_population(
         open_pools = [name for name, pool in pools.items() if pool]
         if not open_pools:
             break
-        rng = stream(number)
-        weights = np.array([space.operators[name] for name in open_pools])
-        pool = pools[open_pools[rng.choice(len(open_pools), p=weights / weights.sum())]]
-        children.append(pool.pop(int(rng.integers(len(pool)))))
+        borders = np.cumsum([space.operators[name] for name in open_pools])
+        chosen = np.searchsorted(borders, turn(number) * borders[-1], side="right")
+        pool = pools[open_pools[min(int(chosen), len(open_pools) - 1)]]  # a rounded product may reach the last border
+        children.append(pool.pop(int(stream(number).integers(len(pool)))))
     return children

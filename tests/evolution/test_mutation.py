@@ -1,10 +1,12 @@
-import numpy as np
+from collections import Counter
+
 import pytest
 
 from miha.config import make_config
 from miha.errors import ConfigError
 from miha.evolution.hyperparameters import HIDDEN_ACTIVATIONS, OPTIMIZERS, REGRESSION_LOSSES, Hyperparameters, Offer
-from miha.evolution.mutation import OPERATORS, SearchSpace, generate_population
+from miha.evolution.mutation import OPERATORS, Child, SearchSpace, generate_population
+from miha.evolution.seeds import spread, stream
 
 OFFER = Offer({"a": HIDDEN_ACTIVATIONS, "out": ("Identity", "Tanh")}, REGRESSION_LOSSES, (0.1,), True)
 NOTHING = Offer({})
@@ -13,8 +15,15 @@ PARENT = Hyperparameters(
 )
 
 
+def drawn(space: SearchSpace, offer: Offer, size: int, seed: int = 0) -> list[Child]:
+    def turn(number: int) -> float:
+        return spread(seed, "mutation", number)
+
+    return generate_population(PARENT, space, offer, size, lambda number: stream(seed, "mutation", number), turn)
+
+
 def population(size: int, space: SearchSpace = SearchSpace(), seed: int = 0) -> list[Hyperparameters]:
-    children = generate_population(PARENT, space, OFFER, size, lambda number: np.random.default_rng([seed, number]))
+    children = drawn(space, OFFER, size, seed)
     return [child.hyperparameters for child in children]
 
 
@@ -80,7 +89,7 @@ def test_relatives_of_adam_keep_the_learning_rate_and_others_start_at_their_own(
 def test_a_change_is_told_in_words():
     space = SearchSpace(operators={"activation": 1})
     offer = Offer({"a": ("ReLU", "GELU"), "out": ("Identity",)})
-    changes = generate_population(PARENT, space, offer, 3, np.random.default_rng)
+    changes = drawn(space, offer, 3)
     assert [child.change for child in changes] == ["unchanged", "ReLU→GELU in a"]
 
 
@@ -118,7 +127,7 @@ def test_all_operators_are_drawn_by_default():
 
 def test_an_operator_without_children_is_never_drawn():
     space = SearchSpace(operators={"loss": 1e9, "dropout": 1e9, "augmentation": 1e9, "activation": 1e9, "lr": 1})
-    children = generate_population(PARENT, space, NOTHING, 9, np.random.default_rng)
+    children = drawn(space, NOTHING, 9)
     assert [child.hyperparameters.lr for child in children[1:]] != []
     assert all(changed_fields(child.hyperparameters) == {"lr"} for child in children[1:])
 
@@ -210,3 +219,18 @@ def test_what_is_left_out_of_hyperparameters_is_the_optimizers_own():
     point = Hyperparameters.model_validate({"optimizer": "AdamW", "batch_size": 1, "activations": {}})
     assert (point.lr, point.weight_decay, point.momentum, point.beta2) == (1e-3, 0.01, 0.9, 0.999)
     assert Hyperparameters.model_validate_json(point.model_dump_json()) == point
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_no_operator_waits_long_for_its_turn(seed):
+    """Thirteen draws, four cycles of a small population, reach each of the nine."""
+    space = SearchSpace(operators={**dict.fromkeys(OPERATORS, 1.0), "loss": 0.0, "activation": 0.0})
+    fields = [changed_fields(child) for child in population(14, space, seed)[1:]]
+    reached = {"optimizer" if "optimizer" in changed else changed.pop() for changed in fields}
+    assert reached - {"beta2"} >= {"optimizer", "batch_size", "lr", "weight_decay", "dropout", "augmentation"}
+
+
+def test_operators_are_drawn_as_often_as_their_weights_say():
+    space = SearchSpace(operators={"lr": 3, "dropout": 1})
+    draws = Counter(changed_fields(population(2, space, seed)[1]).pop() for seed in range(200))
+    assert draws["lr"] / 200 == pytest.approx(0.75, abs=0.1)
