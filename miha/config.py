@@ -20,8 +20,8 @@ from pydantic import (
 
 from miha.errors import ConfigError
 from miha.evolution.fitness import FitnessSettings
-from miha.evolution.hyperparameters import OPTIMIZERS, OptimizerName
-from miha.evolution.mutation import SearchSpace
+from miha.evolution.hyperparameters import OPTIMIZERS, Hyperparameters, Offer, OptimizerName
+from miha.evolution.mutation import BOUNDED, SearchSpace
 from miha.problems import BUILT_IN, GapFill, Mnist, Problem, build_problem
 
 
@@ -64,11 +64,53 @@ class Start(_Section):
     optimizer: OptimizerName = Field("Adam", description=f"one of {', '.join(OPTIMIZERS)}")
     lr: float | None = Field(None, gt=0, description="learning rate; default: the optimizer's own")
     batch_size: int = Field(16, ge=1, description="samples of a batch")
+    weight_decay: float | None = Field(None, ge=0, description="decay of the weights; default: the optimizer's own")
+    momentum: float | None = Field(
+        None, ge=0, lt=1, description="momentum of SGD, beta1 of Adam's relatives; default: the optimizer's own"
+    )
+    beta2: float | None = Field(
+        None,
+        ge=0,
+        lt=1,
+        description="beta2 of Adam's relatives, alpha of RMSprop, rho of Adadelta; default: the optimizer's own",
+    )
+    loss: str | None = Field(None, description="training loss, one that the problem offers; default: its own")
+    dropout: float | None = Field(
+        None, ge=0, lt=1, description="probability of all dropout layers; default: as the network is written"
+    )
+    augmentation: float = Field(0.0, ge=0, le=1, description="strength of the distortion of training samples")
 
-    @property
-    def learning_rate(self) -> float:
-        """The rate to start with."""
-        return OPTIMIZERS[self.optimizer].lr if self.lr is None else self.lr
+    @model_validator(mode="after")
+    def _fit_the_optimizer(self) -> "Start":
+        for name, value in OPTIMIZERS[self.optimizer].own.items():
+            if value is None and getattr(self, name) is not None:
+                raise ValueError(f"{self.optimizer} has no {name}, but it is {getattr(self, name)}. Leave it out")
+        return self
+
+    def own(self, name: str) -> float | None:
+        """The value of ``name``, or else the optimizer's own."""
+        said: float | None = getattr(self, name)
+        return OPTIMIZERS[self.optimizer].own.get(name) if said is None else said
+
+    def point(self, activations: dict[str, str], offer: Offer) -> Hyperparameters:
+        """The hyperparameters to start with, for a network with these activations.
+
+        Raises:
+            ConfigError: a value that the problem or its network has no place for.
+        """
+        said = self.model_dump()
+        if self.loss is None:
+            said["loss"] = next(iter(offer.losses), None)
+        elif self.loss not in offer.losses:
+            offered = f"it offers {', '.join(offer.losses)}" if offer.losses else "it offers none; leave it out"
+            raise ConfigError(f"start.loss is {self.loss!r}, which the problem does not offer: {offered}.")
+        if self.dropout is None and len(offer.dropouts) == 1:
+            said["dropout"] = offer.dropouts[0]
+        if self.dropout is not None and not offer.dropouts:
+            raise ConfigError(f"start.dropout is {self.dropout}, but the network has no nn.Dropout. Leave it out.")
+        if self.augmentation and not offer.augmentation:
+            raise ConfigError(f"start.augmentation is {self.augmentation}, but the problem has none. Leave it out.")
+        return Hyperparameters.model_validate({**said, "activations": activations})
 
 
 class Faults(_Section):
@@ -150,11 +192,12 @@ class RunConfig(_Section):
                 f"faults.min_survivors {self.faults.min_survivors} is above schedule.population_size "
                 f"{self.schedule.population_size}"
             )
-        if not self.search.min_batch_size <= self.start.batch_size <= self.search.max_batch_size:
-            raise ValueError(
-                f"start.batch_size {self.start.batch_size} is outside search.min_batch_size to search.max_batch_size "
-                f"({self.search.min_batch_size} to {self.search.max_batch_size})"
-            )
+        for name in BOUNDED:
+            value, (low, high) = self.start.own(name), self.search.bounds(name)
+            if value != self.search.clip(name, value):
+                raise ValueError(
+                    f"start.{name} {value} is outside search.min_{name} to search.max_{name} ({low} to {high})"
+                )
         return self
 
 

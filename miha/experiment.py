@@ -14,7 +14,7 @@ from miha.decisions import Decisions
 from miha.errors import RunError
 from miha.evolution.hyperparameters import Hyperparameters
 from miha.evolution.mutation import UNCHANGED, generate_population
-from miha.evolution.seeds import stream
+from miha.evolution.seeds import spread, stream
 from miha.progress import publish
 from miha.records.archive import FORMAT_VERSION
 from miha.records.record import StageKind, StageRecord
@@ -45,13 +45,8 @@ class Experiment:
         self.problem_spec = ProblemSpec.of(self.problem, self.directory.cache)
         self.device = resolve_device(config.run.device)
         self.precision = resolve_precision(config.run.precision, self.device, problem)
-        activations, self.layers = describe_network(self.problem_spec)
-        self.start = Hyperparameters(
-            optimizer=config.start.optimizer,
-            lr=config.start.learning_rate,
-            batch_size=config.start.batch_size,
-            activations=activations,
-        )
+        activations, self.offer = describe_network(self.problem_spec)
+        self.start = config.start.point(activations, self.offer)
         self.mainline: list[StageRecord] = []
 
     def check(self) -> None:
@@ -94,7 +89,7 @@ class Experiment:
         said = self.config.model_dump(mode="json", exclude=NOT_DECISIVE)
         said["problem"] = self.problem_spec.settings
         said["schedule"]["final_epochs"] = self.config.schedule.closing_epochs
-        said["start"]["lr"] = self.config.start.learning_rate
+        said["start"] = self.start.model_dump(mode="json", exclude={"activations"})
         said["run"] |= {"device": self.device, "precision": self.precision}
         digests = {"data_digest": self.problem_spec.fingerprint, "network_digest": self.problem_spec.network}
         return {**said, **digests, "format_version": FORMAT_VERSION}
@@ -108,12 +103,14 @@ class Experiment:
     def population(self, cycle: int, parent: StageRecord) -> list[StageSpec]:
         """The candidates of a cycle: the control and its mutated siblings, all from ``parent``."""
         seed, schedule = self.config.seed, self.config.schedule
+        changed_before = (cycle - 1) * (schedule.population_size - 1)
         children = generate_population(
             parent.hyperparameters,
             self.config.search,
-            self.layers,
+            self.offer,
             schedule.population_size,
             lambda number: stream(seed, "mutation", cycle, number),
+            lambda number: spread(seed, "mutation", changed_before + number),
         )
         publish(
             "population", cycle=cycle, changes=[child.change for child in children], wanted=schedule.population_size

@@ -5,6 +5,7 @@ import pytest
 
 from miha.config import RunConfig, make_config, read_config
 from miha.errors import ConfigError
+from miha.evolution.hyperparameters import Offer
 from miha.problems import GapFill, Mnist
 
 
@@ -67,6 +68,12 @@ def test_all_mistakes_are_told_at_once_by_name():
         ({"search": {"min_batch_size": 30, "max_batch_size": 20}}, "min_batch_size 30 is above max_batch_size 20"),
         ({"search": {"operators": {"optimizer": -1}}}, "the weight of 'optimizer' must be 0 or more but is -1"),
         ({"problem": {"name": "chess"}}, "problem"),
+        ({"start": {"lr": 20}}, r"start.lr 20.0 is outside search.min_lr to search.max_lr \(1e-06 to 10.0\)"),
+        ({"search": {"max_lr": 1e-4}}, "start.lr 0.001 is outside"),
+        ({"start": {"weight_decay": 1e-9}}, "start.weight_decay 1e-09 is outside"),
+        ({"start": {"dropout": 0.7}}, "start.dropout 0.7 is outside search.min_dropout"),
+        ({"start": {"optimizer": "Adagrad", "momentum": 0.9}}, "Adagrad has no momentum, but it is 0.9. Leave it out"),
+        ({"search": {"min_momentum": 0.9, "max_momentum": 0.8}}, "min_momentum 0.9 is above max_momentum 0.8"),
     ],
 )
 def test_values_that_do_not_fit_together_are_told(said, message):
@@ -143,7 +150,7 @@ def keys(model, prefix=""):
 def test_every_key_is_explained_and_in_the_documentation():
     assert [key for key, description in keys(RunConfig) if not description] == []
     page = (Path(__file__).parents[1] / "docs" / "configuration.md").read_text()
-    assert set(re.findall(r"^\| `([a-z_.]+)", page, re.MULTILINE)) == {key for key, _ in keys(RunConfig)}
+    assert set(re.findall(r"^\| `([a-z0-9_.]+)", page, re.MULTILINE)) == {key for key, _ in keys(RunConfig)}
 
 
 @pytest.mark.parametrize(
@@ -158,3 +165,30 @@ def test_odd_values_are_told_as_any_other(setting):
 def test_an_empty_problem_is_the_default_and_a_pattern_needs_no_quotes():
     assert read_config([], ["problem="], {}) == RunConfig()
     assert read_config([], ["problem.date_pattern=%Y%j"], {}).problem.date_pattern == "%Y%j"
+
+
+def test_hyperparameters_start_with_the_optimizers_own_values_unless_told():
+    offer = Offer({}, losses=("l1", "mse"), dropouts=(0.1,), augmentation=True)
+    point = make_config({"start": {"optimizer": "AdamW"}}).start.point({}, offer)
+    assert (point.lr, point.weight_decay, point.momentum, point.beta2) == (1e-3, 1e-2, 0.9, 0.999)
+    assert (point.loss, point.dropout, point.augmentation) == ("l1", 0.1, 0.0)
+    told = {"lr": 0.1, "weight_decay": 0.0, "momentum": 0.5, "loss": "mse", "dropout": 0.0, "augmentation": 0.5}
+    point = make_config({"start": {"optimizer": "SGD", **told}}).start.point({}, offer)
+    assert {name: getattr(point, name) for name in told} == told
+
+
+def test_dropouts_that_differ_stay_as_they_are_written():
+    assert make_config({}).start.point({}, Offer({}, dropouts=(0.1, 0.3))).dropout is None
+
+
+@pytest.mark.parametrize(
+    ("said", "message"),
+    [
+        ({"loss": "hinge"}, "start.loss is 'hinge', which the problem does not offer: it offers none"),
+        ({"dropout": 0.1}, "start.dropout is 0.1, but the network has no nn.Dropout"),
+        ({"augmentation": 0.1}, "start.augmentation is 0.1, but the problem has none"),
+    ],
+)
+def test_a_start_that_the_problem_has_no_place_for_is_told(said, message):
+    with pytest.raises(ConfigError, match=message):
+        make_config({"start": said}).start.point({}, Offer({}))

@@ -6,6 +6,7 @@ import pandas as pd
 import pytest
 import torch
 from runs import contents, trained, watch
+from tiny import TunableProblem
 
 import miha
 from miha.errors import RunError
@@ -98,6 +99,17 @@ def test_the_same_bits_with_one_and_with_several_workers(tiny, tiny_config, work
     one = miha.optimize(tiny, tiny_config("one"))
     several = miha.optimize(tiny, tiny_config("several", run={"workers": workers}))
     assert contents(one.run_dir) == contents(several.run_dir)
+
+
+def test_every_operator_gives_the_same_bits_with_one_and_with_several_workers(tiny_config):
+    schedule = {"population_size": 8, "candidate_epochs": 1}
+    one, two = (
+        miha.optimize(TunableProblem(), tiny_config(f"{count}", run={"workers": count}, schedule=schedule))
+        for count in (1, 2)
+    )
+    assert contents(one.run_dir) == contents(two.run_dir)
+    changes = pd.read_csv(one.run_dir / "population.csv").change
+    assert changes.str.split().str[0].nunique() > 5
 
 
 def test_another_seed_gives_another_run(tiny, tiny_config):
@@ -291,7 +303,7 @@ def test_failures_of_a_cycle_that_was_not_decided_do_not_outlive_it(tiny, tiny_c
 
 def test_a_run_that_diverges_at_the_start_says_so(tiny, tiny_config):
     with pytest.raises(RunError, match=r"init \(initial training\) diverged"):
-        miha.optimize(tiny, tiny_config(start={"optimizer": "SGD", "lr": 1e30}))
+        miha.optimize(tiny, tiny_config(start={"optimizer": "SGD", "lr": 1e30}, search={"max_lr": 1e30}))
 
 
 def test_a_finished_run_of_which_only_the_final_models_were_kept_is_not_trained_again(tiny, tiny_config):

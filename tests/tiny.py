@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from miha.evolution.hyperparameters import REGRESSION_LOSSES
 from miha.problems.base import Batch, Data, Problem, Samples
 
 
@@ -59,3 +60,27 @@ class TinyProblem(Problem):
     def validation(self, output: Tensor, batch: Batch) -> tuple[Tensor, Tensor, int]:
         loss, count = self.losses(output, batch)
         return loss, (output - batch.target).abs().sum(), count
+
+
+class TunableProblem(TinyProblem):
+    """The same with all that a problem can offer: losses, and an augmentation that moves its points a little."""
+
+    draws_per_sample: ClassVar[int] = 1
+    draws_per_distortion: ClassVar[int] = 2
+
+    used_losses: ClassVar[list[str | None]] = []  # what training asked for, in this process
+    used_strengths: ClassVar[list[float]] = []
+
+    def offered_losses(self) -> tuple[str, ...]:
+        return REGRESSION_LOSSES
+
+    def training_loss(self, output: Tensor, batch: Batch, name: str | None) -> tuple[Tensor, int | Tensor]:
+        self.used_losses.append(name)
+        return super().training_loss(output, batch, name)
+
+    def augment(self, batch: Batch, draws: Tensor) -> Batch:
+        return batch._replace(inputs=batch.inputs + 0.001 * (draws - 0.5))
+
+    def distort(self, batch: Batch, draws: Tensor, strength: float) -> Batch:
+        self.used_strengths.append(strength)
+        return batch._replace(inputs=batch.inputs + 0.1 * strength * (draws - 0.5))

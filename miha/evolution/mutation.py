@@ -4,15 +4,21 @@ Each operator lists *all* points that one change of its kind leads to. A child i
 weight and one of its points that no sibling has taken, so that no two children are alike and none repeats its parent.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from miha.evolution.hyperparameters import OPTIMIZERS, Hyperparameters, Layers
+from miha.evolution.hyperparameters import OPTIMIZERS, Hyperparameters, Offer
 
 BATCH_STEP = 10  # the article's step of the batch size
+FACTORS = (0.2, 0.5, 2.0, 5.0)  # of a learning rate, or of what a momentum lacks of 1
+DECAY_FACTORS = (0.1, 0.3, 3.0, 10.0)  # weight decay spans more orders of magnitude
+FIRST_DECAYS = (1e-5, 1e-4, 1e-3)  # from none: what L2 penalties usually are
+FIRST_DECOUPLED_DECAYS = (1e-2, 1e-1)  # applied times the learning rate, so of another size
+DROPOUT_STEPS = (-0.2, -0.1, 0.1, 0.2)
+AUGMENTATION_STEPS = (-0.25, 0.5, 1.0)  # what it prevents shows late, so that a few epochs speak too well of less
 
 
 class Child(NamedTuple):
@@ -28,14 +34,25 @@ UNCHANGED = "unchanged"
 class SearchSpace(BaseModel):
     """What may change, how often, and within which bounds."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     operators: dict[str, float] = Field(
-        default={"optimizer": 1.0, "activation": 1.0, "batch_size": 1.0},
+        default_factory=lambda: dict.fromkeys(OPERATORS, 1.0),
         description="weight with which each operator is drawn; 0 or absent: never",
     )
     min_batch_size: int = Field(4, ge=1, description="smallest batch size, samples")
     max_batch_size: int = Field(200, ge=1, description="largest batch size, samples")
+    min_lr: float = Field(1e-6, gt=0, description="smallest learning rate")
+    max_lr: float = Field(10.0, gt=0, description="largest learning rate")
+    min_weight_decay: float = Field(1e-6, gt=0, description="smallest weight decay beside 0")
+    max_weight_decay: float = Field(1.0, gt=0, description="largest weight decay")
+    min_momentum: float = Field(0.5, ge=0, lt=1, description="smallest momentum of SGD, beta1 of Adam's relatives")
+    max_momentum: float = Field(0.99, ge=0, lt=1, description="largest momentum")
+    min_beta2: float = Field(
+        0.9, ge=0, lt=1, description="smallest beta2 of Adam's relatives, alpha of RMSprop, rho of Adadelta"
+    )
+    max_beta2: float = Field(0.9999, ge=0, lt=1, description="largest beta2")
+    max_dropout: float = Field(0.5, ge=0, lt=1, description="largest probability of dropout")
 
     @field_validator("operators")
     @classmethod
@@ -49,26 +66,51 @@ class SearchSpace(BaseModel):
 
     @model_validator(mode="after")
     def _bounds_are_ordered(self) -> "SearchSpace":
-        if self.min_batch_size > self.max_batch_size:
-            raise ValueError(f"min_batch_size {self.min_batch_size} is above max_batch_size {self.max_batch_size}")
+        for name in BOUNDED:
+            low, high = self.bounds(name)
+            if low > high:
+                raise ValueError(f"min_{name} {low} is above max_{name} {high}")
         return self
 
+    def bounds(self, name: str) -> tuple[float, float]:
+        """Smallest and largest value of one of the hyperparameters in ``BOUNDED``."""
+        return getattr(self, f"min_{name}", 0), getattr(self, f"max_{name}", 1)
 
-def change_optimizer(parent: Hyperparameters, space: SearchSpace, layers: Layers) -> list[Child]:
-    """Every other optimizer. Adam's relatives keep the learning rate; any other pair starts at the new one's own."""
-    children = []
+    def clip(self, name: str, value: float | None) -> float | None:
+        """The value within its bounds; None, and no weight decay at all, stay what they are."""
+        if value is None or (name == "weight_decay" and value == 0):
+            return value
+        low, high = self.bounds(name)
+        return min(max(value, low), high)
+
+
+BOUNDED = ("batch_size", "lr", "weight_decay", "momentum", "beta2", "dropout", "augmentation")
+
+
+def change_optimizer(parent: Hyperparameters, space: SearchSpace, offer: Offer) -> list[Child]:
+    """Every other optimizer, with its own learning rate, weight decay, momentum and beta2.
+
+    Adam's relatives keep all of these, but weight decay only where both decay the weights in the same way; so do
+    others.
+    """
+    before, children = OPTIMIZERS[parent.optimizer], []
     for name, kind in OPTIMIZERS.items():
-        if name != parent.optimizer:
-            related = kind.adam_like and OPTIMIZERS[parent.optimizer].adam_like
-            update = {"optimizer": name, "lr": parent.lr if related else kind.lr}
-            children.append(Child(parent.model_copy(update=update), f"{parent.optimizer}→{name}"))
+        if name == parent.optimizer:
+            continue
+        update: dict[str, object] = {key: space.clip(key, value) for key, value in kind.own.items()}
+        if kind.adam_like and before.adam_like:
+            update |= {"lr": parent.lr, "momentum": parent.momentum, "beta2": parent.beta2}
+        if kind.decoupled == before.decoupled:
+            update["weight_decay"] = parent.weight_decay
+        child = parent.model_copy(update={**update, "optimizer": name})
+        children.append(Child(child, f"{parent.optimizer}→{name}"))
     return children
 
 
-def change_activation(parent: Hyperparameters, space: SearchSpace, layers: Layers) -> list[Child]:
+def change_activation(parent: Hyperparameters, space: SearchSpace, offer: Offer) -> list[Child]:
     """Every other activation that one layer may take, for every layer."""
     children = []
-    for layer, allowed in layers.items():  # in the network's order: that of a record depends on who wrote it
+    for layer, allowed in offer.layers.items():  # in the network's order: that of a record depends on who wrote it
         current = parent.activations[layer]
         for name in allowed:
             if name != current:
@@ -78,7 +120,7 @@ def change_activation(parent: Hyperparameters, space: SearchSpace, layers: Layer
     return children
 
 
-def change_batch_size(parent: Hyperparameters, space: SearchSpace, layers: Layers) -> list[Child]:
+def change_batch_size(parent: Hyperparameters, space: SearchSpace, offer: Offer) -> list[Child]:
     """The article's step of ten up and down, and half and double, within the bounds."""
     size = parent.batch_size
     steps = (size - BATCH_STEP, size + BATCH_STEP, size // 2, size * 2)
@@ -86,39 +128,112 @@ def change_batch_size(parent: Hyperparameters, space: SearchSpace, layers: Layer
     return [Child(parent.model_copy(update={"batch_size": new}), f"batch size {size}→{new}") for new in sorted(sizes)]
 
 
-Operator = Callable[[Hyperparameters, SearchSpace, Layers], list[Child]]
+def change_lr(parent: Hyperparameters, space: SearchSpace, offer: Offer) -> list[Child]:
+    """A learning rate a half or a fifth, two or five times as large, within the bounds."""
+    return _with_numbers(parent, space, "lr", parent.lr, [parent.lr * factor for factor in FACTORS])
+
+
+def change_weight_decay(parent: Hyperparameters, space: SearchSpace, offer: Offer) -> list[Child]:
+    """About a third or a tenth, three or ten times the weight decay, or none; from none, what is usual."""
+    decay = parent.weight_decay
+    first = FIRST_DECOUPLED_DECAYS if OPTIMIZERS[parent.optimizer].decoupled else FIRST_DECAYS
+    values = [0.0, *(decay * factor for factor in DECAY_FACTORS)] if decay else first
+    return _with_numbers(parent, space, "weight_decay", decay, values)
+
+
+def change_momentum(parent: Hyperparameters, space: SearchSpace, offer: Offer) -> list[Child]:
+    """Momentum or beta2, where the optimizer has them, reaching back half or a fifth, two or five times as far.
+
+    A running mean of decay b reaches back about 1 / (1 - b) steps, so 1 - b is what is multiplied.
+    """
+    children: list[Child] = []
+    for name, current in (("momentum", parent.momentum), ("beta2", parent.beta2)):
+        if current is not None:
+            values = [1 - (1 - current) * factor for factor in FACTORS]
+            children += _with_numbers(parent, space, name, current, values)
+    return children
+
+
+def change_loss(parent: Hyperparameters, space: SearchSpace, offer: Offer) -> list[Child]:
+    """Every other loss that the problem offers to training; validation and so fitness keep theirs."""
+    return [
+        Child(parent.model_copy(update={"loss": name}), f"loss {parent.loss}→{name}")
+        for name in offer.losses
+        if name != parent.loss
+    ]
+
+
+def change_dropout(parent: Hyperparameters, space: SearchSpace, offer: Offer) -> list[Child]:
+    """A tenth or a fifth more or less of dropout, within the bounds, if the network has any."""
+    if not offer.dropouts:
+        return []
+    current = parent.dropout
+    around = sum(offer.dropouts) / len(offer.dropouts) if current is None else current
+    return _with_numbers(parent, space, "dropout", current, [around + step for step in DROPOUT_STEPS])
+
+
+def change_augmentation(parent: Hyperparameters, space: SearchSpace, offer: Offer) -> list[Child]:
+    """A quarter less of augmentation, half or all of it more, from 0 to 1, if the problem has any."""
+    if not offer.augmentation:
+        return []
+    values = [parent.augmentation + step for step in AUGMENTATION_STEPS]
+    return _with_numbers(parent, space, "augmentation", parent.augmentation, values)
+
+
+def _with_numbers(
+    parent: Hyperparameters, space: SearchSpace, field: str, current: float | None, values: Iterable[float]
+) -> list[Child]:
+    """A child for each new value of a field, rounded to five digits and within the bounds."""
+    label, before = field.replace("_", " "), "as written" if current is None else f"{current:g}"
+    clipped = [space.clip(field, float(f"{value:.5g}")) for value in values]
+    return [
+        Child(parent.model_copy(update={field: value}), f"{label} {before}→{value:g}")
+        for value in dict.fromkeys(clipped)
+        if value != current
+    ]
+
+
+Operator = Callable[[Hyperparameters, SearchSpace, Offer], list[Child]]
 OPERATORS: dict[str, Operator] = {
     "optimizer": change_optimizer,
     "activation": change_activation,
     "batch_size": change_batch_size,
+    "lr": change_lr,
+    "weight_decay": change_weight_decay,
+    "momentum": change_momentum,
+    "loss": change_loss,
+    "dropout": change_dropout,
+    "augmentation": change_augmentation,
 }
 
 
 def generate_population(
     parent: Hyperparameters,
     space: SearchSpace,
-    layers: Layers,
+    offer: Offer,
     size: int,
     stream: Callable[[int], np.random.Generator],
+    turn: Callable[[int], float],
 ) -> list[Child]:
     """Draw ``size`` children: number 0 is the unchanged control, every other has one change, no two are alike.
 
     Args:
         parent: the point they descend from.
         space: weights of the operators and bounds.
-        layers: for each layer with an activation, what it may take.
+        offer: what else the problem and its network let change.
         size: number of children wanted; fewer come back when distinct changes run out.
         stream: the random generator of a candidate, by its number.
+        turn: a number from 0 to 1 that chooses its operator; if they are evenly spread, no operator waits long.
     """
     children = [Child(parent, UNCHANGED)]
     used = [name for name in OPERATORS if space.operators.get(name, 0) > 0]  # in one order, whatever the user's
-    pools = {name: OPERATORS[name](parent, space, layers) for name in used}
+    pools = {name: OPERATORS[name](parent, space, offer) for name in used}
     for number in range(1, size):
         open_pools = [name for name, pool in pools.items() if pool]
         if not open_pools:
             break
-        rng = stream(number)
-        weights = np.array([space.operators[name] for name in open_pools])
-        pool = pools[open_pools[rng.choice(len(open_pools), p=weights / weights.sum())]]
-        children.append(pool.pop(int(rng.integers(len(pool)))))
+        borders = np.cumsum([space.operators[name] for name in open_pools])
+        chosen = np.searchsorted(borders, turn(number) * borders[-1], side="right")
+        pool = pools[open_pools[min(int(chosen), len(open_pools) - 1)]]  # a rounded product may reach the last border
+        children.append(pool.pop(int(stream(number).integers(len(pool)))))
     return children

@@ -31,6 +31,16 @@ def stream(seed: int, purpose: Purpose, *key: int) -> np.random.Generator:
     return np.random.default_rng(_sequence(seed, purpose, key))
 
 
+def spread(seed: int, purpose: Purpose, index: int) -> float:
+    """The numbers of a stream whose neighbours keep apart: 0 to 1, evenly filled by the first so many of them.
+
+    They are the multiples of the golden ratio modulo 1 (Knuth, The Art of Computer Programming 3, section 6.4), begun
+    at a place drawn by seed and purpose.
+    """
+    start: float = stream(seed, purpose).random()
+    return (start + index * (5**0.5 - 1) / 2) % 1
+
+
 def torch_seed(seed: int, purpose: Purpose, *key: int) -> int:
     """A seed for a ``torch.Generator`` of one purpose and place, 0 to 2**63 - 1."""
     return int(_sequence(seed, purpose, key).generate_state(1, np.uint64)[0] >> np.uint64(1))

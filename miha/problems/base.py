@@ -11,8 +11,11 @@ from torch import Tensor, nn
 
 from miha.errors import ArchiveError
 from miha.evolution.hyperparameters import ACTIVATIONS, CLASS_ACTIVATIONS, HIDDEN_ACTIVATIONS
+from miha.problems.losses import named_loss
 
 ParallelMap = Callable[[Callable[[Any], Any], Iterable[Any]], list[Any]]
+
+DROPOUTS = (nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d)
 
 _CHUNK_BYTES = 32 * 2**20  # gather shuffled samples in pieces of about this size
 
@@ -82,6 +85,7 @@ class Problem(BaseModel, ABC):
 
     metric: ClassVar[str]  # name of the extra metric in the history, e.g. "accuracy"
     draws_per_sample: ClassVar[int] = 0  # random numbers that augment takes for each sample
+    draws_per_distortion: ClassVar[int] = 0  # those that distort takes; 0: there is no augmentation to tune
     mixed_precision: ClassVar[bool] = False  # True: training gains from bfloat16 where the processor has it
 
     name: str = Field("", description="of a built-in problem, or module:Class of your own")
@@ -128,9 +132,44 @@ class Problem(BaseModel, ABC):
         """
         return batch
 
+    def distort(self, batch: Batch, draws: Tensor, strength: float) -> Batch:
+        """Vary a training batch further, as much as the hyperparameter ``augmentation`` says; not called when it is 0.
+
+        Args:
+            batch: n samples, as :meth:`augment` returned them.
+            draws: (n, ``draws_per_distortion``), like those of :meth:`augment`.
+            strength: above 0, at most 1.
+        """
+        return batch
+
     @abstractmethod
     def losses(self, output: Tensor, batch: Batch) -> tuple[Tensor, int | Tensor]:
-        """The training loss summed over the batch, and over how many samples (rasters: target pixels)."""
+        """The loss summed over the batch, and over how many samples (rasters: target pixels).
+
+        Validation measures by it, and training minimises it unless :meth:`offered_losses` names others.
+        """
+
+    def offered_losses(self) -> tuple[str, ...]:
+        """Names of the losses in ``miha.problems.losses`` that training may minimise; the first to start with."""
+        return ()
+
+    def training_loss(self, output: Tensor, batch: Batch, name: str | None) -> tuple[Tensor, int | Tensor]:
+        """What training minimises, in the form of :meth:`losses`.
+
+        Args:
+            output: of the network.
+            batch: what it was given.
+            name: one of :meth:`offered_losses`; None if the problem offers none.
+
+        Raises:
+            ConfigError: no loss of that name.
+        """
+        if name is None:
+            return self.losses(output, batch)
+        each = named_loss(name)(output, batch.target)
+        if batch.mask is None:
+            return each.sum(), len(output)
+        return (each * batch.mask).sum(), batch.mask.sum()
 
     def validation(self, output: Tensor, batch: Batch) -> tuple[Tensor, Tensor, int | Tensor]:
         """The validation loss and the metric, both summed over the batch, and the count."""
@@ -171,6 +210,17 @@ def set_activations(network: nn.Module, activations: Mapping[str, str]) -> None:
         if type(current).__name__ != name:
             kind = getattr(nn, name)
             setattr(network.get_submodule(parent), child, kind(dim=1) if name in CLASS_ACTIVATIONS else kind())
+
+
+def find_dropouts(network: nn.Module) -> dict[str, float]:
+    """All dropout layers of a network: module path → probability, in the order of the module tree."""
+    return {path: module.p for path, module in network.named_modules() if isinstance(module, DROPOUTS)}
+
+
+def set_dropout(network: nn.Module, probability: float | None) -> None:
+    """Give every dropout layer this probability, in place; None leaves each as it is."""
+    for path in find_dropouts(network) if probability is not None else ():
+        network.get_submodule(path).p = probability  # type: ignore[assignment]
 
 
 def load_weights(network: nn.Module, weights: dict[str, Tensor]) -> None:

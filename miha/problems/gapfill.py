@@ -18,7 +18,7 @@ from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from miha.errors import DataError, StorageError
-from miha.evolution.hyperparameters import SIGNED_ACTIVATIONS
+from miha.evolution.hyperparameters import REGRESSION_LOSSES, SIGNED_ACTIVATIONS
 from miha.evolution.seeds import stream
 from miha.files import digest_file, digest_files, digest_json, replacing, write_text
 from miha.problems.base import Batch, Data, ParallelMap, Problem, Samples
@@ -33,6 +33,7 @@ from miha.records.archive import FORMAT_VERSION
 MIN_CLEAR = 0.3  # a day must show so much of the scene to have gaps pasted on it
 MIN_DAYS = 4  # days that clear: two to learn from, one to validate on, one to test on
 MIN_VISIBLE = 32  # pixels that a pasted gap must leave to see
+NOISE = 0.2  # standard deviations of what is observed, at an augmentation of 1
 MIN_TARGETS = 16  # pixels of known truth that a pasted gap must hide
 
 
@@ -59,6 +60,7 @@ class GapFill(Problem):
     metric: ClassVar[str] = "mae"
     mixed_precision: ClassVar[bool] = True
     draws_per_sample: ClassVar[int] = 2
+    draws_per_distortion: ClassVar[int] = 1
 
     name: Literal["gapfill"] = Field("gapfill", description="gapfill, mnist, or module:Class of your own")
     network: Literal["unet", "autoencoder"] = Field(
@@ -66,7 +68,9 @@ class GapFill(Problem):
     )
     width: int = Field(16, ge=1, le=256, description="channels of the U-Net's first level")
     levels: int = Field(3, ge=1, le=6, description="resolutions of the U-Net")
-    loss: Literal["l1", "mse"] = Field("l1", description="training loss and fitness, of standardised values")
+    loss: Literal["l1", "mse"] = Field(
+        "l1", description="of validation and fitness, and of training at first; standardised values"
+    )
     train_samples: int = Field(640, ge=1, description="days with a pasted gap to train on")
     valid_samples: int = Field(96, ge=1, description="the same, to validate on")
     valid_fraction: float = Field(0.15, gt=0, lt=1, description="part of the clear days kept for validation")
@@ -107,6 +111,9 @@ class GapFill(Problem):
     def split(self, seed: int) -> Split:
         """Divide the days of the history; only clear days validate and test, all others train.
 
+        Each clear day has a place of its own in a random order, and the first of them test: as days are added, none
+        that trained becomes a test day, unless their number more than doubles at once.
+
         Raises:
             DataError: too few clear days.
         """
@@ -121,9 +128,9 @@ class GapFill(Problem):
                 f"scene, {valid} would validate and {test} test; at least {MIN_DAYS} are needed, two of them to train "
                 "on. Add days."
             )
-        drawn = stream(seed, "split").permutation(clear).tolist()
-        parts = {"valid": drawn[:valid], "test": drawn[valid : valid + test]}
-        parts["train"] = [day for day in range(len(history)) if day not in drawn[: valid + test]]
+        drawn = sorted(clear.tolist(), key=lambda day: stream(seed, "split", history.dates[day].toordinal()).random())
+        parts = {"test": drawn[:test], "valid": drawn[test : test + valid]}
+        parts["train"] = [day for day in range(len(history)) if day not in drawn[: test + valid]]
         return Split(
             **{part: tuple(history.dates[day].isoformat() for day in sorted(days)) for part, days in parts.items()}
         )
@@ -214,15 +221,26 @@ class GapFill(Problem):
             return batch
         return Batch(*(_mirror(part, draws < 0.5) for part in batch if part is not None))
 
-    def losses(self, output: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
-        assert batch.mask is not None
-        error = (output - batch.target) * batch.mask
-        return (error.abs() if self.loss == "l1" else error.square()).sum(), batch.mask.sum()
+    def distort(self, batch: Batch, draws: Tensor, strength: float) -> Batch:
+        """Add normal noise to what is observed: the scene itself, and the similar days; never where a cloud is."""
+        inputs = batch.inputs.clone()
+        observed = [0] if self.network == "autoencoder" else [1, *range(-2 * self.analogues, -self.analogues)]
+        for sample, draw in zip(inputs, (draws[:, 0] * 2**24).long().tolist(), strict=True):
+            seen = sample[observed]
+            noise = torch.randn(seen.shape, generator=torch.Generator().manual_seed(draw))
+            sample[observed] = seen + NOISE * strength * noise * (seen != 0)  # 0 stands for what is hidden
+        return batch._replace(inputs=inputs)
 
-    def validation(self, output: Tensor, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
-        assert batch.mask is not None
+    def offered_losses(self) -> tuple[str, ...]:
+        return (self.loss, *(name for name in REGRESSION_LOSSES if name != self.loss))
+
+    def losses(self, output: Tensor, batch: Batch) -> tuple[Tensor, int | Tensor]:
+        return self.training_loss(output, batch, self.loss)
+
+    def validation(self, output: Tensor, batch: Batch) -> tuple[Tensor, Tensor, int | Tensor]:
         loss, count = self.losses(output, batch)
-        return loss, ((output - batch.target) * batch.mask).abs().sum(), count
+        error, _ = self.training_loss(output, batch, "l1")
+        return loss, error, count
 
 
 def _mirror(maps: Tensor, chosen: Tensor) -> Tensor:

@@ -7,6 +7,7 @@ import pandas as pd
 from rich.console import Group, RenderableType
 from rich.table import Table
 
+from miha.evolution.hyperparameters import Hyperparameters
 from miha.records.archive import read_archive
 
 
@@ -43,10 +44,8 @@ def archive_table(path: Path) -> RenderableType:
         "problem": ", ".join(f"{key} {value}" for key, value in manifest.problem.items() if value is not None),
         "input shape": " × ".join(map(str, manifest.input_shape)),
         "weights": f"{sum(tensor.numel() for tensor in weights.values()):,} numbers in {len(weights)} tensors",
-        "optimizer": f"{record.hyperparameters.optimizer}, learning rate {record.hyperparameters.lr:g}, "
-        f"{len(optimizer)} tensors of state",
-        "batch size": str(record.hyperparameters.batch_size),
-        "activations": ", ".join(f"{layer} {name}" for layer, name in record.hyperparameters.activations.items()),
+        "optimizer": f"{record.hyperparameters.optimizer}, {len(optimizer)} tensors of state",
+        **_hyperparameters(record.hyperparameters),
         "epochs": f"{record.epochs[0].epoch} to {record.last_epoch} of the mainline",
         "validation": f"loss {last.valid_loss}, "
         + ", ".join(f"{name} {value}" for name, value in last.metrics.items()),
@@ -62,6 +61,15 @@ def archive_table(path: Path) -> RenderableType:
         numbers = (epoch.train_loss, epoch.valid_loss, *epoch.metrics.values())
         curve.add_row(str(epoch.epoch), *("–" if number is None else f"{number:.4f}" for number in numbers))
     return Group(facts, "", curve)
+
+
+def _hyperparameters(point: Hyperparameters) -> dict[str, str]:
+    """All but the optimizer, in words."""
+    said = {
+        name.replace("_", " "): f"{value:g}" if isinstance(value, float) else str(value)
+        for name, value in point.model_dump(exclude={"optimizer", "activations"}, exclude_none=True).items()
+    }
+    return {**said, "activations": ", ".join(f"{layer} {name}" for layer, name in point.activations.items())}
 
 
 def _provenance(archive: Path) -> dict[str, str]:

@@ -71,8 +71,12 @@ def _train_epoch(
     annealed: tuple[int, int] | None,
 ) -> float:
     steps = math.ceil(len(samples) / hyperparameters.batch_size)
+    strength = hyperparameters.augmentation
     generator = torch.Generator().manual_seed(torch_seed(seed, "augmentation", number))
-    draws = torch.rand(len(samples), problem.draws_per_sample, generator=generator).split(hyperparameters.batch_size)
+    draws, more_draws = (  # the second after the first, so that a sibling without distortion gets the same first
+        torch.rand(len(samples), count, generator=generator).split(hyperparameters.batch_size)
+        for count in (problem.draws_per_sample, problem.draws_per_distortion if strength else 0)
+    )
     order = torch.randperm(len(samples), generator=torch.Generator().manual_seed(torch_seed(seed, "order", number)))
     total, count = torch.zeros((), device=device), torch.zeros((), device=device)
     network.train()
@@ -80,11 +84,14 @@ def _train_epoch(
         for step, batch in enumerate(samples.batches(hyperparameters.batch_size, order)):
             if annealed:
                 _set_lr(optimizer, hyperparameters.lr * _cosine(number - annealed[0] + step / steps, annealed))
-            batch = to_device(problem.augment(batch, draws[step]), device)
+            batch = problem.augment(batch, draws[step])
+            if strength:
+                batch = problem.distort(batch, more_draws[step], strength)
+            batch = to_device(batch, device)
             optimizer.zero_grad(set_to_none=True)
             with autocast(device, precision):
                 output = network(batch.inputs)
-            loss, targets = problem.losses(output.float(), batch)
+            loss, targets = problem.training_loss(output.float(), batch, hyperparameters.loss)
             (loss / targets).backward()
             optimizer.step()
             total += loss.detach()

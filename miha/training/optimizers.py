@@ -1,6 +1,7 @@
 """Building an optimizer, and carrying its state across a change of hyperparameters."""
 
 from collections.abc import Iterable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -8,18 +9,21 @@ from torch import Tensor, nn
 from miha.evolution.hyperparameters import OPTIMIZERS, Hyperparameters
 
 FUSED = {"SGD", "Adam", "AdamW", "Adagrad"}  # where PyTorch 2.13 has a fused step on the CPU
-_MOMENTS = ("step", "exp_avg", "exp_avg_sq")
+_MOMENTUM_ARGUMENTS = {"SGD": "momentum", "RMSprop": "alpha", "Adadelta": "rho"}
 _NADAM_MOMENTUM_DECAY = 4e-3  # default of torch.optim.NAdam
 
 
 def build_optimizer(network: nn.Module, hyperparameters: Hyperparameters) -> torch.optim.Optimizer:
     """A fresh optimizer of ``torch.optim`` for all parameters of ``network``, fused where PyTorch has it."""
-    kind = OPTIMIZERS[hyperparameters.optimizer]
-    settings: dict[str, float | bool] = dict(kind.settings)
-    if hyperparameters.optimizer in FUSED:
+    name, momentum, beta2 = hyperparameters.optimizer, hyperparameters.momentum, hyperparameters.beta2
+    settings: dict[str, Any] = {"lr": hyperparameters.lr, "weight_decay": hyperparameters.weight_decay}
+    if OPTIMIZERS[name].adam_like:
+        settings["betas"] = (momentum, beta2)
+    elif name in _MOMENTUM_ARGUMENTS:
+        settings[_MOMENTUM_ARGUMENTS[name]] = beta2 if momentum is None else momentum
+    if name in FUSED:
         settings["fused"] = True
-    constructor = getattr(torch.optim, hyperparameters.optimizer)
-    optimizer: torch.optim.Optimizer = constructor(network.parameters(), lr=hyperparameters.lr, **settings)
+    optimizer: torch.optim.Optimizer = getattr(torch.optim, name)(network.parameters(), **settings)
     return optimizer
 
 
@@ -46,38 +50,61 @@ def restore_state(network: nn.Module, optimizer: torch.optim.Optimizer, flat: di
             }
 
 
-def carry_state(flat: dict[str, Tensor], before: str, after: str) -> dict[str, Tensor]:
-    """The part of one optimizer's state that another can start from.
+def carry_state(flat: dict[str, Tensor], before: Hyperparameters, after: Hyperparameters) -> dict[str, Tensor]:
+    """The part of one optimizer's state that another, or the same with other settings, can start from.
 
     The same optimizer keeps all of it. Relatives of Adam keep both moments and the step. SGD takes Adam's first moment
     as its momentum buffer, scaled from a weighted mean to the sum that SGD keeps. Any other pair starts fresh.
 
     Args:
         flat: ``parameter/key`` → tensor, as :func:`state_of` gives it.
-        before: name of the optimizer that left it.
-        after: name of the optimizer that takes over.
+        before: what left it.
+        after: what takes over.
     """
-    if before == after:
-        return flat
-    if not OPTIMIZERS[before].adam_like:
-        return {}
-    if OPTIMIZERS[after].adam_like:
-        kept = {key: value for key, value in flat.items() if key.endswith(tuple(f"/{moment}" for moment in _MOMENTS))}
-        if after == "NAdam":
-            for name in _names(flat):
-                kept[f"{name}/mu_product"] = _nadam_mu_product(flat[f"{name}/step"])
-        return kept
-    if after == "SGD":
-        # Adam: m = 0.9 m + 0.1 g; SGD with momentum 0.9: b = 0.9 b + g. So b = m / 0.1 (Adam's beta1 is 0.9).
-        return {f"{name}/momentum_buffer": flat[f"{name}/exp_avg"] / (1 - 0.9) for name in _names(flat)}
-    return {}
+    if OPTIMIZERS[before.optimizer].adam_like:
+        if OPTIMIZERS[after.optimizer].adam_like:
+            return _carry_moments(flat, before, after)
+        if after.optimizer == "SGD":
+            # Adam: m = β m + (1 - β) g; SGD with that momentum: b = β b + g. So b = m / (1 - β).
+            scale = 1 - _beta(before.momentum)
+            return {f"{name}/momentum_buffer": flat[f"{name}/exp_avg"] / scale for name in _names(flat)}
+    same = before.optimizer == after.optimizer and before.momentum != 0  # SGD without it leaves an old buffer alone
+    return flat if same else {}
+
+
+def _carry_moments(flat: dict[str, Tensor], before: Hyperparameters, after: Hyperparameters) -> dict[str, Tensor]:
+    """The state of one relative of Adam for another.
+
+    Where a beta changes, its moment is scaled so that the estimate m / (1 - β^step) stays (Kingma and Ba 2015,
+    section 3): else a larger beta would take the moments for younger than they are, and overrate them many times.
+    """
+    kept = dict(flat) if before.optimizer == after.optimizer else {}
+    betas = {"exp_avg": (before.momentum, after.momentum), "exp_avg_sq": (before.beta2, after.beta2)}
+    for name in _names(flat):
+        step = kept[f"{name}/step"] = flat[f"{name}/step"]
+        for key, (old, new) in betas.items():
+            moment = flat[f"{name}/{key}"]
+            kept[f"{name}/{key}"] = moment if old == new else moment * (_weight(new, step) / _weight(old, step))
+        if after.optimizer == "NAdam" and (f"{name}/mu_product" not in kept or before.momentum != after.momentum):
+            kept[f"{name}/mu_product"] = _nadam_mu_product(step, _beta(after.momentum))
+    return kept
+
+
+def _weight(beta: float | None, step: Tensor) -> float:
+    """The sum of the weights of a running mean after so many steps: 1 - β^step."""
+    return float(1 - _beta(beta) ** step.item())
+
+
+def _beta(value: float | None) -> float:
+    assert value is not None, "relatives of Adam have both"
+    return value
 
 
 def _names(flat: Iterable[str]) -> list[str]:
     return sorted({key.rpartition("/")[0] for key in flat})
 
 
-def _nadam_mu_product(step: Tensor, beta1: float = 0.9) -> Tensor:
+def _nadam_mu_product(step: Tensor, beta1: float) -> Tensor:
     """Product of NAdam's momentum schedule over the steps done (Dozat 2016; ``torch.optim.NAdam``)."""
     steps = torch.arange(1, int(step.item()) + 1, dtype=torch.float64)
     schedule = beta1 * (1 - 0.5 * 0.96 ** (steps * _NADAM_MOMENTUM_DECAY))

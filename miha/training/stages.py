@@ -16,11 +16,19 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch import nn
 
 from miha.errors import ArchiveError
-from miha.evolution.hyperparameters import Hyperparameters
+from miha.evolution.hyperparameters import Hyperparameters, Offer
 from miha.evolution.seeds import torch_seed
 from miha.files import append_line, digest_json
 from miha.problems import BUILT_IN, Problem, build_problem
-from miha.problems.base import Data, find_activations, input_shape, load_weights, set_activations
+from miha.problems.base import (
+    Data,
+    find_activations,
+    find_dropouts,
+    input_shape,
+    load_weights,
+    set_activations,
+    set_dropout,
+)
 from miha.progress import publish
 from miha.records.archive import FORMAT_VERSION, Archive, Manifest, archive_path, read_archive, write_archive
 from miha.records.record import Epoch, StageKind, StageRecord
@@ -166,7 +174,7 @@ class _Stage:
         elif spec.parent:
             self._continue(network, self._parent(spec.parent))
         else:
-            set_activations(network, spec.hyperparameters.activations)
+            configure(network, spec.hyperparameters)
             self.network = network.to(spec.device)
             self.optimizer = build_optimizer(self.network, spec.hyperparameters)
 
@@ -182,11 +190,11 @@ class _Stage:
         """Take over weights and what of the optimizer's state outlives the change of hyperparameters."""
         hyperparameters = self.spec.hyperparameters
         load_weights(network, archive.weights)
-        set_activations(network, hyperparameters.activations)
+        configure(network, hyperparameters)
         self.network = network.to(self.spec.device)
         self.optimizer = build_optimizer(self.network, hyperparameters)
-        before = archive.manifest.record.hyperparameters.optimizer
-        restore_state(self.network, self.optimizer, carry_state(archive.optimizer, before, hyperparameters.optimizer))
+        before = archive.manifest.record.hyperparameters
+        restore_state(self.network, self.optimizer, carry_state(archive.optimizer, before, hyperparameters))
 
     def run(self) -> StageRecord:
         spec = self.spec
@@ -246,6 +254,12 @@ class _Stage:
         return record
 
 
+def configure(network: nn.Module, hyperparameters: Hyperparameters) -> None:
+    """Give a network the activations and the dropout that the hyperparameters say, in place."""
+    set_activations(network, hyperparameters.activations)
+    set_dropout(network, hyperparameters.dropout)
+
+
 @functools.lru_cache(maxsize=1)
 def _load(spec_json: str, seed: int) -> tuple[Problem, Data, dict[str, Any]]:
     spec = ProblemSpec.model_validate_json(spec_json)
@@ -259,10 +273,16 @@ def load_problem(spec: ProblemSpec, seed: int) -> tuple[Problem, Data, dict[str,
     return _load(spec.model_dump_json(), seed)
 
 
-def describe_network(spec: ProblemSpec) -> tuple[dict[str, str], dict[str, tuple[str, ...]]]:
-    """Of a problem's fresh network: the activation of each layer that may change, and what it may become."""
+def describe_network(spec: ProblemSpec) -> tuple[dict[str, str], Offer]:
+    """Of a problem's fresh network: the activation of each layer that may change, and all that may change."""
     problem = spec.build()
     with seeded(0):
         network = problem.build_network()
     layers, present = problem.layers(network), find_activations(network)
-    return {path: present[path] for path in layers}, layers
+    offer = Offer(
+        layers=layers,
+        losses=problem.offered_losses(),
+        dropouts=tuple(sorted(set(find_dropouts(network).values()))),
+        augmentation=problem.draws_per_distortion > 0,
+    )
+    return {path: present[path] for path in layers}, offer

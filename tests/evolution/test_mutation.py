@@ -1,18 +1,40 @@
-import numpy as np
+from collections import Counter
+
 import pytest
 
 from miha.config import make_config
 from miha.errors import ConfigError
-from miha.evolution.hyperparameters import HIDDEN_ACTIVATIONS, OPTIMIZERS, Hyperparameters
-from miha.evolution.mutation import OPERATORS, SearchSpace, change_batch_size, change_optimizer, generate_population
+from miha.evolution.hyperparameters import HIDDEN_ACTIVATIONS, OPTIMIZERS, REGRESSION_LOSSES, Hyperparameters, Offer
+from miha.evolution.mutation import OPERATORS, Child, SearchSpace, generate_population
+from miha.evolution.seeds import spread, stream
 
-LAYERS = {"a": HIDDEN_ACTIVATIONS, "out": ("Identity", "Tanh")}
-PARENT = Hyperparameters(optimizer="Adam", lr=0.005, batch_size=32, activations={"a": "ReLU", "out": "Identity"})
+OFFER = Offer({"a": HIDDEN_ACTIVATIONS, "out": ("Identity", "Tanh")}, REGRESSION_LOSSES, (0.1,), True)
+NOTHING = Offer({})
+PARENT = Hyperparameters(
+    optimizer="Adam", lr=0.005, batch_size=32, activations={"a": "ReLU", "out": "Identity"}, loss="mse", dropout=0.1
+)
+
+
+def drawn(space: SearchSpace, offer: Offer, size: int, seed: int = 0) -> list[Child]:
+    def turn(number: int) -> float:
+        return spread(seed, "mutation", number)
+
+    return generate_population(PARENT, space, offer, size, lambda number: stream(seed, "mutation", number), turn)
 
 
 def population(size: int, space: SearchSpace = SearchSpace(), seed: int = 0) -> list[Hyperparameters]:
-    children = generate_population(PARENT, space, LAYERS, size, lambda number: np.random.default_rng([seed, number]))
+    children = drawn(space, OFFER, size, seed)
     return [child.hyperparameters for child in children]
+
+
+def values(operator: str, field: str | None = None, offer: Offer = OFFER, space: SearchSpace = SearchSpace(), **parent):
+    """What an operator makes of a field, in the order of its children."""
+    children = OPERATORS[operator](PARENT.model_copy(update=parent), space, offer)
+    return [getattr(child.hyperparameters, field or operator) for child in children]
+
+
+def told(operator: str, offer: Offer = OFFER, **parent) -> list[str]:
+    return [child.change for child in OPERATORS[operator](PARENT.model_copy(update=parent), SearchSpace(), offer)]
 
 
 def changed_fields(child: Hyperparameters) -> set[str]:
@@ -28,7 +50,8 @@ def test_every_other_child_has_one_change_and_no_two_are_alike(seed):
     children = population(8, seed=seed)
     assert len({child.model_dump_json() for child in children}) == 8
     for child in children[1:]:
-        assert changed_fields(child) in ({"optimizer"}, {"optimizer", "lr"}, {"batch_size"}, {"activations"})
+        changed = changed_fields(child)
+        assert len(changed) == 1 or {"optimizer"} < changed <= {"optimizer", *OPTIMIZERS["Adam"].own}
         differing = [layer for layer, name in child.activations.items() if name != PARENT.activations[layer]]
         assert len(differing) <= 1
 
@@ -51,18 +74,12 @@ def test_an_output_layer_takes_only_what_the_problem_allows():
 
 
 def test_batch_size_steps_are_ten_and_a_factor_of_two_within_bounds():
-    sizes = {child.hyperparameters.batch_size for child in change_batch_size(PARENT, SearchSpace(), LAYERS)}
-    assert sizes == {16, 22, 42, 64}
-    near_top = PARENT.model_copy(update={"batch_size": 195})
-    sizes = {child.hyperparameters.batch_size for child in change_batch_size(near_top, SearchSpace(), LAYERS)}
-    assert sizes == {97, 185, 200}
+    assert values("batch_size") == [16, 22, 42, 64]
+    assert values("batch_size", batch_size=195) == [97, 185, 200]
 
 
 def test_relatives_of_adam_keep_the_learning_rate_and_others_start_at_their_own():
-    rates = {
-        child.hyperparameters.optimizer: child.hyperparameters.lr
-        for child in change_optimizer(PARENT, SearchSpace(), LAYERS)
-    }
+    rates = dict(zip(values("optimizer"), values("optimizer", "lr"), strict=True))
     assert set(rates) == set(OPTIMIZERS) - {"Adam"}
     assert rates["AdamW"] == rates["NAdam"] == rates["RAdam"] == 0.005
     assert rates["SGD"] == OPTIMIZERS["SGD"].lr
@@ -71,9 +88,8 @@ def test_relatives_of_adam_keep_the_learning_rate_and_others_start_at_their_own(
 
 def test_a_change_is_told_in_words():
     space = SearchSpace(operators={"activation": 1})
-    changes = generate_population(
-        PARENT, space, {"a": ("ReLU", "GELU"), "out": ("Identity",)}, 3, np.random.default_rng
-    )
+    offer = Offer({"a": ("ReLU", "GELU"), "out": ("Identity",)})
+    changes = drawn(space, offer, 3)
     assert [child.change for child in changes] == ["unchanged", "ReLU→GELU in a"]
 
 
@@ -81,10 +97,140 @@ def test_only_operators_that_work_are_offered():
     with pytest.raises(ConfigError, match="unknown operator 'crossover'"):
         make_config({"search": {"operators": {"crossover": 1}}})
     for operator in OPERATORS.values():
-        assert all(changed_fields(child.hyperparameters) for child in operator(PARENT, SearchSpace(), LAYERS))
+        assert all(changed_fields(child.hyperparameters) for child in operator(PARENT, SearchSpace(), OFFER))
 
 
 def test_the_order_in_which_operators_are_written_changes_nothing():
-    names = ["optimizer", "activation", "batch_size"]
+    names = list(OPERATORS)
     one, other = (SearchSpace(operators=dict.fromkeys(order, 1.0)) for order in (names, names[::-1]))
     assert population(6, one) == population(6, other)
+
+
+def test_all_operators_are_drawn_by_default():
+    assert SearchSpace().operators == dict.fromkeys(
+        [
+            "optimizer",
+            "activation",
+            "batch_size",
+            "lr",
+            "weight_decay",
+            "momentum",
+            "loss",
+            "dropout",
+            "augmentation",
+        ],
+        1.0,
+    )
+    fields = {field for seed in range(40) for child in population(8, seed=seed)[1:] for field in changed_fields(child)}
+    assert fields == set(Hyperparameters.model_fields)
+
+
+def test_an_operator_without_children_is_never_drawn():
+    space = SearchSpace(operators={"loss": 1e9, "dropout": 1e9, "augmentation": 1e9, "activation": 1e9, "lr": 1})
+    children = drawn(space, NOTHING, 9)
+    assert [child.hyperparameters.lr for child in children[1:]] != []
+    assert all(changed_fields(child.hyperparameters) == {"lr"} for child in children[1:])
+
+
+def test_learning_rate_steps_are_factors_of_two_and_five_within_bounds():
+    assert values("lr", lr=0.001) == [0.0002, 0.0005, 0.002, 0.005]
+    assert values("lr", lr=0.4, space=SearchSpace(max_lr=0.5)) == [0.08, 0.2, 0.5]
+    assert told("lr", lr=0.001)[2] == "lr 0.001→0.002"
+
+
+def test_weight_decay_finds_a_way_up_from_none_and_back():
+    assert values("weight_decay") == [1e-5, 1e-4, 1e-3]
+    assert values("weight_decay", optimizer="AdamW") == [0.01, 0.1]
+    assert values("weight_decay", weight_decay=0.01) == [0, 0.001, 0.003, 0.03, 0.1]
+    assert values("weight_decay", weight_decay=0.01, space=SearchSpace(max_weight_decay=0.01)) == [0, 0.001, 0.003]
+    assert told("weight_decay")[1] == "weight decay 0→0.0001"
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "momenta", "beta2s"),
+    [
+        ("Adam", [0.98, 0.95, 0.8, 0.5], [0.9998, 0.9995, 0.998, 0.995]),
+        ("SGD", [0.98, 0.95, 0.8, 0.5], []),
+        ("RMSprop", [], [0.98, 0.95]),
+        ("Adadelta", [], [0.98, 0.95]),
+        ("Adagrad", [], []),
+    ],
+)
+def test_momentum_steps_are_factors_of_what_it_lacks_of_1(optimizer, momenta, beta2s):
+    own = OPTIMIZERS[optimizer].own
+    children = OPERATORS["momentum"](PARENT.model_copy(update={"optimizer": optimizer, **own}), SearchSpace(), OFFER)
+    points = [child.hyperparameters for child in children]
+    assert [point.momentum for point in points if point.momentum != own["momentum"]] == momenta
+    assert [point.beta2 for point in points if point.beta2 != own["beta2"]] == beta2s
+
+
+def test_momentum_and_beta2_are_told_apart():
+    assert {"momentum 0.9→0.95", "beta2 0.999→0.9995"} <= set(told("momentum"))
+
+
+def test_a_loss_changes_to_another_that_the_problem_offers():
+    assert values("loss") == ["l1", "huber", "log_cosh"]
+    assert told("loss")[0] == "loss mse→l1"
+    assert values("loss", offer=NOTHING) == []
+
+
+def test_dropout_steps_are_tenths_within_bounds():
+    assert values("dropout", dropout=0.0) == [0.1, 0.2]
+    assert values("dropout", dropout=0.4) == [0.2, 0.3, 0.5]
+    assert told("dropout", dropout=0.0)[0] == "dropout 0→0.1"
+    assert values("dropout", offer=NOTHING) == []
+
+
+def test_dropouts_that_differ_as_written_change_to_one_around_their_mean():
+    assert values("dropout", offer=Offer({}, dropouts=(0.1, 0.3)), dropout=None) == [0.0, 0.1, 0.3, 0.4]
+    assert told("dropout", offer=Offer({}, dropouts=(0.1, 0.3)), dropout=None)[1] == "dropout as written→0.1"
+
+
+def test_augmentation_steps_go_up_faster_than_down_and_stay_from_0_to_1():
+    assert values("augmentation") == [0.5, 1.0]
+    assert values("augmentation", augmentation=0.5) == [0.25, 1.0]
+    assert values("augmentation", augmentation=1.0) == [0.75]
+    assert told("augmentation")[0] == "augmentation 0→0.5"
+    assert values("augmentation", offer=NOTHING) == []
+
+
+def test_a_new_optimizer_keeps_what_means_the_same_and_else_has_its_own():
+    parent = {"weight_decay": 1e-4, "momentum": 0.8, "beta2": 0.99}
+    children = OPERATORS["optimizer"](PARENT.model_copy(update=parent), SearchSpace(), OFFER)
+    after = {child.hyperparameters.optimizer: child.hyperparameters for child in children}
+    assert {name: point.weight_decay for name, point in after.items()} == {
+        **dict.fromkeys(set(OPTIMIZERS) - {"Adam"}, 1e-4),
+        "AdamW": 0.01,
+    }
+    assert {(after[name].momentum, after[name].beta2) for name in ("AdamW", "NAdam", "RAdam")} == {(0.8, 0.99)}
+    assert (after["SGD"].momentum, after["SGD"].beta2) == (0.9, None)
+    assert (after["RMSprop"].momentum, after["RMSprop"].beta2) == (None, 0.9)
+    assert set(values("optimizer", "weight_decay", optimizer="AdamW", weight_decay=0.1)) == {0.0}
+
+
+def test_an_optimizers_own_values_stay_within_the_bounds():
+    space = SearchSpace(max_lr=0.006, max_weight_decay=1e-3, max_momentum=0.8)
+    rates = dict(zip(values("optimizer"), values("optimizer", "lr", space=space), strict=True))
+    assert rates["Adadelta"] == rates["SGD"] == 0.006
+    assert max(values("optimizer", "weight_decay", space=space)) == 1e-3
+
+
+def test_what_is_left_out_of_hyperparameters_is_the_optimizers_own():
+    point = Hyperparameters.model_validate({"optimizer": "AdamW", "batch_size": 1, "activations": {}})
+    assert (point.lr, point.weight_decay, point.momentum, point.beta2) == (1e-3, 0.01, 0.9, 0.999)
+    assert Hyperparameters.model_validate_json(point.model_dump_json()) == point
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_no_operator_waits_long_for_its_turn(seed):
+    """Thirteen draws, four cycles of a small population, reach each of the nine."""
+    space = SearchSpace(operators={**dict.fromkeys(OPERATORS, 1.0), "loss": 0.0, "activation": 0.0})
+    fields = [changed_fields(child) for child in population(14, space, seed)[1:]]
+    reached = {"optimizer" if "optimizer" in changed else changed.pop() for changed in fields}
+    assert reached - {"beta2"} >= {"optimizer", "batch_size", "lr", "weight_decay", "dropout", "augmentation"}
+
+
+def test_operators_are_drawn_as_often_as_their_weights_say():
+    space = SearchSpace(operators={"lr": 3, "dropout": 1})
+    draws = Counter(changed_fields(population(2, space, seed)[1]).pop() for seed in range(200))
+    assert draws["lr"] / 200 == pytest.approx(0.75, abs=0.1)

@@ -102,7 +102,8 @@ def test_the_whole_job_from_simulation_to_report(call, tmp_path):
 
     code, said, _ = call("show", run / "model" / "model_best.zip")
     assert code == 0
-    assert "activations" in said
+    for name in ("lr", "weight decay", "momentum", "beta2", "batch size", "activations", "loss l1", "dropout"):
+        assert name in said
     assert "git revision" in said
     assert '"population_size": 2' in said.replace("\n", "")
     page = run / "report.html"

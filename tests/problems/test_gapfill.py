@@ -1,4 +1,5 @@
 import shutil
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -6,10 +7,11 @@ import torch
 
 import miha
 from miha.errors import ArchiveError, DataError
-from miha.problems.base import find_activations
+from miha.problems.base import Batch, find_activations, find_dropouts
 from miha.problems.filler import Filler
-from miha.problems.gapfill import MIN_TARGETS, MIN_VISIBLE, GapFill, crop, paste_gap
+from miha.problems.gapfill import MIN_TARGETS, MIN_VISIBLE, NOISE, GapFill, crop, paste_gap
 from miha.rasters.gaps import Gaps
+from miha.rasters.simulate import simulate
 from miha.rasters.stack import list_rasters, read_scene
 from miha.records.archive import archive_path
 
@@ -61,6 +63,24 @@ def test_the_split_is_seeded_disjoint_and_without_test_days_where_there_is_truth
     without_truth = GapFill(data=scenes, **SMALL).split(0)
     assert without_truth.test
     assert not set(without_truth.test) & {*without_truth.train, *without_truth.valid}
+
+
+def test_a_day_that_trained_stays_out_of_the_test_as_days_are_added(tmp_path):
+    simulate(tmp_path / "all", days=30, height=32, width=32, seed=3)
+    for folder in ("truth", "gapped"):
+        shutil.rmtree(tmp_path / "all" / folder)
+    days = list_rasters(tmp_path / "all" / "history")
+    splits = []
+    for count in (12, 15, 20, 30):
+        grown = tmp_path / str(count)
+        (grown / "history").mkdir(parents=True)
+        for path in days[:count]:
+            shutil.copy(path, grown / "history")
+        splits.append(GapFill(data=grown, **SMALL).split(0))
+    for before, after in pairwise(splits):
+        assert not set(before.train) & set(after.test)
+        assert len(after.test) >= len(before.test)
+    assert splits[-1] != GapFill(data=grown, **SMALL).split(1)
 
 
 def test_a_sample_is_a_day_with_a_gap_and_counts_only_hidden_pixels_of_known_truth(problem, tmp_path):
@@ -231,3 +251,45 @@ def test_an_archive_of_another_problem_is_refused(tiny, tiny_config, simulated):
     run = miha.optimize(tiny, tiny_config())
     with pytest.raises(ArchiveError, match="only gapfill archives fill scenes"):
         Filler(run.model, simulated)
+
+
+@pytest.mark.parametrize("network", ["unet", "autoencoder"])
+def test_augmentation_adds_noise_to_what_is_observed_and_to_nothing_else(simulated, tmp_path, network):
+    problem = GapFill(data=simulated, network=network, **SMALL)
+    batch = Batch(*load(problem, tmp_path).train.tensors)
+    draws = torch.rand(6, 1, generator=torch.Generator().manual_seed(0))
+    noise = problem.distort(batch, draws, 0.5).inputs - batch.inputs
+    observed = torch.zeros_like(batch.inputs, dtype=torch.bool)
+    if network == "autoencoder":
+        observed[:, 0] = batch.inputs[:, 0] != 0
+    else:
+        observed[:, 1] = batch.inputs[:, 0] == 1
+        similar = slice(-2 * problem.analogues, -problem.analogues)
+        observed[:, similar] = batch.inputs[:, -problem.analogues :] == 1
+    assert (noise[~observed] == 0).all()
+    assert float(noise[observed].std()) == pytest.approx(0.5 * NOISE, rel=0.05)
+    assert float(noise[observed].mean()) == pytest.approx(0, abs=0.01)
+
+
+def test_the_noise_of_a_sample_is_the_same_in_any_batch(problem, tmp_path):
+    batch = Batch(*load(problem, tmp_path).train.tensors)
+    draws = torch.rand(6, 1, generator=torch.Generator().manual_seed(0))
+    together = problem.distort(batch, draws, 1.0).inputs
+    alone = problem.distort(Batch(*(part[4:5] for part in batch)), draws[4:5], 1.0).inputs
+    assert torch.equal(together[4:5], alone)
+
+
+@pytest.mark.parametrize("loss", ["l1", "mse"])
+def test_training_starts_on_the_loss_of_the_setting_and_validation_stays_on_it(loss):
+    problem = GapFill(loss=loss)
+    assert problem.offered_losses()[0] == loss
+    assert sorted(problem.offered_losses()) == ["huber", "l1", "log_cosh", "mse"]
+    batch = Batch(torch.zeros(1, 1, 2, 2), torch.zeros(1, 2, 2), torch.tensor([[[1.0, 1.0], [0.0, 0.0]]]))
+    value, mae, count = problem.validation(torch.full((1, 2, 2), 3.0), batch)
+    assert (float(value), float(mae), float(count)) == ({"l1": 6.0, "mse": 18.0}[loss], 6.0, 2.0)
+
+
+def test_the_unet_has_its_dropout_behind_all_batch_norms(problem):
+    network = problem.build_network()
+    assert find_dropouts(network) == {"dropout": 0.0}
+    assert [name for name, _ in network.named_children()][-3:] == ["dropout", "head", "output_activation"]

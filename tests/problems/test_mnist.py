@@ -7,8 +7,8 @@ import torch
 import miha
 from miha.datasets import fetch
 from miha.errors import DataError
-from miha.problems.base import count_parameters
-from miha.problems.mnist import FILES, TEST_FILES, Mnist, read_idx
+from miha.problems.base import Batch, count_parameters, find_dropouts
+from miha.problems.mnist import FILES, SHIFT, TEST_FILES, Mnist, distort_digits, read_idx
 from miha.report.evaluate import evaluate
 
 
@@ -80,6 +80,68 @@ def test_missing_or_damaged_files_are_named(digits):
     (digits / "other.gz").write_bytes(gzip.compress(b"\x00" * 100))
     with pytest.raises(DataError, match="magic number 0"):
         read_idx(digits / "other.gz")
+
+
+def test_dropout_leaves_the_names_of_the_weights_and_costs_nothing_at_0(digits):
+    network = Mnist(data=digits).build_network()
+    assert set(network.state_dict()) == {"layer1.0.weight", "layer1.0.bias", "layer2.0.weight", "layer2.0.bias"}
+    assert find_dropouts(network) == {"layer1.2": 0.0}
+    inputs = torch.randn(3, 784)
+    assert torch.equal(network.train()(inputs), network.eval()(inputs))
+
+
+def test_training_starts_on_the_loss_that_validates(digits):
+    problem = Mnist(data=digits)
+    assert problem.offered_losses() == ("cross_entropy", "label_smoothing", "focal")
+    batch = Batch(*problem.load(digits, 0).train.tensors)
+    output = problem.build_network()(batch.inputs).detach()
+    loss, count = problem.training_loss(output, batch, "cross_entropy")
+    assert (float(loss), count) == pytest.approx(tuple(map(float, problem.losses(output, batch))))
+
+
+BACKGROUND = -0.1307 / 0.3081
+
+
+def test_a_distortion_by_nothing_leaves_a_digit_as_it_is():
+    inputs = torch.randn(4, 784)
+    assert torch.allclose(distort_digits(inputs, torch.zeros(4, 6)), inputs, atol=1e-5)
+
+
+def test_a_distortion_shifts_by_pixels_and_brings_in_background():
+    inputs = torch.full((1, 28, 28), 2.0)
+    inputs[0, 10, 12] = 3.0
+    right = torch.tensor([[0.0, 0, 0, 0, 1, 0]])
+    shifted = distort_digits(inputs.view(1, 784), right).view(28, 28)
+    assert torch.allclose(shifted[:, :-2], inputs[0, :, 2:], atol=1e-4)
+    assert torch.allclose(shifted[:, -2:], torch.full((28, 2), BACKGROUND), atol=1e-4)
+    assert SHIFT == 2
+
+
+@pytest.mark.parametrize("kind", range(6))
+def test_every_distortion_keeps_blank_paper_blank_and_moves_a_digit(kind):
+    amounts = torch.zeros(1, 6)
+    amounts[0, kind] = 1.0
+    blank = torch.full((1, 784), BACKGROUND)
+    assert torch.allclose(distort_digits(blank, amounts), blank, atol=1e-6)
+    stroke = torch.full((1, 28, 28), BACKGROUND)
+    stroke[0, 4:20, 5:8] = 2.8
+    moved = distort_digits(stroke.view(1, 784), amounts)
+    assert float((moved - stroke.view(1, 784)).abs().max()) > 0.5
+    assert float(moved.min()) >= BACKGROUND - 1e-4
+
+
+def test_distortion_is_drawn_sample_by_sample_and_grows_with_its_strength(digits):
+    problem = Mnist(data=digits)
+    batch = Batch(*(part[:20] for part in problem.load(digits, 0).train.tensors[:2]))
+    draws = torch.rand(20, 6, generator=torch.Generator().manual_seed(0))
+    full = problem.distort(batch, draws, 1.0).inputs
+    parts = [
+        problem.distort(Batch(batch.inputs[cut], batch.target[cut]), draws[cut], 1.0).inputs
+        for cut in (slice(7), slice(7, 20))
+    ]
+    assert torch.allclose(torch.cat(parts), full, atol=1e-5)
+    little = problem.distort(batch, draws, 0.1).inputs
+    assert float((little - batch.inputs).abs().mean()) < float((full - batch.inputs).abs().mean())
 
 
 @pytest.mark.real

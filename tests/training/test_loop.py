@@ -1,8 +1,10 @@
 import math
+from typing import ClassVar
 
 import numpy as np
 import pytest
 import torch
+from tiny import TunableProblem
 from torch import nn
 
 from miha.evolution.hyperparameters import Hyperparameters
@@ -13,8 +15,8 @@ from miha.training.optimizers import build_optimizer
 STILL = 1e-30  # a learning rate that changes nothing
 
 
-def train(problem, network, batch_size=16, lr=1e-3, optimizer="Adam", epochs=2, seed=0, **options):
-    point = Hyperparameters(optimizer=optimizer, lr=lr, batch_size=batch_size, activations={})
+def train(problem, network, batch_size=16, lr=1e-3, optimizer="Adam", epochs=2, seed=0, point=None, **options):
+    point = point or Hyperparameters(optimizer=optimizer, lr=lr, batch_size=batch_size, activations={})
     return list(
         train_epochs(
             network,
@@ -141,3 +143,60 @@ def test_batches_carry_their_mask():
     batch: Batch = next(samples.batches(2, torch.tensor([4, 0, 1, 2, 3])))
     assert batch.mask is not None
     assert batch.mask[:, 0, 0].tolist() == [4.0, 0.0]
+
+
+class Witness(TunableProblem):
+    """Keeps the inputs that training was given."""
+
+    given: ClassVar[list[torch.Tensor]] = []
+
+    def training_loss(self, output, batch, name):
+        self.given.append(batch.inputs)
+        return super().training_loss(output, batch, name)
+
+
+def given_inputs(augmentation, batch_size):
+    Witness.given.clear()
+    torch.manual_seed(0)
+    network = Witness().build_network()
+    point = Hyperparameters(
+        optimizer="Adam", lr=STILL, batch_size=batch_size, activations={}, augmentation=augmentation, loss="mse"
+    )
+    train(Witness(), network, epochs=1, point=point)
+    return torch.cat(Witness.given)
+
+
+def test_siblings_distort_a_sample_alike_whatever_their_batch_size():
+    assert torch.equal(given_inputs(0.5, 16), given_inputs(0.5, 35))
+
+
+def test_siblings_share_order_and_fixed_augmentation_whatever_their_strength():
+    """Distortion moves a point in proportion to its strength, from the very place where no distortion leaves it."""
+    none, half, full = (given_inputs(strength, 16) for strength in (0.0, 0.5, 1.0))
+    assert torch.allclose(half - none, (full - none) / 2, atol=1e-6)
+    assert not torch.equal(full, none)
+
+
+def test_distortion_is_not_called_at_strength_0():
+    TunableProblem.used_strengths.clear()
+    given_inputs(0.0, 16)
+    assert TunableProblem.used_strengths == []
+
+
+def test_a_problem_that_only_has_losses_of_its_own_trains_on_them(tiny, network):
+    batch = Batch(torch.zeros(4, 2), torch.arange(4.0))
+    output = torch.ones(4)
+    assert tiny.offered_losses() == ()
+    assert tiny.training_loss(output, batch, None) == tiny.losses(output, batch)
+
+
+def test_the_validation_loss_is_the_same_whatever_loss_is_trained_on():
+    curves = {}
+    for loss in ("mse", "l1"):
+        torch.manual_seed(0)
+        network = TunableProblem().build_network()
+        network.dropout.p = 0.0
+        point = Hyperparameters(optimizer="Adam", lr=STILL, batch_size=16, activations={}, loss=loss)
+        curves[loss] = train(TunableProblem(), network, epochs=1, point=point)[0]
+    assert curves["mse"].valid_loss == curves["l1"].valid_loss
+    assert curves["mse"].train_loss != curves["l1"].train_loss

@@ -2,8 +2,12 @@ import json
 
 import pytest
 import torch
+from tiny import TunableProblem
+from torch.nn.modules.module import register_module_forward_pre_hook
+from torch.optim.optimizer import register_optimizer_step_pre_hook
 
 from miha.errors import ArchiveError
+from miha.evolution.mutation import OPERATORS, SearchSpace
 from miha.experiment import Experiment
 from miha.progress import observed_by
 from miha.records.archive import archive_path, read_archive, read_manifest
@@ -154,3 +158,108 @@ def test_an_activation_found_deep_in_the_module_tree_is_changed(experiment):
     record = run_stage(spec)
     assert record.hyperparameters.activations["body.first.1"] == "GELU"
     assert record.losses != run_stage(experiment.population(1, parent)[0]).losses
+
+
+@pytest.fixture
+def tunable(tiny_config):
+    return Experiment(tiny_config(problem=TunableProblem()))
+
+
+def children_of(experiment, parent, operator):
+    """One stage for each child of an operator, from the trained parent."""
+    control = experiment.population(1, parent)[0]
+    for number, child in enumerate(OPERATORS[operator](parent.hyperparameters, SearchSpace(), experiment.offer)):
+        changed = {"hyperparameters": child.hyperparameters, "name": f"1_{number}", "epochs": 3}
+        yield control.model_copy(update={**changed, "checkpoint_every": 0.0})
+
+
+class Governing:
+    """What steps were taken with while the block ran, read from PyTorch's own hooks."""
+
+    def __enter__(self):
+        self.groups, self.dropouts = [], set()
+        self.hooks = [register_optimizer_step_pre_hook(self.step), register_module_forward_pre_hook(self.forward)]
+        TunableProblem.used_losses.clear()
+        TunableProblem.used_strengths.clear()
+        return self
+
+    def __exit__(self, *_):
+        for hook in self.hooks:
+            hook.remove()
+
+    def step(self, optimizer, *_):
+        self.groups.append({key: value for key, value in optimizer.param_groups[0].items() if key != "params"})
+
+    def forward(self, module, _):
+        if isinstance(module, torch.nn.Dropout) and module.training:
+            self.dropouts.add(module.p)
+
+    def assert_only(self, point):
+        assert self.groups
+        for group in self.groups:
+            assert (group["lr"], group["weight_decay"]) == (point.lr, point.weight_decay)
+            assert group["betas"] == (point.momentum, point.beta2)
+        assert self.dropouts == {point.dropout}
+        assert set(TunableProblem.used_losses) == {point.loss}
+        assert set(TunableProblem.used_strengths) == ({point.augmentation} - {0.0})
+
+
+@pytest.mark.parametrize("operator", ["lr", "weight_decay", "momentum", "loss", "dropout", "augmentation"])
+def test_a_changed_value_governs_every_step_of_the_child_and_after_its_checkpoint(tunable, operator):
+    parent = run_stage(tunable.initial())
+
+    class PowerCutError(Exception):
+        pass
+
+    def cut(event):
+        if event["event"] == "epoch" and event["epoch"] == parent.last_epoch + 2:
+            raise PowerCutError
+
+    for spec in children_of(tunable, parent, operator):
+        assert spec.hyperparameters != parent.hyperparameters
+        with Governing() as undisturbed:
+            run_stage(spec)
+        undisturbed.assert_only(spec.hyperparameters)
+        archive = spec.archive.read_bytes()
+        spec.archive.unlink()
+        with observed_by(cut), pytest.raises(PowerCutError):
+            run_stage(spec)
+        with Governing() as resumed:
+            run_stage(spec)
+        resumed.assert_only(spec.hyperparameters)
+        assert 0 < len(resumed.groups) < len(undisturbed.groups)
+        assert spec.archive.read_bytes() == archive
+
+
+@pytest.mark.parametrize("operator", ["batch_size", "lr", "weight_decay", "loss", "dropout", "augmentation"])
+def test_a_child_starts_with_the_parents_optimizer_state(tunable, operator):
+    """The count of steps goes on, as do both moments, which the first step would else make anew."""
+    parent = run_stage(tunable.initial())
+    _, _, before = read_archive(archive_path(tunable.directory.path, "init"))
+    for spec in children_of(tunable, parent, operator):
+        run_stage(spec)
+        _, _, after = read_archive(spec.archive)
+        steps = 3 * -(-70 // spec.hyperparameters.batch_size)
+        assert after["head.bias/step"] == before["head.bias/step"] + steps
+
+
+HYPERPARAMETERS = {
+    "optimizer": "AdamW",
+    "lr": 0.5,
+    "weight_decay": 0.5,
+    "momentum": 0.5,
+    "beta2": 0.5,
+    "batch_size": 7,
+    "activations": {"act": "ReLU"},
+    "loss": "l1",
+    "dropout": 0.5,
+    "augmentation": 0.5,
+}
+
+
+@pytest.mark.parametrize(("field", "value"), HYPERPARAMETERS.items())
+def test_the_digest_depends_on_every_hyperparameter(tunable, field, value):
+    spec = tunable.initial()
+    assert set(HYPERPARAMETERS) == set(type(spec.hyperparameters).model_fields)
+    other = spec.hyperparameters.model_copy(update={field: value})
+    assert spec.model_copy(update={"hyperparameters": other}).digest != spec.digest

@@ -8,7 +8,7 @@ class FeedForward(nn.Module):
 
     def __init__(self, hidden: int = 400) -> None:
         super().__init__()
-        self.layer1 = nn.Sequential(nn.Linear(784, hidden), nn.ReLU())
+        self.layer1 = nn.Sequential(nn.Linear(784, hidden), nn.ReLU(), nn.Dropout(0.0))
         self.layer2 = nn.Sequential(nn.Linear(hidden, 10), nn.LogSoftmax(dim=1))
 
     def forward(self, inputs: Tensor) -> Tensor:

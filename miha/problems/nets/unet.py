@@ -27,6 +27,7 @@ class UNet(nn.Module):
         self.decoder = nn.ModuleList(
             _block(widths[level] + widths[level + 1], widths[level]) for level in range(levels - 1)
         )
+        self.dropout = nn.Dropout2d(0.0)  # behind the last BatchNorm, whose statistics it would falsify
         self.head = nn.Conv2d(width, 1, kernel_size=1)
         self.output_activation = nn.Identity()
         nn.init.zeros_(self.head.weight)
@@ -45,7 +46,7 @@ class UNet(nn.Module):
             features = functional.interpolate(features, scale_factor=2.0, mode="nearest")
             features = features[..., : skip.shape[-2], : skip.shape[-1]]
             features = self.decoder[level](torch.cat([skip, features], dim=1))
-        output: Tensor = self.output_activation(self.head(features))
+        output: Tensor = self.output_activation(self.head(self.dropout(features)))
         return output[:, 0]
 
 
