@@ -1,5 +1,6 @@
 """The pool of processes in which stages train: warm, spawned, each on its own, and gone when their parent is."""
 
+import importlib
 import logging
 import multiprocessing
 import os
@@ -82,11 +83,12 @@ def is_transient(error: BaseException) -> bool:
 
 
 def _start(parent: int, address: str) -> None:
-    """In a fresh worker: report to the parent, leave Ctrl-C and warnings to it, and end when it dies."""
+    """In a fresh worker: report to the parent, leave Ctrl-C and warnings to it, end when it dies, and load PyTorch."""
     logging.getLogger("miha").setLevel(logging.ERROR)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     progress.send_from_worker(address)
     threading.Thread(target=_follow, args=(parent,), daemon=True, name="miha-parent-watch").start()
+    importlib.import_module("miha.training.stages")  # in all workers at once, not in each when its first call comes
 
 
 def _follow(parent: int) -> None:
