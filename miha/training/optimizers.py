@@ -33,8 +33,14 @@ def _without_dynamo(kind: type[torch.optim.Optimizer]) -> Callable[..., torch.op
     The guards import ``torch._dynamo`` when first called, which costs each process two to three seconds. The guard of
     ``step`` also switches gradients off, which is done here instead.
     """
-    methods = {name: inspect.unwrap(getattr(kind, name)) for name in ("add_param_group", "zero_grad")}
+    methods = {"add_param_group": inspect.unwrap(kind.add_param_group), "zero_grad": _forget_gradients}
     return type(kind.__name__, (kind,), {**methods, "step": torch.no_grad()(inspect.unwrap(kind.step))})
+
+
+def _forget_gradients(optimizer: torch.optim.Optimizer, set_to_none: bool = True) -> None:
+    for group in optimizer.param_groups:
+        for parameter in group["params"]:
+            parameter.grad = None
 
 
 def state_of(network: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
