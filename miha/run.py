@@ -20,7 +20,6 @@ from miha.progress import publish
 from miha.records.archive import archive_path, read_manifest
 from miha.records.history import read_tables
 from miha.records.record import StageRecord
-from miha.report.page import write_report
 from miha.training.stages import StageSpec, run_stage
 from miha.training.workers import compute_all, is_transient, submit, working
 
@@ -63,6 +62,8 @@ def optimize(problem: Problem, config: RunConfig) -> Run:
     experiment = Experiment(config.model_copy(update={"problem": problem}))
     if not experiment.nothing_left:
         _carry_out(experiment)
+        from miha.report.page import write_report  # matplotlib need not keep the first epoch waiting
+
         write_report(experiment.directory.path)
     best = read_manifest(archive_path(config.run_dir, "best")).record
     return Run(config.run_dir, best, read_tables(config.run_dir)[0])

@@ -7,8 +7,8 @@ Dev. 13, 1609-1622, section 3).
 from dataclasses import dataclass
 
 import numpy as np
+import scipy  # loads its ndimage on first use
 from numpy.typing import NDArray
-from scipy.ndimage import gaussian_filter
 
 from miha.rasters.stack import Mask
 
@@ -47,5 +47,5 @@ def blob(fraction: float, shape: tuple[int, int], rng: np.random.Generator) -> M
     White noise smoothed at a random scale (2 % to 20 % of the scene's shorter side) and cut at its quantile.
     """
     scale = min(shape) * np.exp(rng.uniform(np.log(0.02), np.log(0.2)))
-    field = gaussian_filter(rng.standard_normal(shape), scale, mode="reflect")
+    field = scipy.ndimage.gaussian_filter(rng.standard_normal(shape), scale, mode="reflect")
     return np.asarray(field > np.quantile(field, 1 - fraction))

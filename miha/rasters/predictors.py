@@ -8,11 +8,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+import scipy  # loads its ndimage on first use
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
-from scipy.ndimage import distance_transform_edt, gaussian_filter
-from sklearn.ensemble import ExtraTreesRegressor
-from sklearn.linear_model import RidgeCV
 from threadpoolctl import threadpool_limits
 
 from miha.errors import DataError
@@ -130,7 +128,7 @@ class Background:
             level = (pixel_sums - np.einsum("d,dij->ij", offsets, seen)) / np.maximum(per_pixel, 1)
             offsets = (day_sums - np.einsum("ij,dij->d", level, seen)) / per_day
         if (per_pixel == 0).any():
-            nearest = distance_transform_edt(per_pixel == 0, return_distances=False, return_indices=True)
+            nearest = scipy.ndimage.distance_transform_edt(per_pixel == 0, return_distances=False, return_indices=True)
             level = level[tuple(nearest)]
         level, offsets = level.astype(np.float32), offsets.astype(np.float32)
         return cls(level, offsets, values - level - offsets[:, None, None])
@@ -217,6 +215,9 @@ def guess_scene(
         rng: draws the trees and, in large scenes, the fitted pixels.
         window: rows and columns for which maps are wanted; all visible pixels are fitted in any case.
     """
+    from sklearn.ensemble import ExtraTreesRegressor  # costs a second, and only some processes guess
+    from sklearn.linear_model import RidgeCV
+
     fitted = visible_pixels(scene, settings.fit_pixels, rng)
     target = scene.ravel()[fitted]
     wanted = np.arange(scene.size).reshape(scene.shape)[window]
@@ -272,7 +273,8 @@ def spread_residuals(scene: Image, trend: Image, scales: Sequence[float]) -> NDA
     residual = np.where(visible, scene - trend, 0)
     weight = visible.astype(np.float32)
     blurred = [
-        gaussian_filter(residual, s, mode="nearest") / (gaussian_filter(weight, s, mode="nearest") + FADE)
+        scipy.ndimage.gaussian_filter(residual, s, mode="nearest")
+        / (scipy.ndimage.gaussian_filter(weight, s, mode="nearest") + FADE)
         for s in scales
     ]
     return np.stack(blurred).astype(np.float32)

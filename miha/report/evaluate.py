@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
-from sklearn.ensemble import ExtraTreesRegressor
 from threadpoolctl import threadpool_limits
 
 from miha.errors import DataError
@@ -122,6 +121,8 @@ def _cases_of_test_days(filler: Filler) -> Iterator[Case]:
 
 def baselines(filler: Filler, case: Case) -> dict[str, Image]:
     """What a user would otherwise take, on the same predictors: pixel mean plus offset, ridge, and trees."""
+    from sklearn.ensemble import ExtraTreesRegressor  # costs a second, and a run's report needs none
+
     static, rng = filler.sources.static, stream(0, "fill")
     guess = guess_scene(case.scene, case.background, static, GuessSettings(trees=2), rng)
     features = tree_features(case.background, static)

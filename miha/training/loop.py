@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 import torch
 from torch import nn
@@ -78,7 +78,7 @@ def _train_epoch(
         for count in (problem.draws_per_sample, problem.draws_per_distortion if strength else 0)
     )
     order = torch.randperm(len(samples), generator=torch.Generator().manual_seed(torch_seed(seed, "order", number)))
-    total, count = torch.zeros((), device=device), torch.zeros((), device=device)
+    total, count, one = torch.zeros((), device=device), torch.zeros((), device=device), torch.ones((), device=device)
     network.train()
     with seeded(torch_seed(seed, "dropout", number), device):
         for step, batch in enumerate(samples.batches(hyperparameters.batch_size, order)):
@@ -92,7 +92,7 @@ def _train_epoch(
             with autocast(device, precision):
                 output = network(batch.inputs)
             loss, targets = problem.training_loss(output.float(), batch, hyperparameters.loss)
-            (loss / targets).backward()
+            loss.backward(one / targets)  # as (loss / targets).backward(), to the last bit, but quicker
             optimizer.step()
             total += loss.detach()
             count += targets
@@ -135,7 +135,7 @@ def to_device(batch: Batch, device: str) -> Batch:
 
 def autocast(device: str, precision: str) -> AbstractContextManager[None]:
     """PyTorch's automatic mixed precision, or none for ``float32``."""
-    return torch.autocast(device, torch.bfloat16, enabled=precision == "bfloat16")
+    return torch.autocast(device, torch.bfloat16) if precision == "bfloat16" else nullcontext()
 
 
 @contextmanager

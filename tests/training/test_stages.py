@@ -1,4 +1,7 @@
 import json
+import os
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -7,6 +10,7 @@ from torch.nn.modules.module import register_module_forward_pre_hook
 from torch.optim.optimizer import register_optimizer_step_pre_hook
 
 from miha.errors import ArchiveError
+from miha.evolution.hyperparameters import OPTIMIZERS
 from miha.evolution.mutation import OPERATORS, SearchSpace
 from miha.experiment import Experiment
 from miha.progress import observed_by
@@ -263,3 +267,18 @@ def test_the_digest_depends_on_every_hyperparameter(tunable, field, value):
     assert set(HYPERPARAMETERS) == set(type(spec.hyperparameters).model_fields)
     other = spec.hyperparameters.model_copy(update={field: value})
     assert spec.model_copy(update={"hyperparameters": other}).digest != spec.digest
+
+
+def test_training_waits_neither_for_pytorchs_compiler_nor_for_sklearn(tiny, tiny_config):
+    """Importing torch._dynamo and sklearn would cost every process some four seconds."""
+    starts = [{"optimizer": optimizer, "batch_size": 16} for optimizer in OPTIMIZERS]
+    specs = [Experiment(tiny_config(problem=tiny, start=start)).initial().model_dump_json() for start in starts]
+    program = """
+import sys
+from miha.training.stages import StageSpec, run_stage
+for line in sys.stdin:
+    run_stage(StageSpec.model_validate_json(line))
+assert not {"torch._dynamo", "sklearn"} & set(sys.modules)
+"""
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    subprocess.run([sys.executable, "-c", program], input="\n".join(specs), text=True, check=True, env=environment)
