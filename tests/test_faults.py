@@ -55,14 +55,14 @@ TABLE = [
 
 
 def cases(whole_run: bool) -> list:
-    """One test for each cell of the table that can happen; those that start many processes are for `make test-slow`."""
+    """One test for each cell of the table that can happen; the longest are for `make test-slow`."""
     return [
         pytest.param(
             row,
             stage,
             outcome,
             id=f"{row.fault} in {stage}",
-            marks=[pytest.mark.slow] if row.processes and stage != "candidate" else [],
+            marks=[pytest.mark.slow] if row.how == "hangs" and stage != "candidate" else [],
         )
         for row in TABLE
         for stage, outcome in zip(STAGES, row.outcomes, strict=True)
@@ -83,7 +83,7 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
     return contents(run.run_dir)
 
 
-def configuration(run_dir: Path, processes: bool = False):
+def configuration(run_dir: Path, processes: bool = False, hangs: bool = False):
     return make_config(
         {
             "run_dir": run_dir,
@@ -96,7 +96,7 @@ def configuration(run_dir: Path, processes: bool = False):
                 "final_epochs": 3,
             },
             "start": {"batch_size": 16},
-            "faults": {"retry_delay": 0.0, "retries": 1, "timeout": 3.0 if processes else None},
+            "faults": {"retry_delay": 0.0, "retries": 1, "timeout": 5.0 if hangs else None},
             "run": {"workers": 2 if processes else 1, "checkpoint_every": 0},
         }
     )
@@ -125,7 +125,7 @@ def plan(row: Row, stage: str, folder: Path, run_dir: Path, undisturbed: dict[st
 
 @pytest.mark.parametrize(("row", "stage", "outcome"), cases(whole_run=False))
 def test_a_fault_in_a_stage(row, stage, outcome, tmp_path, undisturbed):
-    config = configuration(tmp_path / "run", row.processes)
+    config = configuration(tmp_path / "run", row.processes, row.how == "hangs")
     plan(row, stage, tmp_path / "fault", config.run_dir, undisturbed)
     problem = TinyProblem(data=tmp_path / "fault")
     if outcome in (STOPS, TOO_HIGH):
