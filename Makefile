@@ -32,7 +32,10 @@ test: setup ## run all checks and tests (at most 12 minutes)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/pytest
+	$(BIN)/pytest -m "not slow"
+
+test-slow: setup ## run what starts servers, clusters and browsers (at most 30 minutes)
+	$(BIN)/pytest -m slow
 
 lock: setup ## write the versions installed now, extras too, into requirements.lock
 	$(BIN)/python -m pip install --quiet --constraint requirements.lock --editable '.[dev,bench]'
@@ -41,4 +44,4 @@ lock: setup ## write the versions installed now, extras too, into requirements.l
 clean: ## remove what the other targets made
 	rm -rf .venv demo .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
 
-.PHONY: help setup demo test lock clean
+.PHONY: help setup demo test test-slow lock clean

@@ -87,7 +87,7 @@ def _directory_tag(config: RunConfig) -> str:
 
 def _run_name() -> str:
     config = RunConfig.model_validate(flow_run.parameters["config"])
-    return f"{config.problem.data.name or config.problem.name} · seed {config.seed}"
+    return f"{config.problem.data.name or config.problem.name}, seed {config.seed}"
 
 
 @flow(name="optimize", flow_run_name=_run_name, task_runner=ThreadPoolTaskRunner())  # type: ignore[arg-type]

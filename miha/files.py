@@ -12,6 +12,8 @@ from typing import Any
 
 from miha.errors import DataError, StorageError
 
+_UNFINISHED = ".unfinished-"  # what the names of files begin with while they are written
+
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
@@ -26,7 +28,7 @@ def replacing(path: Path) -> Iterator[Path]:
     temporary: Path | None = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}-", suffix=path.suffix)
+        descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f"{_UNFINISHED}{path.stem}-", suffix=path.suffix)
         os.close(descriptor)
         temporary = Path(name)
         yield temporary
@@ -51,6 +53,12 @@ def _flush(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def remove_unfinished(folder: Path) -> None:
+    """Remove what processes that were killed left half written in ``folder`` and below; nobody may be writing there."""
+    for path in folder.rglob(f"{_UNFINISHED}*"):
+        path.unlink(missing_ok=True)
 
 
 def write_text(path: Path, text: str) -> None:

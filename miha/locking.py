@@ -9,11 +9,12 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from miha.errors import RunError
+from miha.files import remove_unfinished
 
 
 @contextmanager
 def held(folder: Path, remedy: str) -> Iterator[None]:
-    """Hold ``folder`` (made where it is missing) while the block runs.
+    """Hold ``folder`` (made where it is missing) while the block runs; what a dead holder left half written is removed.
 
     Args:
         folder: as the user wrote it, for messages.
@@ -34,6 +35,7 @@ def held(folder: Path, remedy: str) -> Iterator[None]:
         raise RunError(f"{folder} is in use by {who}. Wait for it, stop it, or: {remedy}") from None
     try:
         holder.write_text(f"process {os.getpid()} on {platform.node()}")
+        remove_unfinished(folder)
         yield
     finally:
         holder.unlink(missing_ok=True)

@@ -48,7 +48,7 @@ def cluster(address: str, run_dir: Path) -> Iterator["DaskTaskRunner"]:
             raise ConfigError(
                 f"{', '.join(blind)} cannot see {run_dir}. Choose a --run-dir on storage that all Dask workers share."
             )
-        client.subscribe_topic(_topic(str(run_dir)), lambda told: progress.publish(**told[1]))
+        client.subscribe_topic(_topic(str(run_dir)), lambda told: progress.publish(**told[1]["event"]))
         yield DaskTaskRunner(address=address)
 
 
@@ -68,7 +68,7 @@ def send_from_cluster(spec: StageSpec) -> Iterator[None]:
 
     def send(event: progress.Event) -> None:
         if event.get("stage") == spec.name:
-            worker.log_event(_topic(spec.run_dir), event)
+            worker.log_event(_topic(spec.run_dir), {"event": event})  # Dask adds keys of its own
 
     with progress.observed_by(send):
         yield

@@ -14,13 +14,13 @@ from miha.report.page import write_report
 from miha.training.stages import StageSpec
 
 
-@task(task_run_name="cycle {cycle} · population", cache_policy=NO_CACHE)
+@task(task_run_name="cycle {cycle}, population", cache_policy=NO_CACHE)
 def generate_population(experiment: Experiment, cycle: int, parent: StageRecord) -> list[StageSpec]:
     """Draw the candidates of a cycle."""
     return experiment.population(cycle, parent)
 
 
-@task(task_run_name="cycle {cycle} · selection", cache_policy=NO_CACHE)
+@task(task_run_name="cycle {cycle}, selection", cache_policy=NO_CACHE)
 def select_fittest(
     experiment: Experiment,
     cycle: int,

@@ -46,10 +46,14 @@ def training_task(spec: StageSpec, faults: Faults) -> Task[[StageSpec], StageRec
 
 
 def stage_title(spec: StageSpec) -> str:
-    """What a stage is called on the Prefect page, e.g. ``cycle 2 · candidate 3 · ReLU→GELU in encoder.0.2``."""
+    """What a stage is called on the Prefect page, e.g. ``cycle 2, candidate 3: ReLU -> GELU in encoder.0.2``.
+
+    In ASCII: the page draws its timeline in a font that has little else.
+    """
+    change = spec.change.replace("→", " -> ")
     if spec.stage == "candidate":
-        return f"cycle {spec.cycle} · candidate {spec.candidate} · {spec.change}"
-    return f"cycle {spec.cycle} · fixing · {spec.change}" if spec.stage == "fixing" else f"{spec.stage} training"
+        return f"cycle {spec.cycle}, candidate {spec.candidate}: {change}"
+    return f"cycle {spec.cycle}, fixing: {change}" if spec.stage == "fixing" else f"{spec.stage} training"
 
 
 async def _may_pass(task: Any, run: TaskRun, state: State[Any]) -> bool:
@@ -59,11 +63,15 @@ async def _may_pass(task: Any, run: TaskRun, state: State[Any]) -> bool:
 
 
 _LINES = {  # of the log, by event
-    "stage_started": "{epochs} epochs, {done} of them done before",
-    "epoch": "epoch {epoch}: training loss {train_loss}, validation loss {valid_loss}",
-    "stage_reused": "trained before: {epochs} epochs reused",
-    "stage_finished": "finished after {seconds:.1f} s",
+    "stage_started": "{stage}: {epochs} epochs, {done} of them done before",
+    "epoch": "{stage}: epoch {epoch}, training loss {train_loss}, validation loss {valid_loss}, lr {lr}",
+    "stage_reused": "{stage}: trained before, {epochs} epochs reused",
+    "stage_finished": "{stage}: finished after {seconds} s, validation loss {valid_loss}",
 }
+
+
+def _rounded(value: Any) -> Any:
+    return f"{value:.4g}" if isinstance(value, float) else value
 
 
 @contextmanager
@@ -73,7 +81,7 @@ def _logged(spec: StageSpec) -> Iterator[None]:
 
     def log(event: progress.Event) -> None:
         if event.get("stage") == spec.name and (line := _LINES.get(event["event"])):
-            logger.info(line.format(**event))
+            logger.info(line.format(**{key: _rounded(value) for key, value in event.items()}))
 
     with progress.observed_by(log):
         yield

@@ -17,10 +17,10 @@ from miha.errors import MihaError
 from miha.progress import observed_by
 
 STAGES = {"initial": "init", "candidate": "1_2", "selection": "", "fixing": "1", "final": "final"}
-SAME = "tried again, same result"
-RECORDED = "recorded, the others go on"
-STOPS = "stops; the same command continues to the same result"
-TOO_HIGH = "stops: lower the learning rate"
+SAME = "tried again"
+RECORDED = "recorded"
+STOPS = "stops, continues"
+TOO_HIGH = "stops"
 NEVER = "–"
 
 

@@ -188,7 +188,7 @@ def decode(raw: NDArray[Any], mask: NDArray[np.uint8] | None, source: DatasetRea
 
 def _first_line(error: BaseException) -> str:
     cause = error.__cause__ or error
-    return str(cause).strip().splitlines()[0] if str(cause).strip() else type(cause).__name__
+    return str(cause).strip().splitlines()[0].rstrip(".") if str(cause).strip() else type(cause).__name__
 
 
 def read_date(path: Path, pattern: str | None = None) -> date:

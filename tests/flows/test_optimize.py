@@ -33,11 +33,12 @@ def test_every_stage_is_a_task_with_a_telling_name(tiny, tiny_config):
     names = [run.name for run in runs]
     population = pd.read_csv(tiny_config().run_dir / "population.csv")
     for candidate in population.itertuples():
-        assert f"cycle {candidate.cycle} · candidate {candidate.candidate} · {candidate.change}" in names
+        change = candidate.change.replace("→", " -> ")
+        assert f"cycle {candidate.cycle}, candidate {candidate.candidate}: {change}" in names
     for name in (
         "initial training",
-        "cycle 1 · population",
-        "cycle 1 · selection",
+        "cycle 1, population",
+        "cycle 1, selection",
         "final training",
         "samples",
         "report",

@@ -1,0 +1,130 @@
+"""Training on a real Dask cluster of two worker processes on this machine."""
+
+import os
+import signal
+import subprocess
+
+import faults
+import pytest
+from processes import BIN, descendants, environment, free_port, running, said, wait_for
+from runs import contents
+from tiny import TinyProblem
+
+import miha
+from flows.optimize import carry_out
+from miha.errors import ConfigError
+
+pytest.importorskip("distributed", reason="needs the extra dask")
+pytestmark = pytest.mark.usefixtures("prefect_server")
+
+
+def worker(address, name):
+    return [
+        str(BIN / "dask"), "worker", address, "--nworkers", "1", "--nthreads", "1", "--name", name, "--no-dashboard",
+        "--host", "127.0.0.1",
+    ]  # fmt: skip
+
+
+@pytest.fixture
+def scheduler(tmp_path):
+    port = free_port()
+    command = [str(BIN / "dask"), "scheduler", "--host", "127.0.0.1", "--port", str(port), "--no-dashboard"]
+    log = tmp_path / "scheduler.log"
+    with running(command, log, environment(tmp_path / "home")):
+        wait_for(said(log, "Scheduler at:"), 60, log)
+        yield f"tcp://127.0.0.1:{port}"
+
+
+@pytest.fixture
+def workers(scheduler, tmp_path):
+    env, logs = environment(tmp_path / "home"), [tmp_path / f"worker{number}.log" for number in (1, 2)]
+    with running(worker(scheduler, "one"), logs[0], env) as one, running(worker(scheduler, "two"), logs[1], env) as two:
+        for log in logs:
+            wait_for(said(log, "Registered to:"), 60, log)
+        yield one, two
+
+
+def test_an_address_where_no_scheduler_answers_is_told(tiny, tiny_config):
+    with pytest.raises(ConfigError, match=r"no Dask scheduler answers at tcp://127\.0\.0\.1:1.*dask scheduler"):
+        carry_out(tiny_config(problem=tiny, run={"dask": "tcp://127.0.0.1:1"}))
+
+
+def test_a_cluster_needs_prefect(tiny, tiny_config):
+    with pytest.raises(ConfigError, match="--no-prefect"):
+        miha.optimize(tiny, tiny_config(run={"dask": "tcp://127.0.0.1:1"}))
+
+
+@pytest.mark.slow
+def test_a_cluster_without_workers_is_told(scheduler, tiny, tiny_config):
+    with pytest.raises(ConfigError, match="has no workers"):
+        carry_out(tiny_config(problem=tiny, run={"dask": scheduler}))
+
+
+@pytest.mark.slow
+def test_the_same_bits_on_a_cluster_as_on_one_machine(scheduler, workers, tiny, tiny_config):
+    here = miha.optimize(tiny, tiny_config("here"))
+    events = []
+    with miha.progress.observed_by(events.append):
+        there = carry_out(tiny_config("there", problem=tiny, run={"dask": scheduler}))
+    assert contents(there.run_dir) == contents(here.run_dir)
+    assert sum(event["event"] == "epoch" for event in events) == tiny_config().schedule.budget
+    timings = (there.run_dir / "timings.csv").read_text().splitlines()
+    assert len(timings) == 2 + 2 * (4 + 1)
+
+
+@pytest.mark.slow
+def test_a_worker_that_dies_costs_a_retry_and_not_the_run(scheduler, workers, tiny, tiny_config, tmp_path):
+    here = miha.optimize(tiny, tiny_config("here"))
+    faults.plan(tmp_path / "fault", "process killed", "epoch 1_2", times=2)
+    there = carry_out(tiny_config("there", problem=TinyProblem(data=tmp_path / "fault"), run={"dask": scheduler}))
+    assert faults.happened(tmp_path / "fault") == 2
+    assert contents(there.run_dir) == contents(here.run_dir)
+
+
+@pytest.mark.slow
+def test_a_machine_that_dies_takes_its_share_to_the_others(scheduler, workers, tiny, tiny_config):
+    schedule = {"initial_epochs": 2, "cycles": 2, "population_size": 4, "candidate_epochs": 40, "fixing_epochs": 2}
+    here = miha.optimize(tiny, tiny_config("here", schedule=schedule))
+    killed = []
+
+    def kill(event):
+        if event["event"] == "stage_started" and event["stage"] == "1_1" and not killed:
+            killed.extend(descendants(workers[0].pid) | {workers[0].pid})
+            for pid in killed:
+                os.kill(pid, signal.SIGKILL)
+
+    with miha.progress.observed_by(kill):
+        there = carry_out(tiny_config("there", problem=tiny, schedule=schedule, run={"dask": scheduler}))
+    assert killed
+    assert contents(there.run_dir) == contents(here.run_dir)
+
+
+@pytest.mark.slow
+def test_the_command_line_trains_on_a_cluster(scheduler, workers, simulated, tmp_path):
+    small = [
+        "problem.train_samples=6",
+        "problem.valid_samples=4",
+        "problem.trees=4",
+        "problem.width=4",
+        "schedule.cycles=1",
+    ]
+    told = subprocess.run(
+        [
+            str(BIN / "miha"),
+            "optimize",
+            "--data",
+            str(simulated),
+            "--run-dir",
+            str(tmp_path / "run"),
+            "--dask",
+            scheduler,
+        ]
+        + [part for setting in small for part in ("--set", setting)],
+        capture_output=True,
+        text=True,
+        env=environment(tmp_path / "home"),
+        check=False,
+    )
+    assert told.returncode == 0, told.stdout + told.stderr
+    assert "Best model:" in told.stdout
+    assert "init: validation loss" in told.stdout
