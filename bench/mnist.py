@@ -24,6 +24,7 @@ TRIAL_EPOCHS = 44  # of Optuna
 
 UNCHANGED, ARTICLES, FULL = "unchanged", "MIHA, article's operators", "MIHA, all operators"
 OPTUNA_ARTICLES, OPTUNA_OURS, PBT = "Optuna, article's space", "Optuna, our space", "Ray Tune PBT, our space"
+COLUMNS = (UNCHANGED, ARTICLES, FULL, OPTUNA_ARTICLES, OPTUNA_OURS, PBT)
 NEEDS = {OPTUNA_ARTICLES: "optuna", OPTUNA_OURS: "optuna", PBT: "ray"}
 
 
@@ -77,7 +78,7 @@ def peers(problem: Mnist, budget: int, trial_epochs: int) -> dict[str, Callable[
 def rows_of(results: Results) -> list[list[str]]:
     """A row for each method that was measured."""
     rows = []
-    for column in results.results:
+    for column in filter(results.results.__contains__, COLUMNS):
         figures = {
             key: results.values(column, key)
             for key in ("accuracy", "accuracy_first_500", "epochs", "seconds", "parameters")

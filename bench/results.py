@@ -4,6 +4,7 @@ The JSON is written after each finished result, so that a bench that was killed 
 """
 
 import json
+import multiprocessing
 import os
 import platform
 import re
@@ -11,6 +12,7 @@ import shlex
 import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -25,6 +27,7 @@ RESULTS, DOCUMENT, RUNS = ROOT / "bench" / "results", ROOT / "docs" / "results.m
 LIBRARIES = ("miha", "torch", "numpy", "scikit-learn", "optuna", "ray")
 
 Result = dict[str, Any]
+Job = tuple[str, int, Callable[[], Result]]  # column, seed, and how to measure
 
 
 class Results:
@@ -67,6 +70,16 @@ class Results:
             self.save()
             print(f"{self.name} · {column} · {seed}: {_brief(stored[str(seed)])}", flush=True)
         return stored[str(seed)]
+
+    def each(self, jobs: Sequence[Job], processes: int) -> None:
+        """Measure what is not stored yet, several jobs side by side, each in a process of its own pool."""
+        left = [job for job in jobs if str(job[1]) not in self.results.get(job[0], {})]
+        with ProcessPoolExecutor(processes, multiprocessing.get_context("spawn")) as pool:
+            running = {pool.submit(measure): (column, seed) for column, seed, measure in left}
+            for done, future in enumerate(as_completed(running), start=1):
+                column, seed = running[future]
+                self.once(column, seed, future.result)
+                print(f"{done} of {len(left)} done", flush=True)
 
     def values(self, column: str, key: str) -> list[float]:
         """One figure of a column for all seeds, in their order."""
