@@ -1,0 +1,199 @@
+"""MIHA against unchanged hyperparameters on scenes, and without parts of its design: ``python -m bench.gapfill``."""
+
+import statistics
+import time
+from collections import Counter
+from contextlib import nullcontext
+from functools import partial
+from pathlib import Path
+from typing import Annotated, Any
+
+import pandas as pd
+import typer
+
+from bench.ablations import NAMES, PATCHES, SETTINGS
+from bench.heldout import held_out_errors, without_truth
+from bench.results import DOCUMENT, RESULTS, RUNS, Job, Result, Results, spread, table
+from miha import GapFill, RunConfig, optimize
+from miha.evolution.mutation import OPERATORS
+from miha.records.archive import archive_path
+
+ARTICLE = {"optimizer": 1.0, "activation": 1.0, "batch_size": 1.0}
+UNCHANGED, ARTICLES, FULL = "unchanged", "article's operators", "all operators"
+SCHEDULES = {
+    "autoencoder": {"initial_epochs": 10, "cycles": 6, "candidate_epochs": 2, "fixing_epochs": 5},  # 98 in all
+    "unet": {"initial_epochs": 5, "cycles": 4, "candidate_epochs": 1, "fixing_epochs": 5},  # 46
+}
+PROBLEMS: dict[str, dict[str, Any]] = {"autoencoder": {}, "unet": {"patch": 64}}
+BATCH = {"autoencoder": 32, "unet": 16}
+
+
+def run_one(
+    network: str,
+    column: str,
+    seed: int,
+    data: Path,
+    runs: Path,
+    schedule: dict[str, int],
+    samples: tuple[int, int, int],
+) -> Result:
+    """One run in this process alone, which continues if it was interrupted, and its error on held-out days.
+
+    Args:
+        network: ``autoencoder`` or ``unet``.
+        column: UNCHANGED, ARTICLES, FULL, or what is taken away from FULL.
+        seed: of the run.
+        data: a data set without truth.
+        runs: folder of all runs.
+        schedule: epochs, see ``miha.config.Schedule``.
+        samples: to train on, to validate on, and to test on.
+    """
+    train, valid, test = samples
+    problem = GapFill(
+        data=data, network=network, loss="mse", train_samples=train, valid_samples=valid, **PROBLEMS[network]
+    )
+    said: dict[str, Any] = {"search": {"operators": ARTICLE}} if column == ARTICLES else {}
+    run_dir = runs / f"{network}-{column.replace(' ', '-')}-{seed}"
+    run_dir.mkdir(parents=True, exist_ok=True)
+    (runs / "samples").mkdir(exist_ok=True)
+    if not (run_dir / "cache").exists():  # all runs of a seed learn from the same samples: make them once
+        (run_dir / "cache").symlink_to((runs / "samples").absolute(), target_is_directory=True)
+    config = RunConfig(
+        run_dir=run_dir,
+        seed=seed,
+        schedule=schedule,
+        start={"batch_size": BATCH[network]},
+        unchanged=column == UNCHANGED,
+        run={"workers": 1},
+        **said,
+        **SETTINGS.get(column, {}),
+    )
+    with PATCHES.get(column, nullcontext)():
+        run = optimize(problem, config)
+    population = pd.read_csv(run_dir / "population.csv")
+    return {
+        **held_out_errors(archive_path(run_dir, "best"), data, test),
+        "epochs": len(run.history),
+        "seconds": float(pd.read_csv(run_dir / "timings.csv", header=None)[2].sum()),
+        "valid_loss": run.best.valid_loss,
+        "won": population[population.selected].change.tolist() if len(population) else [],
+        "best": run.best.hyperparameters.model_dump(mode="json"),
+    }
+
+
+def ratios(results: Results, network: str, column: str, key: str, against: str = UNCHANGED) -> list[float]:
+    """Error of a column over that of another, for each seed."""
+    above, below = (results.values(f"{network}, {name}", key) for name in (column, against))
+    return [a / b for a, b in zip(above, below, strict=False)]
+
+
+def _told(values: list[float]) -> str:
+    """The median, and the value of each seed."""
+    return f"{statistics.median(values):.2f} ({' '.join(format(value, '.2f') for value in values)})"
+
+
+def comparison(results: Results, network: str) -> str:
+    """Table: errors, and their ratios to those of unchanged hyperparameters."""
+    rows = []
+    for column in (UNCHANGED, ARTICLES, FULL):
+        name = f"{network}, {column}"
+        if name in results.results:
+            row = [column]
+            for key in ("gap", "scene"):
+                row += [spread(results.values(name, key), ".3f"), _told(ratios(results, network, column, key))]
+            rows.append(
+                [
+                    *row,
+                    f"{statistics.mean(results.values(name, 'epochs')):.0f}",
+                    spread(results.values(name, "seconds"), ".0f"),
+                ]
+            )
+    header = [
+        network,
+        "error in gaps",
+        "ratio: median (seeds)",
+        "whole scene",
+        "ratio: median (seeds)",
+        "epochs",
+        "seconds",
+    ]
+    return table(header, rows)
+
+
+def ablation_table(results: Results) -> str:
+    """Table: what is taken away, the error in gaps, and its ratio to MIHA's with everything."""
+    rows = []
+    for column in (FULL, *NAMES):
+        if (name := f"autoencoder, {column}") in results.results:
+            told = _told(ratios(results, "autoencoder", column, "gap", FULL))
+            rows.append(["nothing" if column == FULL else column, spread(results.values(name, "gap"), ".3f"), told])
+    return table(["taken away or replaced", "error in gaps", "ratio to nothing taken away: median (seeds)"], rows)
+
+
+def winners(results: Results, network: str) -> str:
+    """Sentence: which kinds of change won how many cycles, and which single ones most often."""
+    if (name := f"{network}, {FULL}") not in results.results:
+        return ""
+    won = [change for result in results.results[name].values() for change in result["won"]]
+    kinds = Counter(map(kind_of, won))
+    single = Counter(change for change in won if change != "unchanged").most_common(6)
+    return (
+        f"Of {len(won)} cycles of the {network} with all operators: "
+        + ", ".join(f"{kind} won {count}" for kind, count in kinds.most_common())
+        + (f". Most often: {', '.join(f'{change} ({count})' for change, count in single)}." if single else ".")
+    )
+
+
+def kind_of(change: str) -> str:
+    """The operator that made a change, from what the change is called."""
+    if change == "unchanged":
+        return "the control"
+    if " in " in change:
+        return "activation"
+    named = next((name for name in OPERATORS if change.startswith(name.replace("_", " "))), "optimizer")
+    return "momentum" if change.startswith("beta2") else named.replace("_", " ")
+
+
+def main(
+    seeds: Annotated[int, typer.Option(min=1, help="runs of each column with the autoencoder, seeds 0, 1, …")] = 5,
+    unet_seeds: Annotated[int, typer.Option(min=0, help="the same with the U-Net")] = 3,
+    data: Annotated[Path, typer.Option(help="folder that `miha prepare` wrote")] = Path("data/scenes/madrid"),
+    train_samples: Annotated[int, typer.Option(min=1, help="days with a pasted gap to train on")] = 400,
+    valid_samples: Annotated[int, typer.Option(min=1, help="the same to validate on")] = 96,
+    test_samples: Annotated[int, typer.Option(min=1, help="the same to test on")] = 150,
+    cycles: Annotated[int | None, typer.Option(min=1, help="cycles; default: 6 (98 epochs), U-Net 4 (46)")] = None,
+    ablations: Annotated[bool, typer.Option(help="run MIHA without parts of its design too")] = True,
+    processes: Annotated[int, typer.Option(min=1, help="runs side by side, each in one process")] = 2,
+    fresh: Annotated[bool, typer.Option("--fresh", help="measure anew what an earlier call has measured")] = False,
+    runs: Annotated[Path, typer.Option(help="folder for MIHA's runs")] = RUNS / "gapfill",
+    results: Annotated[Path, typer.Option(help="folder for gapfill.json")] = RESULTS,
+    document: Annotated[Path, typer.Option(help="Markdown file for the tables")] = DOCUMENT,
+) -> None:
+    """Compare errors on held-out days at one budget of epochs: per pixel, squared, of standardised values."""
+    schedules = {name: {**said, **({"cycles": cycles} if cycles else {})} for name, said in SCHEDULES.items()}
+    samples = (train_samples, valid_samples, test_samples)
+    kept = Results(
+        "gapfill", {"schedules": schedules, "samples": samples, "problems": PROBLEMS}, fresh, results, document
+    )
+    scenes = without_truth(data, runs / "scenes")
+    work: list[Job] = []
+    for network, count in (("autoencoder", seeds), ("unet", unet_seeds)):
+        columns = [UNCHANGED, ARTICLES, FULL] + (list(NAMES) if ablations and network == "autoencoder" else [])
+        for seed in range(count):
+            for column in columns:
+                measure = partial(run_one, network, column, seed, scenes, runs, schedules[network], samples)
+                work.append((f"{network}, {column}", seed, measure))
+    started = time.monotonic()
+    kept.each(work, processes)
+    print(f"{time.monotonic() - started:.0f} s")
+    parts = [comparison(kept, "autoencoder"), winners(kept, "autoencoder")]
+    if unet_seeds:
+        parts += [comparison(kept, "unet"), winners(kept, "unet")]
+    if ablations:
+        parts.append(ablation_table(kept))
+    kept.save()
+    kept.publish("\n\n".join(part for part in parts if part))
+
+
+if __name__ == "__main__":
+    typer.run(main)

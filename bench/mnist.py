@@ -1,0 +1,145 @@
+"""Digits at one budget of epochs: MIHA beside an unchanged network, Optuna and Ray Tune: ``python -m bench.mnist``."""
+
+import time
+from collections.abc import Callable
+from functools import partial
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Annotated, Any
+
+import pandas as pd
+import typer
+
+from bench.results import DOCUMENT, RESULTS, RUNS, Result, Results, spread, table
+from flows.display import Display, plain_console
+from miha import Mnist, RunConfig, optimize
+from miha.config import Schedule
+from miha.problems.base import count_parameters
+from miha.progress import observed_by
+from miha.report.evaluate import evaluate_digits
+
+ARTICLE = {"optimizer": 1.0, "activation": 1.0, "batch_size": 1.0}
+BATCH = 32  # samples, to start with
+TRIAL_EPOCHS = 44  # of Optuna
+
+UNCHANGED, ARTICLES, FULL = "unchanged", "MIHA, article's operators", "MIHA, all operators"
+OPTUNA_ARTICLES, OPTUNA_OURS, PBT = "Optuna, article's space", "Optuna, our space", "Ray Tune PBT, our space"
+COLUMNS = (UNCHANGED, ARTICLES, FULL, OPTUNA_ARTICLES, OPTUNA_OURS, PBT)
+NEEDS = {OPTUNA_ARTICLES: "optuna", OPTUNA_OURS: "optuna", PBT: "ray"}
+
+
+def run_miha(column: str, problem: Mnist, schedule: Schedule, runs: Path, seed: int) -> Result:
+    """One run of MIHA, which continues if it was interrupted, and its best model's accuracy."""
+    said: dict[str, Any] = {"search": {"operators": ARTICLE}} if column != FULL else {}
+    name = {UNCHANGED: "unchanged", ARTICLES: "article", FULL: "full"}[column]
+    config = RunConfig(
+        run_dir=runs / f"{name}-{seed}",
+        seed=seed,
+        schedule=schedule,
+        start={"batch_size": BATCH},
+        unchanged=column == UNCHANGED,
+        **said,
+    )
+    with Display(plain_console()) as display, observed_by(display):
+        run = optimize(problem, config)
+    population = pd.read_csv(config.run_dir / "population.csv")
+    won = population[population.selected].change.tolist() if len(population) else []
+    return {
+        **evaluate_digits(run.model, problem.data),
+        "epochs": len(run.history),
+        "seconds": stage_seconds(config.run_dir),
+        "parameters": count_parameters(problem.build_network()),
+        "won": won,
+        "best": run.best.hyperparameters.model_dump(mode="json"),
+    }
+
+
+def stage_seconds(run_dir: Path) -> float:
+    """Seconds of training of a run, summed over its processes: the same whether it was interrupted or not."""
+    return float(pd.read_csv(run_dir / "timings.csv", header=None)[2].sum())
+
+
+def peers(problem: Mnist, budget: int, trial_epochs: int) -> dict[str, Callable[[int], Result]]:
+    """The other methods, those that are installed."""
+    found: dict[str, Callable[[int], Result]] = {}
+    if find_spec("optuna"):
+        from bench.peers import fixed, layered
+        from bench.peers import search as optuna_search
+
+        for column, space in ((OPTUNA_ARTICLES, layered), (OPTUNA_OURS, fixed)):
+            found[column] = partial(optuna_search, space, problem, budget=budget, trial_epochs=trial_epochs)
+    if find_spec("ray"):
+        from bench.pbt import search as pbt_search
+
+        found[PBT] = partial(pbt_search, problem, budget=budget)
+    return found
+
+
+def rows_of(results: Results) -> list[list[str]]:
+    """A row for each method that was measured."""
+    rows = []
+    for column in filter(results.results.__contains__, COLUMNS):
+        figures = {
+            key: results.values(column, key)
+            for key in ("accuracy", "accuracy_first_500", "epochs", "seconds", "parameters")
+        }
+        rows.append(
+            [
+                column,
+                spread(figures["accuracy"]),
+                spread(figures["accuracy_first_500"]),
+                f"{sum(figures['epochs']) / len(figures['epochs']):.0f}",
+                spread(figures["seconds"], ".0f"),
+                f"{sum(figures['parameters']) / len(figures['parameters']):,.0f}",
+                str(len(figures["accuracy"])),
+            ]
+        )
+    return rows
+
+
+def main(
+    seeds: Annotated[int, typer.Option(min=1, help="runs of each method, seeds 0, 1, …")] = 5,
+    data: Annotated[Path, typer.Option(help="folder that `miha fetch mnist` wrote")] = Path("data/raw/mnist"),
+    initial_epochs: Annotated[int, typer.Option(min=1, help="m, epochs, at the start and at the end")] = 12,
+    cycles: Annotated[int, typer.Option(min=0, help="c")] = 8,
+    candidate_epochs: Annotated[int, typer.Option(min=1, help="n, epochs of each of 4 candidates")] = 3,
+    fixing_epochs: Annotated[int, typer.Option(min=1, help="k, epochs of the winner")] = 7,
+    trial_epochs: Annotated[
+        int, typer.Option(min=1, help="epochs of an Optuna trial that is not pruned")
+    ] = TRIAL_EPOCHS,
+    samples: Annotated[int, typer.Option(min=100, max=60_000, help="training digits, validation among them")] = 10_000,
+    only: Annotated[list[str], typer.Option(help="methods whose name contains this; repeatable; default: all")] = [],  # noqa: B006
+    fresh: Annotated[bool, typer.Option("--fresh", help="measure anew what an earlier call has measured")] = False,
+    runs: Annotated[Path, typer.Option(help="folder for MIHA's runs")] = RUNS / "mnist",
+    results: Annotated[Path, typer.Option(help="folder for mnist.json")] = RESULTS,
+    document: Annotated[Path, typer.Option(help="Markdown file for the table")] = DOCUMENT,
+) -> None:
+    """Compare accuracy on the test digits at one budget of epochs; a population's, and pruned trials', are counted."""
+    schedule = Schedule(
+        initial_epochs=initial_epochs, cycles=cycles, candidate_epochs=candidate_epochs, fixing_epochs=fixing_epochs
+    )
+    problem = Mnist(data=data, samples=samples)
+    settings = {"schedule": schedule.model_dump(), "trial_epochs": trial_epochs, "samples": samples, "batch": BATCH}
+    kept = Results("mnist", settings, fresh, results, document)
+    methods: dict[str, Callable[[int], Result]] = {
+        column: partial(run_miha, column, problem, schedule, runs) for column in (UNCHANGED, ARTICLES, FULL)
+    }
+    methods |= peers(problem, schedule.budget, trial_epochs)
+    started = time.monotonic()
+    for seed in range(seeds):
+        for column, measure in methods.items():
+            if not only or any(word in column for word in only):
+                kept.once(column, seed, partial(measure, seed))
+    for column in NEEDS.keys() - methods.keys():
+        print(f"{column}: left out, since {NEEDS[column]} is not installed (pip install 'miha[bench]')")
+    kept.save()
+    print(f"{schedule.budget} epochs each; {time.monotonic() - started:.0f} s")
+    kept.publish(
+        table(
+            ["method", "10,000 test digits", "the first 500", "epochs", "seconds", "parameters", "seeds"], rows_of(kept)
+        )
+    )
+
+
+if __name__ == "__main__":
+    typer.run(main)
