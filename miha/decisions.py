@@ -68,6 +68,8 @@ class Decisions:
         if selection is None or (selection.digests, selection.criterion) != (digests, self.criterion):
             selection = self._decide(cycle, parent, specs, outcomes)
             write_json(file, selection.model_dump(mode="json"))
+        for spec in specs:
+            spec.checkpoint.unlink(missing_ok=True)  # of candidates that failed for good: they are never revived
         self.selections.append(selection)
         records = {number: outcome for number, outcome in enumerate(outcomes) if isinstance(outcome, StageRecord)}
         self.candidates += records.values()

@@ -138,6 +138,7 @@ def test_a_fault_in_a_stage(row, stage, outcome, tmp_path, undisturbed):
         return
     run = miha.optimize(problem, config)
     assert faults.happened(tmp_path / "fault")
+    assert not list(run.run_dir.rglob("*checkpoint*"))
     if outcome == RECORDED:
         population = pd.read_csv(run.run_dir / "population.csv")
         recorded = population[population.status != "ok"]

@@ -152,6 +152,7 @@ def run_stage(spec: StageSpec) -> StageRecord:
         MihaError: the archive cannot be written.
     """
     if archive := read_if_whole(spec.archive, spec.digest):
+        spec.checkpoint.unlink(missing_ok=True)  # its process may have died between the two
         publish("stage_reused", stage=spec.name, change=spec.change, epochs=spec.epochs)
         return archive.manifest.record
     with _ONE_AT_A_TIME, fixed_threads(spec.threads):

@@ -51,6 +51,14 @@ def test_a_stage_that_is_there_is_not_trained_again(experiment):
     assert reused == ["stage_reused"]
 
 
+def test_a_checkpoint_that_a_dead_process_left_beside_a_whole_archive_goes(experiment):
+    spec = experiment.initial()
+    run_stage(spec)
+    spec.checkpoint.write_bytes(spec.archive.read_bytes())
+    assert events_of(spec)[1] == ["stage_reused"]
+    assert not spec.checkpoint.exists()
+
+
 def test_a_stage_of_another_digest_or_not_whole_is_trained_again(experiment):
     spec = experiment.initial()
     run_stage(spec)
@@ -129,7 +137,7 @@ def test_a_stage_continues_from_its_checkpoint_bit_for_bit(experiment, monkeypat
         run_stage(spec)
     assert spec.checkpoint.exists()
     again, events = events_of(spec)
-    assert events.count("epoch") == 2  # epochs 5 and 6; the first four were kept
+    assert events.count("epoch") == 1  # the sixth; the five that were announced were kept
     assert again == record
     assert spec.archive.read_bytes() == undisturbed
     assert not spec.checkpoint.exists()

@@ -1,0 +1,151 @@
+"""What Prefect costs: ``python -m bench.overhead``. The flow against the bare library, the same work and archives."""
+
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from statistics import median
+from tempfile import TemporaryDirectory
+from typing import Annotated
+
+import httpx
+import typer
+
+import miha
+from bench.loops import NoiseDigits
+from bench.results import DOCUMENT, RESULTS, Result, Results, table
+from miha import RunConfig
+
+MANY = 64  # candidates of which each trains next to nothing
+KINDS = ("bare", "flow")
+
+
+@contextmanager
+def server() -> Iterator[None]:
+    """A Prefect server of its own while the block runs."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        port = str(listener.getsockname()[1])
+    with TemporaryDirectory() as home:
+        os.environ |= {
+            "PREFECT_HOME": home,
+            "PREFECT_API_URL": f"http://127.0.0.1:{port}/api",
+            "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+            "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL",
+        }
+        command = [str(Path(sys.executable).parent / "prefect"), "server", "start", "--port", port]
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        try:
+            while True:
+                try:
+                    httpx.get(f"{os.environ['PREFECT_API_URL']}/health").raise_for_status()
+                    break
+                except httpx.HTTPError:
+                    time.sleep(0.2)
+            yield
+        finally:
+            process.terminate()
+            process.wait()
+            del os.environ["PREFECT_API_URL"]
+
+
+def long_run(run_dir: Path) -> RunConfig:
+    """A run of a minute or more on two cores."""
+    return RunConfig(
+        run_dir=run_dir,
+        problem=NoiseDigits(),
+        schedule={"initial_epochs": 30, "cycles": 6, "population_size": 8, "candidate_epochs": 6, "fixing_epochs": 8},
+        search={"operators": {"optimizer": 1.0, "activation": 1.0}},
+        run={"workers": 2},
+    )
+
+
+def many_candidates(run_dir: Path, workers: int) -> RunConfig:
+    """A population of which each trains an epoch of milliseconds."""
+    return RunConfig(
+        run_dir=run_dir,
+        problem=NoiseDigits(train=64, valid=16, hidden=8),
+        schedule={"initial_epochs": 1, "cycles": 1, "population_size": MANY, "candidate_epochs": 1, "fixing_epochs": 1},
+        run={"workers": workers},
+    )
+
+
+def carry_out(kind: str, config: RunConfig) -> None:
+    if kind == "bare":
+        miha.optimize(config.problem, config)
+    else:
+        from flows.optimize import carry_out as flow
+
+        flow(config)
+
+
+def archives(run_dir: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in run_dir.glob("*/*.zip")}
+
+
+def compare(make: Callable[[Path], RunConfig]) -> Result:
+    """Seconds of the library and of the flow, one after the other; their archives must be the same."""
+    with TemporaryDirectory() as name:
+        seconds = {}
+        for kind in KINDS:
+            started = time.perf_counter()
+            carry_out(kind, make(Path(name) / kind))
+            seconds[kind] = time.perf_counter() - started
+        if archives(Path(name) / "bare") != archives(Path(name) / "flow"):
+            raise miha.MihaError("the flow left other archives than the library.")
+    return {**seconds, "ratio": seconds["flow"] / seconds["bare"]}
+
+
+def command_seconds(*more: str) -> Result:
+    """Seconds of the whole command for a run that trains next to nothing."""
+    with TemporaryDirectory() as name:
+        folder = Path(name)
+        program = Path(sys.executable).parent / "miha"
+        subprocess.run([program, "simulate", folder / "data", "--days", "12"], check=True, capture_output=True)
+        small = ("train_samples=4", "valid_samples=4", "trees=2", "width=4")
+        settings = [word for key in small for word in ("--set", f"problem.{key}")]
+        started = time.perf_counter()
+        command = [program, "optimize", "--data", folder / "data", "--run-dir", folder / "run", *settings, *more]
+        subprocess.run([*command, "--set", "schedule.cycles=0"], check=True, capture_output=True)
+        return {"seconds": time.perf_counter() - started}
+
+
+def main(
+    repeats: Annotated[int, typer.Option(help="times that each is measured", min=1)] = 3,
+    fresh: Annotated[bool, typer.Option("--fresh", help="forget earlier results")] = False,
+    out: Annotated[Path, typer.Option(help="folder for the JSON")] = RESULTS,
+    document: Annotated[Path, typer.Option(help="Markdown file for the table")] = DOCUMENT,
+) -> None:
+    """Time the flow under Prefect, its server already running, against the bare library; and the start of each."""
+    results = Results("overhead", {"repeats": repeats, "many": MANY}, fresh, out, document)
+    kinds: dict[str, Callable[[Path], RunConfig]] = {
+        "a run of a minute or more": long_run,
+        f"{MANY} candidates, 1 worker": lambda run_dir: many_candidates(run_dir, 1),
+        f"{MANY} candidates, 2 workers": lambda run_dir: many_candidates(run_dir, 2),
+    }
+    with server():
+        compare(lambda run_dir: many_candidates(run_dir, 2))  # imports, and the first contact with the server
+        for name, make in kinds.items():
+            for repeat in range(repeats):
+                results.once(name, repeat, lambda make=make: compare(make))
+        for repeat in range(repeats):
+            results.once("start, server running", repeat, command_seconds)
+    for repeat in range(repeats):
+        results.once("start, temporary server", repeat, command_seconds)
+        results.once("start, without Prefect", repeat, lambda: command_seconds("--no-prefect"))
+    rows = []
+    for name in kinds:
+        bare, flow, ratio = (median(results.values(name, key)) for key in (*KINDS, "ratio"))
+        each = f"{1000 * (flow - bare) / MANY:.1f}" if name.startswith(str(MANY)) else "–"
+        rows.append([name, f"{bare:.2f}", f"{flow:.2f}", f"{ratio:.3f}", each])
+    text = table(["work", "library, s", "flow, s", "ratio", "ms more a candidate"], rows)
+    starts = [[name, f"{median(results.values(name, 'seconds')):.1f}"] for name in results.results if "start" in name]
+    results.publish(f"{text}\n\n{table(['whole command, next to nothing to train', 's'], starts)}")
+
+
+if __name__ == "__main__":
+    typer.run(main)
