@@ -7,6 +7,7 @@ bytes: fixed dates, no clock, no paths.
 
 import hashlib
 import json
+import stat
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -148,8 +149,11 @@ def _check_members(path: Path, members: list[zipfile.ZipInfo]) -> None:
             or member.compress_type != zipfile.ZIP_STORED
             or member.file_size != member.compress_size
             or member.file_size > size
+            or stat.S_ISLNK(member.external_attr >> 16)
         ):
-            raise ArchiveError(f"{path} states a wrong size for {member.filename}. It was not written by MIHA.")
+            raise ArchiveError(
+                f"{path}: {member.filename} is a link or states a wrong size. It was not written by MIHA."
+            )
     if members[0].file_size > MAX_MANIFEST:
         raise ArchiveError(f"{path} has a manifest of {members[0].file_size} bytes; at most {MAX_MANIFEST} are read.")
 

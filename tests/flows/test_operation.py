@@ -79,6 +79,13 @@ class Site:
         return httpx.get(f"{self.url}/api/flow_runs/{flow_run}", timeout=30).json()["state"]["name"]
 
 
+def answers(url: str) -> bool:
+    try:
+        return httpx.get(url, timeout=5).is_success
+    except httpx.HTTPError:
+        return False
+
+
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory, simulated: Path):
     folder, port = tmp_path_factory.mktemp("site"), free_port()
@@ -86,7 +93,7 @@ def site(tmp_path_factory: pytest.TempPathFactory, simulated: Path):
     env = environment(folder / "home", PREFECT_API_URL=f"{url}/api")
     server, log = [str(BIN / "prefect"), "server", "start", "--port", str(port)], folder / "server.log"
     with running(server, log, env):
-        wait_for(said(log, f"dashboard at {url}"), 120, log)
+        wait_for(lambda: answers(f"{url}/api/health"), 180, log)
         site = Site(folder, url, env, simulated)
         site.prefect("work-pool", "create", "miha", "--type", "process")
         site.prefect("--no-prompt", "deploy", "--all")

@@ -1,6 +1,7 @@
 import hashlib
 import json
 import pickle
+import stat
 import zipfile
 
 import pytest
@@ -146,6 +147,20 @@ def test_a_zip_bomb_is_refused_before_it_is_unpacked(archive):
         for name, data in members.items():
             zipped.writestr(name, bytes(200_000_000) if name.startswith("weights") else data)
     with pytest.raises(ArchiveError, match="wrong size"):
+        read_archive(archive)
+
+
+def test_a_symbolic_link_is_refused_and_not_followed(archive, tmp_path):
+    (tmp_path / "secret").write_text("secret")
+    with zipfile.ZipFile(archive) as zipped:
+        members = {name: zipped.read(name) for name in zipped.namelist()}
+    with zipfile.ZipFile(archive, "w") as zipped:
+        for name, data in members.items():
+            info = zipfile.ZipInfo(name)
+            link = name == "weights.safetensors"
+            info.create_system, info.external_attr = 3, ((stat.S_IFLNK if link else stat.S_IFREG) | 0o777) << 16
+            zipped.writestr(info, str(tmp_path / "secret") if link else data)
+    with pytest.raises(ArchiveError, match="is a link"):
         read_archive(archive)
 
 
