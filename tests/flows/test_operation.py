@@ -147,6 +147,7 @@ def test_a_run_that_was_killed_is_continued_by_a_retry_from_the_page(site):
     (run_dir,) = set((site.runs / "sim").iterdir()) - before
     os.kill(int((run_dir / ".holder").read_text().split()[1]), signal.SIGKILL)
     wait_for(lambda: site.state(flow_run) == "Crashed", 60)
+    wait_for(said(site.folder / "worker.log", "flow_runs.worker - Check whether"), 60)  # it has done with the crash
     site.post(
         f"flow_runs/{flow_run}/set_state", {"state": {"type": "SCHEDULED", "name": "AwaitingRetry"}, "force": True}
     )

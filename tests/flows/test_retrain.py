@@ -1,0 +1,87 @@
+import os
+import time
+
+import pytest
+
+from flows.incoming import fill_incoming
+from flows.retrain import retrain
+from miha.errors import DataError, RunError
+from miha.locking import held
+from miha.rasters.stack import list_rasters
+
+pytestmark = pytest.mark.usefixtures("prefect_server")
+
+SMALL = [
+    "problem.train_samples=6",
+    "problem.valid_samples=4",
+    "problem.trees=4",
+    "problem.width=4",
+    "schedule.cycles=0",
+]
+
+
+@pytest.fixture
+def site(simulated, tmp_path):
+    return {"dataset": "sim", "data": simulated, "models": tmp_path / "models"}
+
+
+@pytest.fixture
+def incoming(simulated, tmp_path):
+    folder = tmp_path / "incoming"
+    folder.mkdir()
+    for path in list_rasters(simulated / "gapped")[:2]:
+        (folder / path.name).write_bytes(path.read_bytes())
+    settled(folder)
+    return folder
+
+
+def settled(folder):
+    for path in folder.iterdir():
+        os.utime(path, (time.time() - 100,) * 2)
+
+
+def test_a_retrained_model_is_released_and_fills_what_arrives(site, incoming, tmp_path):
+    verdict = retrain(**site, settings=SMALL, runs=tmp_path / "runs")
+    assert verdict.released
+    assert [path.name for path in (tmp_path / "runs/sim").iterdir()] == [verdict.archive.stem]
+    (incoming / "20210704.tif").write_text("no raster")
+    settled(incoming)
+    done = fill_incoming(**site, incoming=incoming, out=tmp_path / "filled")
+    assert [path.name for path in done.filled] == [path.name for path in list_rasters(incoming)]
+    assert list(done.set_aside) == [incoming / "20210704.tif"]
+    assert (incoming / "rejected/20210704.tif").read_text() == "no raster"
+    assert "cannot be read" in (incoming / "rejected/20210704.tif.reason.txt").read_text()
+    again = fill_incoming(**site, incoming=incoming, out=tmp_path / "filled")
+    assert (again.filled, again.set_aside) == ([], {})
+
+
+def test_a_scene_whose_map_of_filled_pixels_is_missing_is_filled_again(site, incoming, tmp_path):
+    retrain(**site, settings=SMALL, runs=tmp_path / "runs")
+    first = fill_incoming(**site, incoming=incoming, out=tmp_path / "filled")
+    first.filled[0].with_name(f"{first.filled[0].stem}_source.tif").unlink()
+    second = fill_incoming(**site, incoming=incoming, out=tmp_path / "filled")
+    assert second.filled == first.filled[:1]
+
+
+def test_without_a_released_model_no_scene_is_blamed(site, incoming, tmp_path):
+    with pytest.raises(DataError, match="nothing is released"):
+        fill_incoming(**site, incoming=incoming, out=tmp_path / "filled")
+    assert len(list_rasters(incoming)) == 2
+
+
+def test_two_flows_do_not_fill_one_folder_at_the_same_time(site, incoming, tmp_path):
+    with held(tmp_path / "filled", "wait."), pytest.raises(RunError, match="is in use by process"):
+        fill_incoming(**site, incoming=incoming, out=tmp_path / "filled")
+
+
+def test_raw_files_are_prepared_once_for_what_they_are(published_data, tmp_path, monkeypatch):
+    from miha.datasets import fetch
+
+    fetch("madrid", tmp_path / "raw")
+    said = {"dataset": "madrid", "data": tmp_path / "scenes", "raw": tmp_path / "raw", "models": tmp_path / "models"}
+    few = [*SMALL, "schedule.initial_epochs=1"]
+    retrain(**said, settings=few, runs=tmp_path / "runs")
+    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "scenes").rglob("*.tif")}
+    assert len(before) > 50
+    retrain(**said, settings=few, runs=tmp_path / "runs2")
+    assert {path: path.stat().st_mtime_ns for path in (tmp_path / "scenes").rglob("*.tif")} == before
