@@ -39,7 +39,8 @@ def digits(tmp_path):
 def test_digits(digits, tmp_path, module, columns):
     pytest.importorskip(module, reason="a peer of the benchmarks: pip install 'miha[bench]'")
     document = tmp_path / "results.md"
-    epochs = {"initial_epochs": 1, "cycles": 1, "candidate_epochs": 1, "fixing_epochs": 1, "trial_epochs": 3}
+    epochs = {"initial_epochs": 1, "cycles": 1, "candidate_epochs": 1, "fixing_epochs": 1}
+    epochs |= {"final_epochs": 1, "trial_epochs": 3}
     mnist(seeds=1, data=digits, **epochs, samples=200, only=columns, runs=tmp_path, results=tmp_path, document=document)
     said = json.loads((tmp_path / "mnist.json").read_text())["results"]
     assert {figures["0"]["epochs"] for figures in said.values()} == {7}
