@@ -6,13 +6,14 @@ from typing import Any
 from unittest.mock import patch
 
 from miha import experiment
+from miha.decisions import Decisions
 from miha.evolution.hyperparameters import Hyperparameters
 from miha.evolution.mutation import Child
 from miha.records.history import Selection
 from miha.records.record import Epoch, StageRecord
 from miha.training import stages
 
-SETTINGS: dict[str, dict[str, Any]] = {"the article's fitness": {"fitness": {"kind": "article"}}}
+FITNESS: dict[str, dict[str, Any]] = {"the article's fitness": {"fitness": {"kind": "article"}}}
 
 
 @contextmanager
@@ -30,7 +31,7 @@ def without_control() -> Iterator[None]:
 @contextmanager
 def on_training_loss() -> Iterator[None]:
     """Fitness sees the training loss."""
-    decide = experiment.Experiment._decide
+    decide = Decisions._decide
 
     def shown(record: Any) -> Any:
         if not isinstance(record, StageRecord):
@@ -41,7 +42,7 @@ def on_training_loss() -> Iterator[None]:
     def decided(self: Any, cycle: int, parent: Any, specs: Any, outcomes: Sequence[Any]) -> Selection:
         return decide(self, cycle, shown(parent), specs, [shown(outcome) for outcome in outcomes])
 
-    with patch.object(experiment.Experiment, "_decide", decided):
+    with patch.object(Decisions, "_decide", decided):
         yield
 
 
@@ -81,4 +82,4 @@ PATCHES = {
     "optimizer state dropped at changes": without_state,
     "siblings with orders of their own": with_own_orders,
 }
-NAMES = (*SETTINGS, *PATCHES)
+NAMES = (*FITNESS, *PATCHES)

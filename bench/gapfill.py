@@ -1,17 +1,18 @@
 """MIHA against unchanged hyperparameters on scenes, and without parts of its design: ``python -m bench.gapfill``."""
 
+import re
 import statistics
 import time
 from collections import Counter
 from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
 import pandas as pd
 import typer
 
-from bench.ablations import NAMES, PATCHES, SETTINGS
+from bench.ablations import FITNESS, NAMES, PATCHES
 from bench.heldout import held_out_errors, without_truth
 from bench.results import DOCUMENT, RESULTS, RUNS, Job, Result, Results, spread, table
 from miha import GapFill, RunConfig, optimize
@@ -20,40 +21,61 @@ from miha.records.archive import archive_path
 
 ARTICLE = {"optimizer": 1.0, "activation": 1.0, "batch_size": 1.0}
 UNCHANGED, ARTICLES, FULL = "unchanged", "article's operators", "all operators"
-SCHEDULES = {
-    "autoencoder": {"initial_epochs": 10, "cycles": 6, "candidate_epochs": 2, "fixing_epochs": 5},  # 98 in all
-    "unet": {"initial_epochs": 5, "cycles": 4, "candidate_epochs": 1, "fixing_epochs": 5},  # 46
+Samples = tuple[int, int, int]  # to train on, to validate on, to test on
+
+
+class Setting(NamedTuple):
+    """What is trained, and how long."""
+
+    problem: dict[str, Any]
+    batch_size: int
+    schedule: dict[str, int]
+    columns: tuple[str, ...]
+
+
+SETTINGS = {
+    "autoencoder": Setting(
+        {"network": "autoencoder"},
+        32,
+        {
+            "initial_epochs": 5,
+            "cycles": 11,
+            "population_size": 6,
+            "candidate_epochs": 1,
+            "fixing_epochs": 2,
+        },  # 98 in all
+        (UNCHANGED, ARTICLES, FULL),
+    ),
+    "unet": Setting(
+        {"network": "unet", "patch": 64},
+        16,
+        {"initial_epochs": 3, "cycles": 4, "population_size": 5, "candidate_epochs": 1, "fixing_epochs": 2},  # 34
+        (UNCHANGED, FULL),
+    ),
+    "ablation": Setting(
+        {"network": "autoencoder"},
+        32,
+        {"initial_epochs": 5, "cycles": 5, "population_size": 6, "candidate_epochs": 1, "fixing_epochs": 2},  # 50
+        (FULL, *NAMES),
+    ),
 }
-PROBLEMS: dict[str, dict[str, Any]] = {"autoencoder": {}, "unet": {"patch": 64}}
-BATCH = {"autoencoder": 32, "unet": 16}
 
 
-def run_one(
-    network: str,
-    column: str,
-    seed: int,
-    data: Path,
-    runs: Path,
-    schedule: dict[str, int],
-    samples: tuple[int, int, int],
-) -> Result:
+def run_one(what: str, column: str, seed: int, data: Path, runs: Path, cycles: int | None, samples: Samples) -> Result:
     """One run in this process alone, which continues if it was interrupted, and its error on held-out days.
 
     Args:
-        network: ``autoencoder`` or ``unet``.
+        what: a name in SETTINGS.
         column: UNCHANGED, ARTICLES, FULL, or what is taken away from FULL.
         seed: of the run.
         data: a data set without truth.
         runs: folder of all runs.
-        schedule: epochs, see ``miha.config.Schedule``.
+        cycles: in place of the setting's.
         samples: to train on, to validate on, and to test on.
     """
-    train, valid, test = samples
-    problem = GapFill(
-        data=data, network=network, loss="mse", train_samples=train, valid_samples=valid, **PROBLEMS[network]
-    )
-    said: dict[str, Any] = {"search": {"operators": ARTICLE}} if column == ARTICLES else {}
-    run_dir = runs / f"{network}-{column.replace(' ', '-')}-{seed}"
+    setting, (train, valid, test) = SETTINGS[what], samples
+    problem = GapFill(data=data, loss="mse", train_samples=train, valid_samples=valid, **setting.problem)
+    run_dir = runs / f"{what}-{re.sub('[^a-z]+', '-', column)}-{seed}"
     run_dir.mkdir(parents=True, exist_ok=True)
     (runs / "samples").mkdir(exist_ok=True)
     if not (run_dir / "cache").exists():  # all runs of a seed learn from the same samples: make them once
@@ -61,12 +83,12 @@ def run_one(
     config = RunConfig(
         run_dir=run_dir,
         seed=seed,
-        schedule=schedule,
-        start={"batch_size": BATCH[network]},
+        schedule=schedule_of(what, cycles),
+        start={"batch_size": setting.batch_size},
         unchanged=column == UNCHANGED,
         run={"workers": 1},
-        **said,
-        **SETTINGS.get(column, {}),
+        **({"search": {"operators": ARTICLE}} if column == ARTICLES else {}),
+        **FITNESS.get(column, {}),
     )
     with PATCHES.get(column, nullcontext)():
         run = optimize(problem, config)
@@ -79,6 +101,11 @@ def run_one(
         "won": population[population.selected].change.tolist() if len(population) else [],
         "best": run.best.hyperparameters.model_dump(mode="json"),
     }
+
+
+def schedule_of(what: str, cycles: int | None) -> dict[str, int]:
+    """The setting's epochs, for that many cycles."""
+    return {**SETTINGS[what].schedule, **({"cycles": cycles} if cycles else {})}
 
 
 def ratios(results: Results, network: str, column: str, key: str, against: str = UNCHANGED) -> list[float]:
@@ -95,7 +122,7 @@ def _told(values: list[float]) -> str:
 def comparison(results: Results, network: str) -> str:
     """Table: errors, and their ratios to those of unchanged hyperparameters."""
     rows = []
-    for column in (UNCHANGED, ARTICLES, FULL):
+    for column in SETTINGS[network].columns:
         name = f"{network}, {column}"
         if name in results.results:
             row = [column]
@@ -124,8 +151,8 @@ def ablation_table(results: Results) -> str:
     """Table: what is taken away, the error in gaps, and its ratio to MIHA's with everything."""
     rows = []
     for column in (FULL, *NAMES):
-        if (name := f"autoencoder, {column}") in results.results:
-            told = _told(ratios(results, "autoencoder", column, "gap", FULL))
+        if (name := f"ablation, {column}") in results.results:
+            told = _told(ratios(results, "ablation", column, "gap", FULL))
             rows.append(["nothing" if column == FULL else column, spread(results.values(name, "gap"), ".3f"), told])
     return table(["taken away or replaced", "error in gaps", "ratio to nothing taken away: median (seeds)"], rows)
 
@@ -161,8 +188,11 @@ def main(
     train_samples: Annotated[int, typer.Option(min=1, help="days with a pasted gap to train on")] = 400,
     valid_samples: Annotated[int, typer.Option(min=1, help="the same to validate on")] = 96,
     test_samples: Annotated[int, typer.Option(min=1, help="the same to test on")] = 150,
-    cycles: Annotated[int | None, typer.Option(min=1, help="cycles; default: 6 (98 epochs), U-Net 4 (46)")] = None,
-    ablations: Annotated[bool, typer.Option(help="run MIHA without parts of its design too")] = True,
+    ablation_seeds: Annotated[int, typer.Option(min=0, help="the same without parts of the design, 50 epochs")] = 5,
+    cycles: Annotated[
+        int | None,
+        typer.Option(min=1, help="cycles; default: autoencoder 11 (98 epochs), U-Net 4 (34), ablations 5 (50)"),
+    ] = None,
     processes: Annotated[int, typer.Option(min=1, help="runs side by side, each in one process")] = 2,
     fresh: Annotated[bool, typer.Option("--fresh", help="measure anew what an earlier call has measured")] = False,
     runs: Annotated[Path, typer.Option(help="folder for MIHA's runs")] = RUNS / "gapfill",
@@ -170,27 +200,22 @@ def main(
     document: Annotated[Path, typer.Option(help="Markdown file for the tables")] = DOCUMENT,
 ) -> None:
     """Compare errors on held-out days at one budget of epochs: per pixel, squared, of standardised values."""
-    schedules = {name: {**said, **({"cycles": cycles} if cycles else {})} for name, said in SCHEDULES.items()}
     samples = (train_samples, valid_samples, test_samples)
-    kept = Results(
-        "gapfill", {"schedules": schedules, "samples": samples, "problems": PROBLEMS}, fresh, results, document
-    )
+    counts = {"autoencoder": seeds, "unet": unet_seeds, "ablation": ablation_seeds}
+    said = {what: {"problem": SETTINGS[what].problem, "schedule": schedule_of(what, cycles)} for what in counts}
+    kept = Results("gapfill", {**said, "samples": samples}, fresh, results, document)
     scenes = without_truth(data, runs / "scenes")
-    work: list[Job] = []
-    for network, count in (("autoencoder", seeds), ("unet", unet_seeds)):
-        columns = [UNCHANGED, ARTICLES, FULL] + (list(NAMES) if ablations and network == "autoencoder" else [])
-        for seed in range(count):
-            for column in columns:
-                measure = partial(run_one, network, column, seed, scenes, runs, schedules[network], samples)
-                work.append((f"{network}, {column}", seed, measure))
+    work: list[Job] = [
+        (f"{what}, {column}", seed, partial(run_one, what, column, seed, scenes, runs, cycles, samples))
+        for what, count in counts.items()
+        for seed in range(count)
+        for column in SETTINGS[what].columns
+    ]
     started = time.monotonic()
     kept.each(work, processes)
     print(f"{time.monotonic() - started:.0f} s")
-    parts = [comparison(kept, "autoencoder"), winners(kept, "autoencoder")]
-    if unet_seeds:
-        parts += [comparison(kept, "unet"), winners(kept, "unet")]
-    if ablations:
-        parts.append(ablation_table(kept))
+    parts = [part(kept, what) for what in ("autoencoder", "unet") if counts[what] for part in (comparison, winners)]
+    parts += [ablation_table(kept)] if ablation_seeds else []
     kept.save()
     kept.publish("\n\n".join(part for part in parts if part))
 

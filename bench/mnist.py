@@ -59,7 +59,7 @@ def stage_seconds(run_dir: Path) -> float:
     return float(pd.read_csv(run_dir / "timings.csv", header=None)[2].sum())
 
 
-def peers(problem: Mnist, budget: int, trial_epochs: int) -> dict[str, Callable[[int], Result]]:
+def peers(problem: Mnist, schedule: Schedule, trial_epochs: int) -> dict[str, Callable[[int], Result]]:
     """The other methods, those that are installed."""
     found: dict[str, Callable[[int], Result]] = {}
     if find_spec("optuna"):
@@ -67,11 +67,11 @@ def peers(problem: Mnist, budget: int, trial_epochs: int) -> dict[str, Callable[
         from bench.peers import search as optuna_search
 
         for column, space in ((OPTUNA_ARTICLES, layered), (OPTUNA_OURS, fixed)):
-            found[column] = partial(optuna_search, space, problem, budget=budget, trial_epochs=trial_epochs)
+            found[column] = partial(optuna_search, space, problem, budget=schedule.budget, trial_epochs=trial_epochs)
     if find_spec("ray"):
         from bench.pbt import search as pbt_search
 
-        found[PBT] = partial(pbt_search, problem, budget=budget)
+        found[PBT] = partial(pbt_search, problem, budget=schedule.budget, annealed=schedule.closing_epochs)
     return found
 
 
@@ -100,10 +100,11 @@ def rows_of(results: Results) -> list[list[str]]:
 def main(
     seeds: Annotated[int, typer.Option(min=1, help="runs of each method, seeds 0, 1, …")] = 5,
     data: Annotated[Path, typer.Option(help="folder that `miha fetch mnist` wrote")] = Path("data/raw/mnist"),
-    initial_epochs: Annotated[int, typer.Option(min=1, help="m, epochs, at the start and at the end")] = 12,
-    cycles: Annotated[int, typer.Option(min=0, help="c")] = 8,
-    candidate_epochs: Annotated[int, typer.Option(min=1, help="n, epochs of each of 4 candidates")] = 3,
-    fixing_epochs: Annotated[int, typer.Option(min=1, help="k, epochs of the winner")] = 7,
+    initial_epochs: Annotated[int, typer.Option(min=1, help="m, epochs before the first population")] = 8,
+    cycles: Annotated[int, typer.Option(min=0, help="c")] = 7,
+    candidate_epochs: Annotated[int, typer.Option(min=1, help="n, epochs of each of 4 candidates")] = 2,
+    fixing_epochs: Annotated[int, typer.Option(min=1, help="k, epochs of the winner")] = 4,
+    final_epochs: Annotated[int, typer.Option(min=1, help="epochs at the end, annealed")] = 84,
     trial_epochs: Annotated[
         int, typer.Option(min=1, help="epochs of an Optuna trial that is not pruned")
     ] = TRIAL_EPOCHS,
@@ -116,7 +117,11 @@ def main(
 ) -> None:
     """Compare accuracy on the test digits at one budget of epochs; a population's, and pruned trials', are counted."""
     schedule = Schedule(
-        initial_epochs=initial_epochs, cycles=cycles, candidate_epochs=candidate_epochs, fixing_epochs=fixing_epochs
+        initial_epochs=initial_epochs,
+        cycles=cycles,
+        candidate_epochs=candidate_epochs,
+        fixing_epochs=fixing_epochs,
+        final_epochs=final_epochs,
     )
     problem = Mnist(data=data, samples=samples)
     settings = {"schedule": schedule.model_dump(), "trial_epochs": trial_epochs, "samples": samples, "batch": BATCH}
@@ -124,7 +129,7 @@ def main(
     methods: dict[str, Callable[[int], Result]] = {
         column: partial(run_miha, column, problem, schedule, runs) for column in (UNCHANGED, ARTICLES, FULL)
     }
-    methods |= peers(problem, schedule.budget, trial_epochs)
+    methods |= peers(problem, schedule, trial_epochs)
     started = time.monotonic()
     for seed in range(seeds):
         for column, measure in methods.items():

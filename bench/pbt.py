@@ -28,7 +28,6 @@ from miha.training.stages import configure
 
 MEMBERS = 4
 INTERVAL = 4  # epochs between two exchanges
-ANNEALED = 12  # last epochs, over which the learning rate falls to zero, as in MIHA's final training
 SPACE: dict[str, Any] = {
     "lr": tune.loguniform(2e-4, 5e-3),
     "weight_decay": tune.loguniform(1e-6, 1e-3),
@@ -66,7 +65,7 @@ class Member(tune.Trainable):
 
     def step(self) -> Result:
         number, last = self.iteration + 1, self.config["epochs"]
-        start = max(1, last - ANNEALED + 1)
+        start = max(1, last - self.config["annealed"] + 1)
         epochs = train_epochs(
             self.network,
             self.optimizer,
@@ -96,8 +95,15 @@ class Member(tune.Trainable):
         restore_state(self.network, self.optimizer, carry_state(saved["optimizer"], before, self.point))
 
 
-def search(problem: Mnist, seed: int, budget: int) -> Result:
-    """Train a population, the budget of epochs shared out among its members, and test the best at the end."""
+def search(problem: Mnist, seed: int, budget: int, annealed: int) -> Result:
+    """Train a population, the budget of epochs shared out among its members, and test the best at the end.
+
+    Args:
+        problem: the digits.
+        seed: of the first draw, the weights and the order of samples.
+        budget: epochs of all members together.
+        annealed: how many of these at the end let the learning rate fall to zero.
+    """
     epochs = budget // MEMBERS
     random.seed(seed)
     np.random.seed(seed)
@@ -111,7 +117,7 @@ def search(problem: Mnist, seed: int, budget: int) -> Result:
     )
     try:
         with tempfile.TemporaryDirectory() as folder:
-            results = _tuner(problem, seed, epochs, folder).fit()
+            results = _tuner(problem, seed, epochs, max(1, annealed // MEMBERS), folder).fit()
             best = results.get_best_result("loss", "min", scope="last")
             assert best.checkpoint is not None
             assert best.config is not None
@@ -127,7 +133,7 @@ def search(problem: Mnist, seed: int, budget: int) -> Result:
     return {**accuracies(network, problem.test()), "epochs": spent, "seconds": seconds, "best": said}
 
 
-def _tuner(problem: Mnist, seed: int, epochs: int, folder: str) -> tune.Tuner:
+def _tuner(problem: Mnist, seed: int, epochs: int, annealed: int, folder: str) -> tune.Tuner:
     scheduler = PopulationBasedTraining(
         time_attr="training_iteration",
         metric="loss",
@@ -136,7 +142,8 @@ def _tuner(problem: Mnist, seed: int, epochs: int, folder: str) -> tune.Tuner:
         hyperparam_mutations=SPACE,
         custom_explore_fn=_within_bounds,
     )
-    given = {"data": str(problem.data.absolute()), "samples": problem.samples, "seed": seed, "epochs": epochs}
+    given = {"data": str(problem.data.absolute()), "samples": problem.samples, "seed": seed}
+    given |= {"epochs": epochs, "annealed": annealed}
     return tune.Tuner(
         tune.with_resources(Member, {"cpu": 2 / MEMBERS}),
         param_space={**SPACE, **given, "draw": tune.randint(0, 2**31)},

@@ -1,0 +1,108 @@
+"""Each bench with next to nothing to do; no figure matters here."""
+
+import gzip
+import importlib
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from bench.ablations import NAMES, PATCHES
+from bench.gapfill import FULL, kind_of, run_one
+from bench.gapfill import main as gapfill
+from bench.growth import exponent
+from bench.heldout import without_truth
+from bench.loops import NoiseDigits, NoiseScenes, Task, bare_epochs, our_epochs, usual_epochs
+from bench.mnist import OPTUNA_OURS, PBT
+from bench.mnist import main as mnist
+
+
+@pytest.fixture
+def digits(tmp_path):
+    """Noise in the files of the digits."""
+    folder, rng = tmp_path / "digits", np.random.default_rng(0)
+    folder.mkdir()
+    for part, number in (("train", 200), ("t10k", 600)):
+        images = rng.integers(0, 256, (number, 28, 28), np.uint8).tobytes()
+        labels = rng.integers(0, 10, number, np.uint8).tobytes()
+        for kind, magic, shape, content in (
+            ("images-idx3", 2051, (number, 28, 28), images),
+            ("labels-idx1", 2049, (number,), labels),
+        ):
+            with gzip.open(folder / f"{part}-{kind}-ubyte.gz", "wb") as stream:
+                stream.write(np.array([magic, *shape], ">u4").tobytes() + content)
+    return folder
+
+
+@pytest.mark.parametrize(("module", "columns"), [("optuna", ["Optuna"]), ("bench", ["all operators"])])
+def test_digits(digits, tmp_path, module, columns):
+    pytest.importorskip(module, reason="a peer of the benchmarks: pip install 'miha[bench]'")
+    document = tmp_path / "results.md"
+    epochs = {"initial_epochs": 1, "cycles": 1, "candidate_epochs": 1, "fixing_epochs": 1}
+    epochs |= {"final_epochs": 1, "trial_epochs": 3}
+    mnist(seeds=1, data=digits, **epochs, samples=200, only=columns, runs=tmp_path, results=tmp_path, document=document)
+    said = json.loads((tmp_path / "mnist.json").read_text())["results"]
+    assert {figures["0"]["epochs"] for figures in said.values()} == {7}
+    assert PBT not in said
+    assert OPTUNA_OURS in document.read_text() or module == "bench"
+
+
+def test_scenes(simulated, tmp_path):
+    document = tmp_path / "results.md"
+    samples = {"train_samples": 6, "valid_samples": 4, "test_samples": 4}
+    counts = {"seeds": 1, "unet_seeds": 0, "ablation_seeds": 0, "cycles": 1, "processes": 1}
+    gapfill(data=simulated, **samples, **counts, runs=tmp_path, results=tmp_path, document=document)
+    rows = [line for line in document.read_text().splitlines() if line.startswith(("| unchanged", "| all operators"))]
+    assert len(rows) == 2
+    assert not (tmp_path / "scenes" / "truth").exists()
+
+
+@pytest.mark.parametrize("name", [FULL, *NAMES])
+def test_ablations(simulated, tmp_path, name):
+    scenes = without_truth(simulated, tmp_path / "scenes")
+    result = run_one("ablation", name, 0, scenes, tmp_path, 1, (6, 4, 4))
+    population = pd.concat(map(pd.read_csv, tmp_path.glob("ablation*/population.csv")))
+    assert result["epochs"] == 18
+    assert ("unchanged" in set(population.change)) == (name != "no control child")
+    assert len(population) == 6
+
+
+def test_ablations_leave_nothing_behind(tmp_path):
+    patched = ("miha.experiment", "generate_population"), ("miha.training.stages", "carry_state")
+    before = [getattr(importlib.import_module(module), name) for module, name in patched]
+    for ablated in PATCHES.values():
+        with ablated():
+            pass
+    assert before == [getattr(importlib.import_module(module), name) for module, name in patched]
+
+
+@pytest.mark.parametrize(
+    ("change", "kind"),
+    [
+        ("unchanged", "the control"),
+        ("ReLU→ELU in layer4.1", "activation"),
+        ("batch size 32→16", "batch size"),
+        ("beta2 0.999→0.995", "momentum"),
+        ("loss mse→l1", "loss"),
+        ("lr 0.001→0.002", "lr"),
+        ("Adam→SGD", "optimizer"),
+    ],
+)
+def test_the_operator_of_a_change_is_told_from_its_name(change, kind):
+    assert kind_of(change) == kind
+
+
+@pytest.mark.parametrize("loop", [our_epochs, usual_epochs, bare_epochs])
+@pytest.mark.parametrize(
+    "problem", [NoiseDigits(train=40, valid=8), NoiseScenes(train=4, valid=2, height=16, across=16)]
+)
+def test_every_loop_trains(loop, problem):
+    task = Task(problem, 16)
+    before = [parameter.clone() for parameter in task.network.parameters()]
+    loop(task, 1)
+    assert any((a != b).any() for a, b in zip(before, task.network.parameters(), strict=True))
+
+
+def test_an_exponent_is_the_power_by_which_values_grow():
+    assert exponent([1, 2, 4], [3.0, 12.0, 48.0]) == pytest.approx(2.0)

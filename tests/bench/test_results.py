@@ -1,0 +1,68 @@
+import json
+
+import pytest
+
+from bench.results import Results, put_block, spread, table
+from miha.errors import MihaError
+
+
+@pytest.fixture
+def make(tmp_path):
+    def make(fresh=False, **settings):
+        return Results("trial", settings, fresh, folder=tmp_path, document=tmp_path / "results.md")
+
+    return make
+
+
+def test_what_was_measured_is_not_measured_again(make):
+    calls = []
+
+    def measure():
+        calls.append(1)
+        return {"accuracy": 0.5}
+
+    for _ in range(2):
+        results = make(epochs=3)
+        assert results.once("ours", 0, measure)["accuracy"] == 0.5
+    assert len(calls) == 1
+    make(fresh=True, epochs=3).once("ours", 0, measure)
+    assert len(calls) == 2
+
+
+def test_results_of_other_settings_are_neither_reused_nor_lost(make):
+    make(epochs=3).once("ours", 0, lambda: {"accuracy": 0.5})
+    with pytest.raises(MihaError, match="--fresh"):
+        make(epochs=4)
+
+
+def test_the_json_says_where_and_with_what(make):
+    results = make(epochs=3)
+    results.once("ours", 0, lambda: {"accuracy": 0.5})
+    said = json.loads(results.file.read_text())
+    assert said["settings"] == {"epochs": 3}
+    assert said["results"]["ours"]["0"]["accuracy"] == 0.5
+    assert {"cpu", "cores", "libraries", "git_revision", "date", "command"} <= set(said["machine"])
+
+
+def test_values_come_in_the_order_of_the_seeds(make):
+    results = make()
+    for seed in (10, 9, 0):
+        results.once("ours", seed, lambda seed=seed: {"loss": float(seed)})
+    assert results.values("ours", "loss") == [0.0, 9.0, 10.0]
+
+
+def test_a_block_is_replaced_where_it_stands_and_all_else_stays(tmp_path):
+    document = tmp_path / "results.md"
+    document.write_text("# Results\n\nBefore.\n\n<!-- bench.a -->\nold\n<!-- /bench.a -->\n\nAfter.\n")
+    put_block(document, "bench.a", r"new \1")
+    put_block(document, "bench.b", "another")
+    assert document.read_text() == (
+        "# Results\n\nBefore.\n\n<!-- bench.a -->\nnew \\1\n<!-- /bench.a -->\n\nAfter.\n\n"
+        "<!-- bench.b -->\nanother\n<!-- /bench.b -->\n"
+    )
+
+
+def test_a_spread_is_mean_and_standard_deviation():
+    assert spread([1.0, 2.0, 3.0], ".1f") == "2.0 ± 1.0"
+    assert spread([1.0], ".1f") == "1.0"
+    assert table(["a", "b"], [["1", "2"]]) == "| a | b |\n| --- | --- |\n| 1 | 2 |"
