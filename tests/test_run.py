@@ -73,6 +73,14 @@ def test_each_cycle_trains_on_its_fittest_candidate(tiny, tiny_config):
         assert parent == f"{cycle}_{winner.candidate}"
 
 
+def test_candidates_are_compared_once_their_learning_rate_has_fallen_but_the_winner_goes_on_with_it(tiny, tiny_config):
+    history = miha.optimize(tiny, tiny_config()).history
+    for _, curve in history[history.stage == "candidate"].groupby(["cycle", "candidate"]):
+        assert curve.lr.iloc[-1] < curve.lr.iloc[0]
+    for _, curve in history[history.stage == "fixing"].groupby("cycle"):
+        assert curve.lr.nunique() == 1
+
+
 def test_fitness_is_taken_on_validation_and_not_on_training_loss(tiny, tiny_config):
     run = miha.optimize(tiny, tiny_config(fitness={"rate_weight": 0.0}))
     before = run.history[(run.history.stage == "initial")].valid_loss.iloc[-1]
