@@ -73,8 +73,8 @@ def test_each_cycle_trains_on_its_fittest_candidate(tiny, tiny_config):
         assert parent == f"{cycle}_{winner.candidate}"
 
 
-def test_candidates_are_compared_once_their_learning_rate_has_fallen_but_the_winner_goes_on_with_it(tiny, tiny_config):
-    history = miha.optimize(tiny, tiny_config()).history
+def test_the_learning_rate_of_annealed_candidates_falls_and_the_winner_goes_on_with_the_whole_of_it(tiny, tiny_config):
+    history = miha.optimize(tiny, tiny_config(schedule={"candidate_annealing": True})).history
     for _, curve in history[history.stage == "candidate"].groupby(["cycle", "candidate"]):
         assert curve.lr.iloc[-1] < curve.lr.iloc[0]
     for _, curve in history[history.stage == "fixing"].groupby("cycle"):

@@ -15,8 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 from miha.evolution.hyperparameters import OPTIMIZERS, Hyperparameters, Offer
 
 BATCH_STEP = 10  # the article's step of the batch size
-LR_FACTORS = (0.5, 2.0, 5.0)  # down with care: few epochs speak too well of less, and final training lowers it anyway
-FACTORS = (0.2, 0.5, 2.0, 5.0)  # of what a momentum lacks of 1
+FACTORS = (0.2, 0.5, 2.0, 5.0)  # of a learning rate, or of what a momentum lacks of 1
 DECAY_FACTORS = (0.1, 0.3, 3.0, 10.0)  # weight decay spans more orders of magnitude
 FIRST_DECAYS = (1e-5, 1e-4, 1e-3)  # from none: what L2 penalties usually are
 FIRST_DECOUPLED_DECAYS = (1e-2, 1e-1)  # applied times the learning rate, so of another size
@@ -132,8 +131,8 @@ def change_batch_size(parent: Hyperparameters, space: SearchSpace, offer: Offer)
 
 
 def change_lr(parent: Hyperparameters, space: SearchSpace, offer: Offer) -> list[Child]:
-    """A learning rate half, two or five times as large, within the bounds."""
-    return _with_numbers(parent, space, "lr", parent.lr, [parent.lr * factor for factor in LR_FACTORS])
+    """A learning rate a half or a fifth, two or five times as large, within the bounds."""
+    return _with_numbers(parent, space, "lr", parent.lr, [parent.lr * factor for factor in FACTORS])
 
 
 def change_weight_decay(parent: Hyperparameters, space: SearchSpace, offer: Offer) -> list[Child]:

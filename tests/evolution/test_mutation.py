@@ -133,9 +133,9 @@ def test_an_operator_without_children_is_never_drawn():
 
 
 def test_learning_rate_steps_are_factors_of_two_and_five_within_bounds():
-    assert values("lr", lr=0.001) == [0.0005, 0.002, 0.005]
-    assert values("lr", lr=0.4, space=SearchSpace(max_lr=0.5)) == [0.2, 0.5]
-    assert told("lr", lr=0.001)[1] == "lr 0.001→0.002"
+    assert values("lr", lr=0.001) == [0.0002, 0.0005, 0.002, 0.005]
+    assert values("lr", lr=0.4, space=SearchSpace(max_lr=0.5)) == [0.08, 0.2, 0.5]
+    assert told("lr", lr=0.001)[2] == "lr 0.001→0.002"
 
 
 def test_weight_decay_finds_a_way_up_from_none_and_back():

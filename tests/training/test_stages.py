@@ -102,7 +102,7 @@ def test_a_child_starts_from_its_parent_and_the_control_continues_it_bit_for_bit
     """Two stages of the same hyperparameters are one longer stage: state, order and dropout go on."""
     initial = experiment.initial()
     parent = run_stage(initial)
-    control = experiment.population(1, parent)[0].model_copy(update={"annealing": False})
+    control = experiment.population(1, parent)[0]
     run_stage(control)
     longer = initial.model_copy(update={"name": "longer", "epochs": 4})
     run_stage(longer)
@@ -171,7 +171,7 @@ def tunable(tiny_config):
 
 def children_of(experiment, parent, operator):
     """One stage for each child of an operator, from the trained parent."""
-    control = experiment.population(1, parent)[0].model_copy(update={"annealing": False})
+    control = experiment.population(1, parent)[0]
     for number, child in enumerate(OPERATORS[operator](parent.hyperparameters, SearchSpace(), experiment.offer)):
         changed = {"hyperparameters": child.hyperparameters, "name": f"1_{number}", "epochs": 3}
         yield control.model_copy(update={**changed, "checkpoint_every": 0.0})
