@@ -40,6 +40,7 @@ class Schedule(_Section):
     candidate_epochs: int = Field(2, ge=1, description="epochs of each candidate (n)")
     fixing_epochs: int = Field(3, ge=1, description="epochs of the winner, alone (k)")
     final_epochs: int | None = Field(None, ge=1, description="epochs after the last cycle; default: initial_epochs")
+    candidate_annealing: bool = Field(False, description="let each candidate's learning rate fall to zero as well")
     final_annealing: bool = Field(True, description="let the learning rate fall to zero over final training")
 
     @property

@@ -125,6 +125,7 @@ class Experiment:
                 schedule.candidate_epochs,
                 candidate=number,
                 change=child.change,
+                annealing=schedule.candidate_annealing,
             )
             for number, child in enumerate(children)
         ]

@@ -73,6 +73,14 @@ def test_each_cycle_trains_on_its_fittest_candidate(tiny, tiny_config):
         assert parent == f"{cycle}_{winner.candidate}"
 
 
+def test_the_learning_rate_of_annealed_candidates_falls_and_the_winner_goes_on_with_the_whole_of_it(tiny, tiny_config):
+    history = miha.optimize(tiny, tiny_config(schedule={"candidate_annealing": True})).history
+    for _, curve in history[history.stage == "candidate"].groupby(["cycle", "candidate"]):
+        assert curve.lr.iloc[-1] < curve.lr.iloc[0]
+    for _, curve in history[history.stage == "fixing"].groupby("cycle"):
+        assert curve.lr.nunique() == 1
+
+
 def test_fitness_is_taken_on_validation_and_not_on_training_loss(tiny, tiny_config):
     run = miha.optimize(tiny, tiny_config(fitness={"rate_weight": 0.0}))
     before = run.history[(run.history.stage == "initial")].valid_loss.iloc[-1]

@@ -1,10 +1,12 @@
 """Mutation: children that differ from their parent in one hyperparameter.
 
 Each operator lists *all* points that one change of its kind leads to. A child is then drawn by choosing an operator by
-weight and one of its points that no sibling has taken, so that no two children are alike and none repeats its parent.
+weight (for an activation a layer as well) and one of its points that no sibling has taken, so that no two children are
+alike and none repeats its parent.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -18,7 +20,7 @@ DECAY_FACTORS = (0.1, 0.3, 3.0, 10.0)  # weight decay spans more orders of magni
 FIRST_DECAYS = (1e-5, 1e-4, 1e-3)  # from none: what L2 penalties usually are
 FIRST_DECOUPLED_DECAYS = (1e-2, 1e-1)  # applied times the learning rate, so of another size
 DROPOUT_STEPS = (-0.2, -0.1, 0.1, 0.2)
-AUGMENTATION_STEPS = (-0.25, 0.5, 1.0)  # what it prevents shows late, so that a few epochs speak too well of less
+AUGMENTATION_STEPS = (-0.25, 1.0)  # what it prevents shows late, so that a few epochs speak too well of less
 
 
 class Child(NamedTuple):
@@ -173,7 +175,7 @@ def change_dropout(parent: Hyperparameters, space: SearchSpace, offer: Offer) ->
 
 
 def change_augmentation(parent: Hyperparameters, space: SearchSpace, offer: Offer) -> list[Child]:
-    """A quarter less of augmentation, half or all of it more, from 0 to 1, if the problem has any."""
+    """A quarter less of augmentation, or all of it, if the problem has any."""
     if not offer.augmentation:
         return []
     values = [parent.augmentation + step for step in AUGMENTATION_STEPS]
@@ -226,14 +228,29 @@ def generate_population(
         turn: a number from 0 to 1 that chooses its operator; if they are evenly spread, no operator waits long.
     """
     children = [Child(parent, UNCHANGED)]
-    used = [name for name in OPERATORS if space.operators.get(name, 0) > 0]  # in one order, whatever the user's
-    pools = {name: OPERATORS[name](parent, space, offer) for name in used}
+    pools = list(_pools(parent, space, offer))
     for number in range(1, size):
-        open_pools = [name for name, pool in pools.items() if pool]
-        if not open_pools:
+        pools = [(weight, pool) for weight, pool in pools if pool]
+        if not pools:
             break
-        borders = np.cumsum([space.operators[name] for name in open_pools])
-        chosen = np.searchsorted(borders, turn(number) * borders[-1], side="right")
-        pool = pools[open_pools[min(int(chosen), len(open_pools) - 1)]]  # a rounded product may reach the last border
+        borders = np.cumsum([weight for weight, _ in pools])
+        chosen = int(np.searchsorted(borders, turn(number) * borders[-1], side="right"))
+        _, pool = pools[min(chosen, len(pools) - 1)]  # a rounded product may reach the last border
         children.append(pool.pop(int(stream(number).integers(len(pool)))))
     return children
+
+
+def _pools(parent: Hyperparameters, space: SearchSpace, offer: Offer) -> Iterator[tuple[float, list[Child]]]:
+    """The changes of each operator with its weight; those of activations layer by layer, each with its share of it.
+
+    So no layer waits longer than another because it may take fewer activations.
+    """
+    for name, operator in OPERATORS.items():  # in one order, whatever the user's
+        if not (weight := space.operators.get(name, 0)):
+            continue
+        if name != "activation":
+            yield weight, operator(parent, space, offer)
+            continue
+        for layer, allowed in offer.layers.items():
+            only = replace(offer, layers={layer: allowed})
+            yield weight / len(offer.layers), operator(parent, space, only)

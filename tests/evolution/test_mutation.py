@@ -186,11 +186,11 @@ def test_dropouts_that_differ_as_written_change_to_one_around_their_mean():
     assert told("dropout", offer=Offer({}, dropouts=(0.1, 0.3)), dropout=None)[1] == "dropout as written→0.1"
 
 
-def test_augmentation_steps_go_up_faster_than_down_and_stay_from_0_to_1():
-    assert values("augmentation") == [0.5, 1.0]
+def test_augmentation_goes_up_all_the_way_and_down_by_a_quarter():
+    assert values("augmentation") == [1.0]
     assert values("augmentation", augmentation=0.5) == [0.25, 1.0]
     assert values("augmentation", augmentation=1.0) == [0.75]
-    assert told("augmentation")[0] == "augmentation 0→0.5"
+    assert told("augmentation")[0] == "augmentation 0→1"
     assert values("augmentation", offer=NOTHING) == []
 
 
@@ -234,3 +234,12 @@ def test_operators_are_drawn_as_often_as_their_weights_say():
     space = SearchSpace(operators={"lr": 3, "dropout": 1})
     draws = Counter(changed_fields(population(2, space, seed)[1]).pop() for seed in range(200))
     assert draws["lr"] / 200 == pytest.approx(0.75, abs=0.1)
+
+
+def test_every_layer_has_its_turn_however_few_activations_it_may_take():
+    offer = Offer({"a": HIDDEN_ACTIVATIONS, "out": ("Identity", "Tanh")})
+    space = SearchSpace(operators={"activation": 1.0})
+    changed = [
+        children[1].change.rpartition(" ")[2] for children in (drawn(space, offer, 2, seed) for seed in range(60))
+    ]
+    assert 15 < changed.count("out") < 45
