@@ -68,7 +68,7 @@ def kill_until_finished(run_dir: Path, workers: int, rng: random.Random, span: f
         assert process.pid is not None
         process.join(rng.uniform(0.05, span))
         while process.is_alive():
-            victims = descendants(process.pid)[2:]  # after the fork server and its resource tracker
+            victims = descendants(process.pid)[1:]  # after the fork server
             what = rng.choice(WHAT) if victims else WHAT[0]
             try:
                 os.kill(rng.choice(victims) if what == WHAT[1] else process.pid, signal.SIGKILL)

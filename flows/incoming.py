@@ -6,7 +6,7 @@ from prefect import flow
 from prefect.task_runners import ThreadPoolTaskRunner
 from pydantic import BaseModel
 
-from miha.errors import DataError
+from miha.errors import ConfigError, DataError
 from miha.locking import held
 from miha.release import released_model
 from tasks.filling import fill_scene, load_filler
@@ -41,18 +41,25 @@ def fill_incoming(
         models: folder of the released models.
         settle: seconds since a scene was last written to; a younger one may still be arriving.
     """
+    rejected_folder = incoming / "rejected"
+    if out.resolve() in (incoming.resolve(), rejected_folder.resolve()):
+        raise ConfigError(
+            f"out is {out}, where scenes arrive or are set aside. Choose another folder for filled scenes."
+        )
     with held(out, "choose another folder for the filled scenes."):
-        scenes = find_unfilled(incoming, out, settle)
+        scenes, rejected = find_unfilled(incoming, out, settle)
+        for scene, reason in rejected.items():
+            set_aside(scene, rejected_folder, reason)
         if not scenes:
-            return Filled(filled=[], set_aside={})
+            return Filled(filled=[], set_aside=rejected)
         model = released_model(models / dataset)
         load_filler.cache_clear()  # the history may have grown since the last flow of this process
         load_filler(model, data)  # a bad data set is told here, and blamed on no scene
         futures = {scene: fill_scene.submit(scene, out / scene.name, model, data) for scene in scenes}
         outcomes = {scene: future.result(raise_on_failure=False) for scene, future in futures.items()}
-        rejected = {scene: str(error) for scene, error in outcomes.items() if isinstance(error, DataError)}
-        for scene, reason in rejected.items():
-            set_aside(scene, incoming / "rejected", reason)
-    for scene in outcomes.keys() - rejected.keys():  # what is no fault of the scene fails the flow, after all others
+        broken = {scene: str(error) for scene, error in outcomes.items() if isinstance(error, DataError)}
+        for scene, reason in broken.items():
+            set_aside(scene, rejected_folder, reason)
+    for scene in outcomes.keys() - broken.keys():  # what is no fault of the scene fails the flow, after all others
         futures[scene].result()
-    return Filled(filled=[path for path in outcomes.values() if isinstance(path, Path)], set_aside=rejected)
+    return Filled(filled=[path for path in outcomes.values() if isinstance(path, Path)], set_aside=rejected | broken)

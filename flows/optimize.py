@@ -1,5 +1,6 @@
 """The flow that trains a network while its hyperparameters adapt."""
 
+from concurrent.futures import CancelledError
 from pathlib import Path
 
 from prefect import flow, tags
@@ -10,10 +11,12 @@ from pydantic import BaseModel
 
 from miha.config import RunConfig
 from miha.decisions import Decisions, Outcome
+from miha.errors import RunError
 from miha.experiment import Experiment
 from miha.records.archive import archive_path, read_manifest
 from miha.records.history import read_tables
 from miha.records.record import StageRecord
+from miha.run import mainline_failure
 from miha.training.stages import StageSpec
 from miha.training.workers import working
 from tasks.cluster import cluster
@@ -82,7 +85,7 @@ def _tags(config: RunConfig) -> tuple[str, ...]:
 
 
 def _directory_tag(config: RunConfig) -> str:
-    return f"in {config.run_dir.absolute()}"
+    return f"in {config.run_dir.resolve()}"
 
 
 def _run_name() -> str:
@@ -121,7 +124,10 @@ def _carry_out(experiment: Experiment) -> None:
 
 
 def _train(config: RunConfig, spec: StageSpec) -> StageRecord:
-    return training_task(spec, config.faults).submit(spec).result()
+    try:
+        return training_task(spec, config.faults).submit(spec).result()
+    except Exception as error:
+        raise mainline_failure(spec, error) from error
 
 
 def _train_population(experiment: Experiment, population: list[StageSpec]) -> list[Outcome]:
@@ -135,5 +141,7 @@ def _train_population(experiment: Experiment, population: list[StageSpec]) -> li
 def _outcome(decisions: Decisions, spec: StageSpec, future: PrefectFuture[StageRecord]) -> Outcome:
     try:
         return future.result()
+    except CancelledError as error:  # the pool was stopped, or the cluster is gone: not the candidate's doing
+        raise RunError(f"{spec.name} was not trained to its end: {error}. Run the same command again.") from error
     except Exception as error:  # whatever it was, it is recorded; Dask raises errors of its own for lost workers
         return decisions.fail(spec, error)

@@ -42,7 +42,7 @@ class Decisions:
     def failed_before(self, spec: StageSpec) -> Failure | None:
         """The failure of a candidate that failed for good in an earlier try of this run."""
         failure = _read(Failure, self._failure_file(spec))
-        return failure if failure and failure.digest == spec.digest else None
+        return failure if failure and failure.digest == spec.digest and not spec.archive.exists() else None
 
     def fail(self, spec: StageSpec, error: BaseException) -> Outcome:
         """Record that a candidate failed for good, unless its archive is there: then only the word of it was lost."""
@@ -113,7 +113,7 @@ class Decisions:
             told = "; ".join(f"{one.candidate} ({one.change}) {one.status}" for one in judged)
             raise RunError(
                 f"{len(scores)} candidates of cycle {cycle} survived, faults.min_survivors is "
-                f"{self.min_survivors}: {told}."
+                f"{self.min_survivors}: {told}. Remove the cause and run the same command again."
             )
         numbers = list(scores)
         selected = numbers[fittest([scores[number] for number in numbers])]

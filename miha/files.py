@@ -56,8 +56,8 @@ def _flush(path: Path) -> None:
 
 
 def remove_unfinished(folder: Path) -> None:
-    """Remove what processes that were killed left half written in ``folder`` and below; nobody may be writing there."""
-    for path in folder.rglob(f"{_UNFINISHED}*"):
+    """Remove what processes that were killed left half written in ``folder``; nobody may be writing there."""
+    for path in folder.glob(f"{_UNFINISHED}*"):
         path.unlink(missing_ok=True)
 
 
@@ -123,8 +123,11 @@ def replacing_folder(path: Path) -> Iterator[Path]:
         yield temporary
         (temporary / MARKER).write_text("Written whole by MIHA, and replaced when it writes here again.\n")
         temporary.chmod(0o755)
-        shutil.rmtree(path, ignore_errors=True)
+        former = temporary.with_name(f"{temporary.name}-former")
+        if path.exists():
+            path.rename(former)  # a reader meets the whole of one or of the other
         temporary.rename(path)
+        shutil.rmtree(former, ignore_errors=True)
     except OSError as error:
         raise _refused(path, error) from error
     finally:

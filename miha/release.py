@@ -3,6 +3,7 @@
 Earlier archives stay beside it, so that one of them can be put back by editing the file.
 """
 
+import math
 import shutil
 from datetime import UTC, datetime
 from pathlib import Path
@@ -10,7 +11,8 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from miha.errors import ArchiveError, DataError
-from miha.files import replacing, write_json
+from miha.files import digest_file, replacing, write_json
+from miha.locking import held
 from miha.problems.filler import Filler
 from miha.report.evaluate import mean_errors
 
@@ -42,7 +44,7 @@ class Verdict(BaseModel):
 
     released: bool
     reason: str
-    archive: Path
+    archive: Path | None
 
 
 def read_release(models: Path) -> Release | None:
@@ -77,7 +79,8 @@ def release_if_better(candidate: Path, name: str, data: Path, models: Path) -> V
     """Release a model if it errs less than the released one on the same held-out gaps; else keep that one.
 
     Days that the released model learned from do not count. A released model that cannot be used any more (damaged, or
-    the data set has other static layers now) is replaced. A second call for one model changes nothing.
+    the data set has other static layers now) is replaced; one that learned every held-out day is kept, and the reason
+    says so. A second call for one model changes nothing.
 
     Args:
         candidate: archive of the new model.
@@ -89,22 +92,34 @@ def release_if_better(candidate: Path, name: str, data: Path, models: Path) -> V
         ArchiveError: the candidate cannot be used, or ``released.json`` cannot be read.
         DataError: nothing to judge by.
     """
-    fillers = {"new": Filler(candidate, data)}
-    target, before = models / f"{name}.zip", read_release(models)
-    if before and before.archive == target.name and target.exists():
+    with held(models, "release later."):
+        return _decide(Filler(candidate, data), candidate, models / f"{name}.zip", data)
+
+
+def _decide(new: Filler, candidate: Path, target: Path, data: Path) -> Verdict:
+    models, unit = target.parent, new.unit
+    before = read_release(models)
+    if before and before.archive == target.name and target.exists() and digest_file(target) == digest_file(candidate):
         return Verdict(released=True, reason="released by an earlier try of this run", archive=target)
-    rival = "nothing was released before"
+    old, rival = None, "nothing was released before"
     if before:
         try:
-            fillers["old"] = Filler(released_model(models), data)
-        except ArchiveError as error:
+            old = Filler(released_model(models), data)
+        except (ArchiveError, DataError) as error:
             rival = f"the released model cannot be used: {error}"
-    errors, unit = mean_errors(fillers), fillers["new"].unit
-    if before and "old" in errors:
+    try:
+        errors = mean_errors({"new": new, "old": old} if old else {"new": new})
+    except DataError as error:
+        if old is None:
+            raise
+        reason = f"it cannot be compared with the released one: {error} Remove {models / POINTER} to release it."
+        return Verdict(released=False, reason=reason, archive=released_model(models))
+    if before and old:
         rival = f"the released {before.archive} {errors['old']:.4f} {unit}"
     reason = f"{errors['new']:.4f} {unit} on the held-out gaps; {rival}"
-    if "old" in errors and errors["new"] >= errors["old"]:
-        return Verdict(released=False, reason=reason, archive=released_model(models))
+    worse = not math.isfinite(errors["new"]) or (old is not None and errors["new"] >= errors["old"])
+    if worse:
+        return Verdict(released=False, reason=reason, archive=released_model(models) if before else None)
     with replacing(target) as temporary:
         shutil.copyfile(candidate, temporary)
     release = Release(

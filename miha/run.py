@@ -1,5 +1,6 @@
 """The whole algorithm without Prefect: ``miha.optimize(problem, config)``."""
 
+import multiprocessing
 import random
 import time
 from collections.abc import Sequence
@@ -57,6 +58,8 @@ def optimize(problem: Problem, config: RunConfig) -> Run:
     Raises:
         MihaError: bad data, a run directory that would lose archives, too few survivors, …
     """
+    if getattr(multiprocessing.current_process(), "_inheriting", False):  # a worker that imports the user's script
+        raise RunError("miha.optimize is called while a worker imports the script. Call it under `if __name__ == ...`.")
     if config.run.dask:
         raise ConfigError("run.dask trains on a cluster through Prefect. Leave out --no-prefect, or run.dask.")
     experiment = Experiment(config.model_copy(update={"problem": problem}))
@@ -111,11 +114,19 @@ def _train_population(experiment: Experiment, population: Sequence[StageSpec]) -
 
 def _train(spec: StageSpec, faults: Faults) -> StageRecord:
     result = _train_all([spec], faults)[spec.name]
-    if isinstance(result, MihaError):
-        raise result
     if isinstance(result, Exception):
-        raise RunError(f"{spec.name} ({spec.stage} training) failed: {type(result).__name__}: {result}") from result
+        raise mainline_failure(spec, result) from result
     return result
+
+
+def mainline_failure(spec: StageSpec, error: Exception) -> MihaError:
+    """What to tell when a stage without which the run cannot go on failed for good."""
+    if isinstance(error, MihaError):
+        return error
+    return RunError(
+        f"{spec.name} ({spec.stage} training) failed: {type(error).__name__}: {error}. Remove the cause "
+        "and run the same command again; it continues."
+    )
 
 
 def _train_all(specs: Sequence[StageSpec], faults: Faults) -> dict[str, StageRecord | Exception]:

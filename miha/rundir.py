@@ -4,8 +4,8 @@ import json
 import platform
 import shutil
 import subprocess
-from collections.abc import Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -14,7 +14,7 @@ from typing import Any
 import pandas as pd
 
 from miha.errors import RunError
-from miha.files import replacing, write_json
+from miha.files import remove_unfinished, replacing, write_json
 from miha.locking import held
 from miha.records.archive import archive_path, read_archive, write_archive
 from miha.records.history import Selection, history_frame, population_frame
@@ -31,13 +31,17 @@ class RunDirectory:
         self.path = shown.absolute()
         self.cache = self.path / "cache"
 
-    def held(self) -> AbstractContextManager[None]:
-        """Hold the directory while a block runs.
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Hold the directory while a block runs; what a dead holder left half written is removed.
 
         Raises:
-            RunError: another process holds it.
+            RunError: another process holds it, or it cannot be written to.
         """
-        return held(self.shown, "choose another --run-dir.")
+        with held(self.shown, "choose another --run-dir."):
+            for folder in (self.path, self.path / "model", self.path / "population", self.cache):
+                remove_unfinished(folder)
+            yield
 
     def _archives(self) -> list[Path]:
         return sorted(path for folder in ("model", "population") for path in (self.path / folder).glob("[!.]*.zip"))

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from miha import progress
-from miha.errors import ConfigError
+from miha.errors import ConfigError, RunError
 from miha.training.stages import StageSpec
 
 if TYPE_CHECKING:
@@ -54,20 +54,28 @@ def cluster(address: str, run_dir: Path) -> Iterator["DaskTaskRunner"]:
 
 @contextmanager
 def send_from_cluster(spec: StageSpec) -> Iterator[None]:
-    """In a Dask worker: send the stage's events to who started the run. Elsewhere nothing: they are there already."""
+    """In a Dask worker: send the stage's events to who started the run, and end the stage when that is gone.
+
+    Elsewhere nothing: the events are there already, and a worker ends with its parent.
+    """
     if "distributed" not in sys.modules:
         yield
         return
     from distributed import get_worker
+    from distributed.worker import thread_state  # type: ignore[attr-defined]
 
     try:
         worker = get_worker()
     except ValueError:
         yield
         return
+    key = thread_state.key
 
     def send(event: progress.Event) -> None:
         if event.get("stage") == spec.name:
+            task = worker.state.tasks.get(key)
+            if task is None or task.state == "cancelled":  # Dask cannot stop a thread, so the stage stops itself
+                raise RunError(f"{spec.name} is not wanted any more: the run that asked for it has ended.")
             worker.log_event(_topic(spec.run_dir), {"event": event})  # Dask adds keys of its own
 
     with progress.observed_by(send):

@@ -14,22 +14,53 @@ from miha.rasters.stack import list_rasters
 
 
 @task(task_run_name="scenes to fill", cache_policy=NO_CACHE)
-def find_unfilled(incoming: Path, out: Path, settle: float) -> list[Path]:
-    """Scenes that have no filled counterpart in ``out`` and were not written to for ``settle`` seconds."""
-    waiting = [path for path in list_rasters(incoming, at_least=0) if not _filled(out / path.name)]
-    ready = [path for path in waiting if time.time() - path.stat().st_mtime >= settle]
-    get_run_logger().info("%d scenes to fill in %s; %d still arrive", len(ready), incoming, len(waiting) - len(ready))
-    return ready
+def find_unfilled(incoming: Path, out: Path, settle: float) -> tuple[list[Path], dict[Path, str]]:
+    """Scenes with no filled counterpart in ``out``, and those that would overwrite another's, with the reason.
+
+    What was written to less than ``settle`` seconds ago is left for the next time.
+    """
+    logger = get_run_logger()
+    if not incoming.exists():
+        logger.warning("%s did not exist and was made", incoming.absolute())
+        incoming.mkdir(parents=True)
+    scenes = [path for path in list_rasters(incoming, at_least=0) if path.is_file()]  # no dangling links
+    ready, clashes, owners = list[Path](), dict[Path, str](), dict[Path, Path]()
+    for scene in sorted(scenes, key=lambda path: (not _filled(out / path.name), path.name)):
+        target = out / scene.name
+        files = (target, sidecar_of(target))
+        if others := {owners[file].name for file in files if file in owners}:
+            clashes[scene] = f"it would be filled over {', '.join(others)}. Give it another name."
+            continue
+        owners |= dict.fromkeys(files, scene)
+        if not _filled(target) and not _arriving(scene, settle):
+            ready.append(scene)
+    logger.info("%d scenes to fill in %s", len(ready), incoming.absolute())
+    return ready, clashes
 
 
 def _filled(target: Path) -> bool:
     return target.exists() and sidecar_of(target).exists()
 
 
+def _arriving(scene: Path, settle: float) -> bool:
+    return 0 <= time.time() - scene.stat().st_mtime < settle
+
+
 @task(task_run_name="set aside {scene.name}", cache_policy=NO_CACHE)
-def set_aside(scene: Path, rejected: Path, reason: str) -> Path:
-    """Move a scene out of the way, with the reason beside it; returns where it went."""
+def set_aside(scene: Path, rejected: Path, reason: str) -> Path | None:
+    """Move a scene out of the way, with the reason beside it; returns where it went, None if it is gone already."""
+    logger = get_run_logger()
     rejected.mkdir(parents=True, exist_ok=True)
-    write_text(rejected / f"{scene.name}.reason.txt", reason + "\n")
-    get_run_logger().warning("%s is set aside: %s", scene, reason)
-    return Path(shutil.move(scene, rejected / scene.name))
+    target, number = rejected / scene.name, 0
+    while target.exists():
+        number += 1
+        target = rejected / f"{scene.stem}.{number}{scene.suffix}"
+    try:
+        shutil.copyfile(scene, target)  # of a link the content, since the link may lead nowhere from there
+        scene.unlink()
+    except FileNotFoundError:
+        logger.warning("%s is gone; it could not be filled: %s", scene, reason)
+        return None
+    write_text(target.with_name(f"{target.name}.reason.txt"), reason + "\n")
+    logger.warning("%s is set aside: %s", scene, reason)
+    return target

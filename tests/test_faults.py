@@ -45,9 +45,11 @@ TABLE = [
     Row("hangs past `faults.timeout`", "hangs", 1, (SAME, SAME, NEVER, SAME, SAME), True),
     Row("hangs each time", "hangs", faults.ALWAYS, (STOPS, RECORDED, NEVER, STOPS, STOPS), True),
     Row("diverges", "diverges", faults.ALWAYS, (TOO_HIGH, RECORDED, NEVER, TOO_HIGH, TOO_HIGH)),
+    Row("no room for its archive", "disk nearly full", faults.ALWAYS, (STOPS, RECORDED, NEVER, STOPS, STOPS)),
     Row("the disk is full for a while", "disk full", 1, (SAME, SAME, STOPS, SAME, SAME)),
     Row("the disk stays full", "disk full", faults.ALWAYS, (STOPS, STOPS, STOPS, STOPS, STOPS)),
     Row("its parent's archive is damaged", "parent damaged", 1, (NEVER, STOPS, NEVER, STOPS, STOPS)),
+    Row("the same, between its siblings", "parent damaged late", 1, (NEVER, RECORDED, NEVER, NEVER, NEVER)),
     Row("the run is killed (SIGKILL)", "process killed", 1, (STOPS,) * 5),
     Row("the run is told to end (SIGTERM)", "terminated", 1, (STOPS,) * 5),
     Row("the run is interrupted (Ctrl-C)", "interrupted", 1, (STOPS,) * 5),
@@ -105,7 +107,9 @@ def configuration(run_dir: Path, processes: bool = False, hangs: bool = False):
 def plan(row: Row, stage: str, folder: Path, run_dir: Path, undisturbed: dict[str, bytes]) -> None:
     """Put the fault where it can do most harm: in the middle of a stage, or while the decision is written."""
     moment, damage = f"stage_started {STAGES[stage]}", None
-    if row.how == "parent damaged":
+    if row.how == "parent damaged late":
+        moment, damage = "stage_finished 1_1", run_dir / "model/model_init.zip"
+    elif row.how == "parent damaged":
         selected = next(
             line.split(",")[1]
             for line in undisturbed["population.csv"].decode().splitlines()
@@ -142,8 +146,11 @@ def test_a_fault_in_a_stage(row, stage, outcome, tmp_path, undisturbed):
     if outcome == RECORDED:
         population = pd.read_csv(run.run_dir / "population.csv")
         recorded = population[population.status != "ok"]
-        assert recorded[["cycle", "candidate", "selected"]].values.tolist() == [[1, 2, False]]
-        assert recorded.status.item() == "diverged" or "failed: " in recorded.status.item()
+        numbers = [2, 3] if row.how == "parent damaged late" else [2]
+        assert recorded[["cycle", "candidate", "selected"]].values.tolist() == [
+            [1, number, False] for number in numbers
+        ]
+        assert all(status == "diverged" or "failed: " in status for status in recorded.status)
         assert len(population) == 8
     else:
         assert contents(run.run_dir) == undisturbed
@@ -170,7 +177,10 @@ def test_a_run_that_dies_continues_and_trains_no_epoch_twice(row, stage, outcome
     process = multiprocessing.get_context("forkserver").Process(target=train_and_log, args=(run_dir, folder))
     process.start()
     process.join(60)
-    assert process.exitcode != 0
+    assert (
+        process.exitcode
+        == {"process killed": -signal.SIGKILL, "terminated": -signal.SIGTERM, "interrupted": 1}[row.how]
+    )
     assert faults.happened(folder) == 1
     faults.over(folder)
     before = (folder / "epochs").read_text().splitlines()

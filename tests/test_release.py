@@ -6,6 +6,7 @@ import pytest
 import miha
 from miha.errors import ArchiveError, DataError
 from miha.problems.filler import Filler
+from miha.records.archive import read_archive, write_archive
 from miha.release import read_release, release_if_better, released_model
 from miha.report.evaluate import mean_errors
 
@@ -70,6 +71,22 @@ def test_a_released_model_that_cannot_be_used_any_more_is_replaced(trained, simu
     assert "cannot be used" in verdict.reason
 
 
+def test_a_model_that_gives_no_number_is_not_released(trained, simulated, tmp_path):
+    manifest, weights, optimizer = read_archive(trained[1])
+    broken = {name: weight * float("nan") if weight.is_floating_point() else weight for name, weight in weights.items()}
+    write_archive(tmp_path / "nan.zip", manifest, broken, optimizer)
+    verdict = release_if_better(tmp_path / "nan.zip", "first", simulated, tmp_path / "models")
+    assert not verdict.released
+    assert not (tmp_path / "models/released.json").exists()
+
+
+def test_another_model_of_the_same_name_is_judged_for_itself(trained, simulated, tmp_path):
+    worse, better = trained
+    release_if_better(better, "first", simulated, tmp_path)
+    assert not release_if_better(worse, "first", simulated, tmp_path).released
+    assert (tmp_path / "first.zip").read_bytes() == better.read_bytes()
+
+
 def test_an_earlier_model_is_put_back_by_editing_the_pointer(trained, simulated, tmp_path):
     for name, model in zip(("first", "second"), trained, strict=True):
         release_if_better(model, name, simulated, tmp_path)
@@ -103,3 +120,8 @@ def test_days_that_the_released_model_learned_do_not_count(scenes, tmp_path):
     learned = next(one for one in others if not held_out & set(one.manifest.extras["split"]["test"]))
     with pytest.raises(DataError, match="share no held-out day"):
         mean_errors({"new": new, "old": learned})
+    old, fresh = (tmp_path / f"run{number}/model/model_best.zip" for number in ([new, *others].index(learned), 0))
+    release_if_better(old, "old", scenes, tmp_path / "models")
+    verdict = release_if_better(fresh, "new", scenes, tmp_path / "models")
+    assert not verdict.released
+    assert "cannot be compared with the released one" in verdict.reason

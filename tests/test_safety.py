@@ -1,4 +1,4 @@
-"""Nothing calls home: whole runs in processes that note every attempt to reach another machine."""
+"""Nothing calls home: whole runs in processes that note each attempt of Python to reach another machine."""
 
 import subprocess
 
@@ -12,7 +12,9 @@ import ipaddress, os, sys
 def _guard(event, arguments):
     if event == "socket.connect" and isinstance(arguments[1], tuple):
         host = arguments[1][0]
-    elif event == "socket.getaddrinfo":
+    elif event in ("socket.sendto", "socket.sendmsg") and isinstance(arguments[1], tuple):
+        host = arguments[1][0]
+    elif event in ("socket.getaddrinfo", "socket.gethostbyname"):
         host = arguments[0]
     else:
         return

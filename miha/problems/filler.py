@@ -11,7 +11,7 @@ from miha.errors import ArchiveError, DataError
 from miha.evolution.seeds import stream
 from miha.problems.base import load_weights, set_activations
 from miha.problems.encoding import Normalisation
-from miha.problems.gapfill import MIN_VISIBLE, GapFill
+from miha.problems.gapfill import MIN_VISIBLE, GapFill, Split
 from miha.progress import publish
 from miha.rasters.fill import plan_fills, write_filled
 from miha.rasters.predictors import Background, Layer, read_static
@@ -42,10 +42,11 @@ class Filler:
             self.problem = GapFill.model_validate({**manifest.problem, "data": data})
             self.normalisation = Normalisation.model_validate(manifest.extras["normalisation"])
             self.layers = [Layer.model_validate(layer) for layer in manifest.extras["static"]]
-        except (ValidationError, KeyError) as error:
+            self.split = Split.model_validate(manifest.extras["split"])
+            self.unit, self.seed = str(manifest.extras["unit"]), int(manifest.extras["seed"])
+        except (ValidationError, KeyError, TypeError, ValueError) as error:
             raise ArchiveError(f"{archive} lacks settings that filling needs: {error}.") from error
         self.manifest = manifest
-        self.unit: str = manifest.extras["unit"]
         self.sources = self.problem.sources()
         self._check_inputs(archive)
         self.static = read_static(data / "static", self.sources.history.grid, self.layers)
@@ -95,7 +96,7 @@ class Filler:
 
     def predict(self, scene: Image, background: Background) -> Image:
         """The network's answer for every pixel of a scene (height, width; NaN in the gaps), in the data's unit."""
-        rng = stream(self.manifest.extras["seed"], "fill")
+        rng = stream(self.seed, "fill")
         encoded = self.problem.encode(scene, background, self.static, self.normalisation, rng)
         inputs = torch.from_numpy(encoded.channels)[None]
         with torch.inference_mode(), fixed_threads(1):

@@ -63,8 +63,7 @@ def _cases_with_truth(filler: Filler, data: Path) -> Iterator[Case]:
     pattern = filler.problem.date_pattern
     truths = {read_date(path, pattern): path for path in list_rasters(data / "truth")}
     methods = sorted(path for path in (data / "published").glob("*") if path.is_dir())
-    split = filler.manifest.extras["split"]
-    trained = {*split["train"], *split["valid"]}
+    trained = {*filler.split.train, *filler.split.valid}
     found: list[Case] = []
     for path in list_rasters(data / "gapped"):
         when = read_date(path, pattern)
@@ -99,19 +98,17 @@ def _size(path: Path, scene: Image) -> str:
 
 
 def _cases_of_test_days(filler: Filler) -> Iterator[Case]:
-    history, split = filler.sources.history, filler.manifest.extras["split"]
-    if not split["test"]:
+    history, test = filler.sources.history, filler.split.test
+    if not test:
         raise DataError(
             f"{filler.problem.data} has no truth/, and the run held no test days back. Add truth/ or train anew."
         )
-    days = [when for when in map(date.fromisoformat, split["test"]) if when in history.dates]
+    days = [when for when in map(date.fromisoformat, test) if when in history.dates]
     if not days:
-        raise DataError(
-            f"none of the test days ({', '.join(split['test'])}) is in {filler.problem.data}/history any more."
-        )
+        raise DataError(f"none of the test days ({', '.join(test)}) is in {filler.problem.data}/history any more.")
     for size in TEST_SIZES:
         for number, when in enumerate(days):
-            rng = stream(filler.manifest.extras["seed"], "samples", 2, size, number)
+            rng = stream(filler.seed, "samples", 2, size, number)
             day = history.values[history.dates.index(when)]
             scene = np.where(blob(size / 100, day.shape, rng), np.float32(np.nan), day)
             visible, hidden = ~np.isnan(scene), np.isnan(scene) & ~np.isnan(day)
@@ -146,8 +143,7 @@ def evaluate_filling(model: Path, data: Path, against: dict[str, Path]) -> pd.Da
     filler = Filler(model, data)
     rivals = {name: Filler(archive, data) for name, archive in against.items()}
     for name, rival in rivals.items():
-        seen = {*rival.manifest.extras["split"]["train"], *rival.manifest.extras["split"]["valid"]}
-        if shared := seen & set(filler.manifest.extras["split"]["test"]):
+        if shared := {*rival.split.train, *rival.split.valid} & set(filler.split.test):
             raise DataError(
                 f"{name} learned from test days of this run ({', '.join(sorted(shared))}). Use runs of one seed."
             )
@@ -164,13 +160,13 @@ def evaluate_filling(model: Path, data: Path, against: dict[str, Path]) -> pd.Da
 def mean_errors(fillers: dict[str, Filler]) -> dict[str, float]:
     """Mean absolute error of each model, in the data's unit, on the held-out gaps of the first, sizes weighing alike.
 
-    Days that any of the others learned from do not count.
+    Days that any of the others learned from do not count. A model that gives no number somewhere has no error: NaN.
 
     Raises:
         DataError: no gap is left to judge by.
     """
     first, *others = fillers.values()
-    learned = {day for other in others for part in ("train", "valid") for day in other.manifest.extras["split"][part]}
+    learned = {day for other in others for day in (*other.split.train, *other.split.valid)}
     rows = [
         {
             "gap": case.gap,
@@ -183,7 +179,7 @@ def mean_errors(fillers: dict[str, Filler]) -> dict[str, float]:
         raise DataError(
             f"the models share no held-out day of {first.problem.data}: all were learned from. Add truth/ or days."
         )
-    means = pd.DataFrame(rows).groupby("gap").mean().mean()
+    means = pd.DataFrame(rows).groupby("gap").mean(skipna=False).mean(skipna=False)
     return {name: float(means[name]) for name in fillers}
 
 

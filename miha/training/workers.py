@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import CancelledError, Future
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import Any, NamedTuple
+from typing import Any
 
 from pebble import ProcessPool
 
@@ -21,9 +21,38 @@ _CONTEXT = multiprocessing.get_context("forkserver")
 _CONTEXT.set_forkserver_preload(["miha.training.stages"])
 
 
-class _Workers(NamedTuple):
-    pool: ProcessPool
-    pending: set[Future[Any]]
+class _Workers:
+    """A pool, another in its place if it breaks (all idle workers may have been killed), and what it has not done."""
+
+    def __init__(self, processes: int, address: str) -> None:
+        self.processes, self.address = processes, address
+        self.pool = self._pool()
+        self.pending: set[Future[Any]] = set()
+        self.stopped = False
+        self.lock = threading.Lock()
+
+    def _pool(self) -> ProcessPool:
+        return ProcessPool(max_workers=self.processes, context=_CONTEXT, initializer=_start, initargs=[self.address])
+
+    def schedule(self, function: Callable[..., Any], arguments: tuple[Any, ...], timeout: float | None) -> Future[Any]:
+        with self.lock:
+            if self.stopped:
+                raise CancelledError("the pool was stopped")
+            if not self.pool.active:
+                self.pool.stop()
+                self.pool = self._pool()
+            future: Future[Any] = self.pool.schedule(function, args=list(arguments), timeout=timeout)
+            self.pending.add(future)
+        future.add_done_callback(self.pending.discard)
+        return future
+
+    def stop(self) -> None:
+        with self.lock:
+            self.stopped = True
+        for future in list(self.pending):
+            future.cancel()  # a pool that stops leaves whoever waits for it waiting
+        self.pool.stop()
+        self.pool.join(timeout=30)
 
 
 _current: ContextVar[_Workers | None] = ContextVar("workers", default=None)
@@ -33,17 +62,13 @@ _current: ContextVar[_Workers | None] = ContextVar("workers", default=None)
 def working(processes: int) -> Iterator[None]:
     """Compute in a pool of processes while the block runs; on leaving, unfinished work is stopped."""
     with progress.receiving() as address:
-        pool = ProcessPool(max_workers=processes, context=_CONTEXT, initializer=_start, initargs=[address])
-        workers = _Workers(pool, set())
+        workers = _Workers(processes, address)
         token = _current.set(workers)
         try:
             yield
         finally:
             _current.reset(token)
-            for future in list(workers.pending):
-                future.cancel()  # a pool that stops leaves whoever waits for it waiting
-            pool.stop()
-            pool.join(timeout=30)
+            workers.stop()
 
 
 def submit(function: Callable[..., Any], *arguments: Any, timeout: float | None = None) -> Future[Any]:
@@ -60,10 +85,7 @@ def submit(function: Callable[..., Any], *arguments: Any, timeout: float | None 
         ``CancelledError`` if the pool was stopped.
     """
     if (workers := _current.get()) is not None:
-        scheduled: Future[Any] = workers.pool.schedule(function, args=list(arguments), timeout=timeout)
-        workers.pending.add(scheduled)
-        scheduled.add_done_callback(workers.pending.discard)
-        return scheduled
+        return workers.schedule(function, arguments, timeout)
     future: Future[Any] = Future()
     try:
         future.set_result(function(*arguments))

@@ -97,3 +97,10 @@ def test_what_the_library_says_on_purpose_fails_the_flow_at_once(tiny, tiny_conf
     miha.optimize(tiny, tiny_config())
     with pytest.raises(RunError, match="another configuration"):
         optimize(tiny_config(problem=tiny, seed=9))
+
+
+def test_a_stage_that_the_run_needs_and_that_fails_for_good_is_told_with_the_remedy(tiny_config, tmp_path):
+    faults.plan(tmp_path / "fault", "process killed", "epoch init", times=faults.ALWAYS)
+    problem = TinyProblem(data=tmp_path / "fault")
+    with pytest.raises(RunError, match=r"init \(initial training\) failed: ProcessExpired.*the same command again"):
+        optimize(tiny_config(problem=problem, faults={"retries": 1, "retry_delay": 0.0}))

@@ -5,7 +5,7 @@ import pytest
 
 from flows.incoming import fill_incoming
 from flows.retrain import retrain
-from miha.errors import DataError, RunError
+from miha.errors import ConfigError, DataError, RunError
 from miha.locking import held
 from miha.rasters.stack import list_rasters
 
@@ -36,7 +36,7 @@ def incoming(simulated, tmp_path):
 
 
 def settled(folder):
-    for path in folder.iterdir():
+    for path in folder.glob("*.tif"):
         os.utime(path, (time.time() - 100,) * 2)
 
 
@@ -69,12 +69,50 @@ def test_without_a_released_model_no_scene_is_blamed(site, incoming, tmp_path):
     assert len(list_rasters(incoming)) == 2
 
 
+def test_filled_scenes_do_not_go_where_scenes_arrive(site, incoming):
+    for out in (incoming, incoming / "rejected"):
+        with pytest.raises(ConfigError, match="Choose another folder for filled scenes"):
+            fill_incoming(**site, incoming=incoming, out=out)
+    assert len(list_rasters(incoming)) == 2
+
+
+def test_no_scene_is_filled_over_the_map_or_the_fill_of_another(site, incoming, tmp_path):
+    retrain(**site, settings=SMALL, runs=tmp_path / "runs")
+    first = list_rasters(incoming)[0]
+    for name in (f"{first.stem}_source.tif", f"{first.stem}.tiff"):
+        (incoming / name).write_bytes(first.read_bytes())
+    (incoming / "gone.tif").symlink_to(tmp_path / "nowhere")
+    settled_files = [path for path in incoming.iterdir() if path.is_file()]
+    for path in settled_files:
+        os.utime(path, (time.time() - 100,) * 2)
+    done = fill_incoming(**site, incoming=incoming, out=tmp_path / "filled")
+    assert len(done.filled) == 2
+    assert len(done.set_aside) == 2
+    assert all("would be filled over" in reason for reason in done.set_aside.values())
+
+
+def test_a_second_rejected_scene_of_one_name_does_not_replace_the_first(site, incoming, tmp_path):
+    retrain(**site, settings=SMALL, runs=tmp_path / "runs")
+    for content in ("first", "second"):
+        (incoming / "20210704.tif").write_text(content)
+        settled(incoming)
+        fill_incoming(**site, incoming=incoming, out=tmp_path / "filled")
+    assert (incoming / "rejected/20210704.tif").read_text() == "first"
+    assert (incoming / "rejected/20210704.1.tif").read_text() == "second"
+
+
+def test_a_folder_that_nothing_has_arrived_in_yet_is_made(site, tmp_path):
+    done = fill_incoming(**site, incoming=tmp_path / "soon", out=tmp_path / "filled")
+    assert (done.filled, done.set_aside) == ([], {})
+    assert (tmp_path / "soon").is_dir()
+
+
 def test_two_flows_do_not_fill_one_folder_at_the_same_time(site, incoming, tmp_path):
     with held(tmp_path / "filled", "wait."), pytest.raises(RunError, match="is in use by process"):
         fill_incoming(**site, incoming=incoming, out=tmp_path / "filled")
 
 
-def test_raw_files_are_prepared_once_for_what_they_are(published_data, tmp_path, monkeypatch):
+def test_raw_files_are_prepared_once_for_what_they_are(published_data, tmp_path):
     from miha.datasets import fetch
 
     fetch("madrid", tmp_path / "raw")

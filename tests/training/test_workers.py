@@ -1,0 +1,38 @@
+import multiprocessing
+import os
+import signal
+import time
+from concurrent.futures import CancelledError
+
+import pytest
+from pebble import ProcessExpired
+
+from miha.training.workers import submit, working
+
+
+def test_a_process_that_dies_costs_its_own_call_alone():
+    with working(2):
+        dying, living = submit(signal.raise_signal, signal.SIGKILL), submit(abs, -2)
+        assert isinstance(dying.exception(60), ProcessExpired)
+        assert living.result(60) == 2
+
+
+def test_workers_that_were_killed_while_they_had_nothing_to_do_are_replaced():
+    with working(2):
+        pids = {submit(os.getpid).result(60) for _ in range(6)}
+        for pid in pids:
+            os.kill(pid, signal.SIGKILL)
+        time.sleep(1.0)
+        assert submit(os.getpid).result(60) not in pids
+
+
+def test_whoever_waits_for_a_pool_that_is_stopped_is_told():
+    with working(1):
+        future = submit(time.sleep, 600)
+    with pytest.raises(CancelledError):
+        future.result(10)
+
+
+def test_without_a_pool_work_is_done_right_here():
+    assert submit(os.getpid).result(0) == os.getpid()
+    assert multiprocessing.parent_process() is None
