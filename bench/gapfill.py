@@ -9,17 +9,15 @@ from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
-import pandas as pd
 import typer
 
 from bench.ablations import FITNESS, NAMES, PATCHES
 from bench.heldout import held_out_errors, without_truth
 from bench.results import DOCUMENT, RESULTS, RUNS, Job, Result, Results, spread, table
+from bench.runs import ARTICLE_OPERATORS, figures_of
 from miha import GapFill, RunConfig, optimize
 from miha.evolution.mutation import OPERATORS
-from miha.records.archive import archive_path
 
-ARTICLE = {"optimizer": 1.0, "activation": 1.0, "batch_size": 1.0}
 UNCHANGED, ARTICLES, FULL = "unchanged", "article's operators", "all operators"
 Samples = tuple[int, int, int]  # to train on, to validate on, to test on
 
@@ -87,20 +85,12 @@ def run_one(what: str, column: str, seed: int, data: Path, runs: Path, cycles: i
         start={"batch_size": setting.batch_size},
         unchanged=column == UNCHANGED,
         run={"workers": 1},
-        **({"search": {"operators": ARTICLE}} if column == ARTICLES else {}),
+        **({"search": {"operators": ARTICLE_OPERATORS}} if column == ARTICLES else {}),
         **FITNESS.get(column, {}),
     )
     with PATCHES.get(column, nullcontext)():
         run = optimize(problem, config)
-    population = pd.read_csv(run_dir / "population.csv")
-    return {
-        **held_out_errors(archive_path(run_dir, "best"), data, test),
-        "epochs": len(run.history),
-        "seconds": float(pd.read_csv(run_dir / "timings.csv", header=None)[2].sum()),
-        "valid_loss": run.best.valid_loss,
-        "won": population[population.selected].change.tolist() if len(population) else [],
-        "best": run.best.hyperparameters.model_dump(mode="json"),
-    }
+    return {**held_out_errors(run.model, data, test), **figures_of(run), "valid_loss": run.best.valid_loss}
 
 
 def schedule_of(what: str, cycles: int | None) -> dict[str, int]:

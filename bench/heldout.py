@@ -31,17 +31,17 @@ def held_out_errors(archive: Path, data: Path, samples: int) -> Result:
         samples: gaps to paste; their sizes are spread evenly, their shapes are clouds of training days.
     """
     filler = Filler(archive, data)
-    split, seed = filler.manifest.extras["split"], filler.manifest.extras["seed"]
+    test, seed = filler.split.test, filler.seed
     history, training = filler.sources.history, filler.problem.training_days(seed)
     gaps, background = Gaps.of(training.values), Background.of(training.values)
     sums = np.zeros((2, 2))
     for number in range(samples):
         rng = stream(seed, "samples", 2, number)
-        day = history.values[history.dates.index(date.fromisoformat(split["test"][number % len(split["test"])]))]
+        day = history.values[history.dates.index(date.fromisoformat(test[number % len(test)]))]
         fraction = SMALLEST + (LARGEST - SMALLEST) * (number + 0.5) / samples
         scene = paste_gap(day, gaps, fraction, rng)
         error = ((filler.predict(scene, background) - day) / filler.normalisation.std) ** 2
         for row, known in enumerate((np.isnan(scene) & ~np.isnan(day), ~np.isnan(day))):
             sums[row] += error[known].sum(dtype=np.float64), known.sum()
     gap, whole = sums[:, 0] / sums[:, 1]
-    return {"gap": float(gap), "scene": float(whole), "test_days": len(split["test"])}
+    return {"gap": float(gap), "scene": float(whole), "test_days": len(test)}

@@ -7,10 +7,10 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Any
 
-import pandas as pd
 import typer
 
 from bench.results import DOCUMENT, RESULTS, RUNS, Result, Results, spread, table
+from bench.runs import ARTICLE_OPERATORS, figures_of
 from flows.display import Display, plain_console
 from miha import Mnist, RunConfig, optimize
 from miha.config import Schedule
@@ -18,7 +18,6 @@ from miha.problems.base import count_parameters
 from miha.progress import observed_by
 from miha.report.evaluate import evaluate_digits
 
-ARTICLE = {"optimizer": 1.0, "activation": 1.0, "batch_size": 1.0}
 BATCH = 32  # samples, to start with
 TRIAL_EPOCHS = 44  # of Optuna
 
@@ -30,7 +29,7 @@ NEEDS = {OPTUNA_ARTICLES: "optuna", OPTUNA_OURS: "optuna", PBT: "ray"}
 
 def run_miha(column: str, problem: Mnist, schedule: Schedule, runs: Path, seed: int) -> Result:
     """One run of MIHA, which continues if it was interrupted, and its best model's accuracy."""
-    said: dict[str, Any] = {"search": {"operators": ARTICLE}} if column != FULL else {}
+    said: dict[str, Any] = {"search": {"operators": ARTICLE_OPERATORS}} if column != FULL else {}
     name = {UNCHANGED: "unchanged", ARTICLES: "article", FULL: "full"}[column]
     config = RunConfig(
         run_dir=runs / f"{name}-{seed}",
@@ -42,21 +41,8 @@ def run_miha(column: str, problem: Mnist, schedule: Schedule, runs: Path, seed: 
     )
     with Display(plain_console()) as display, observed_by(display):
         run = optimize(problem, config)
-    population = pd.read_csv(config.run_dir / "population.csv")
-    won = population[population.selected].change.tolist() if len(population) else []
-    return {
-        **evaluate_digits(run.model, problem.data),
-        "epochs": len(run.history),
-        "seconds": stage_seconds(config.run_dir),
-        "parameters": count_parameters(problem.build_network()),
-        "won": won,
-        "best": run.best.hyperparameters.model_dump(mode="json"),
-    }
-
-
-def stage_seconds(run_dir: Path) -> float:
-    """Seconds of training of a run, summed over its processes: the same whether it was interrupted or not."""
-    return float(pd.read_csv(run_dir / "timings.csv", header=None)[2].sum())
+    parameters = count_parameters(problem.build_network())
+    return {**evaluate_digits(run.model, problem.data), **figures_of(run), "parameters": parameters}
 
 
 def peers(problem: Mnist, schedule: Schedule, trial_epochs: int) -> dict[str, Callable[[int], Result]]:

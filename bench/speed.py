@@ -17,6 +17,7 @@ import typer
 from bench import growth
 from bench.loops import NoiseDigits, NoiseScenes, Task, bare_epochs, our_epochs, usual_epochs
 from bench.results import DOCUMENT, RESULTS, ROOT, Result, Results, spread, table
+from bench.runs import ARTICLE_OPERATORS
 from miha import Problem, RunConfig
 from miha.experiment import Experiment
 from miha.threads import fixed_threads
@@ -77,7 +78,7 @@ def _population_seconds(problem: Problem, batch_size: int, threads: int) -> floa
             problem=problem,
             schedule={"initial_epochs": 1, "population_size": POPULATION, "candidate_epochs": 2},
             start={"batch_size": batch_size},
-            search={"operators": {"optimizer": 1.0, "activation": 1.0, "batch_size": 1.0}},
+            search={"operators": ARTICLE_OPERATORS},
             run={"threads": threads},
         )
         experiment = Experiment(config)

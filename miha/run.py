@@ -59,7 +59,9 @@ def optimize(problem: Problem, config: RunConfig) -> Run:
         MihaError: bad data, a run directory that would lose archives, too few survivors, …
     """
     if getattr(multiprocessing.current_process(), "_inheriting", False):  # a worker that imports the user's script
-        raise RunError("miha.optimize is called while a worker imports the script. Call it under `if __name__ == ...`.")
+        raise RunError(
+            "miha.optimize is called while a worker imports the script. Call it under `if __name__ == '__main__':`."
+        )
     if config.run.dask:
         raise ConfigError("run.dask trains on a cluster through Prefect. Leave out --no-prefect, or run.dask.")
     experiment = Experiment(config.model_copy(update={"problem": problem}))

@@ -1,12 +1,12 @@
 """Mutation: children that differ from their parent in one hyperparameter.
 
 Each operator lists *all* points that one change of its kind leads to. A child is then drawn by choosing an operator by
-weight (for an activation a layer as well) and one of its points that no sibling has taken, so that no two children are
-alike and none repeats its parent.
+weight, what of its kind to change (which layer), and one of the points that no sibling has taken, so that no two
+children are alike and none repeats its parent.
 """
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import replace
+from itertools import groupby
 from typing import NamedTuple
 
 import numpy as np
@@ -24,10 +24,14 @@ AUGMENTATION_STEPS = (-0.25, 1.0)  # what it prevents shows late, so that a few 
 
 
 class Child(NamedTuple):
-    """A point of the search space, and in words how it differs from its parent ("unchanged" for the control)."""
+    """A point of the search space, and in words how it differs from its parent ("unchanged" for the control).
+
+    ``what`` differs, such as one layer, shares the weight of its operator with what else that operator may change.
+    """
 
     hyperparameters: Hyperparameters
     change: str
+    what: str = ""
 
 
 UNCHANGED = "unchanged"
@@ -118,7 +122,7 @@ def change_activation(parent: Hyperparameters, space: SearchSpace, offer: Offer)
             if name != current:
                 activations = {**parent.activations, layer: name}
                 child = parent.model_copy(update={"activations": activations})
-                children.append(Child(child, f"{current}→{name} in {layer}"))
+                children.append(Child(child, f"{current}→{name} in {layer}", layer))
     return children
 
 
@@ -189,7 +193,7 @@ def _with_numbers(
     label, before = field.replace("_", " "), "as written" if current is None else f"{current:g}"
     clipped = [space.clip(field, float(f"{value:.5g}")) for value in values]
     return [
-        Child(parent.model_copy(update={field: value}), f"{label} {before}→{value:g}")
+        Child(parent.model_copy(update={field: value}), f"{label} {before}→{value:g}", field)
         for value in dict.fromkeys(clipped)
         if value != current
     ]
@@ -241,16 +245,11 @@ def generate_population(
 
 
 def _pools(parent: Hyperparameters, space: SearchSpace, offer: Offer) -> Iterator[tuple[float, list[Child]]]:
-    """The changes of each operator with its weight; those of activations layer by layer, each with its share of it.
+    """The changes of each operator, apart by what they change, each with its share of the operator's weight.
 
     So no layer waits longer than another because it may take fewer activations.
     """
     for name, operator in OPERATORS.items():  # in one order, whatever the user's
-        if not (weight := space.operators.get(name, 0)):
-            continue
-        if name != "activation":
-            yield weight, operator(parent, space, offer)
-            continue
-        for layer, allowed in offer.layers.items():
-            only = replace(offer, layers={layer: allowed})
-            yield weight / len(offer.layers), operator(parent, space, only)
+        if weight := space.operators.get(name, 0):
+            pools = [list(pool) for _, pool in groupby(operator(parent, space, offer), key=lambda child: child.what)]
+            yield from ((weight / len(pools), pool) for pool in pools)
