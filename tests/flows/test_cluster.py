@@ -3,6 +3,7 @@
 import os
 import signal
 import subprocess
+import time
 
 import faults
 import pytest
@@ -13,6 +14,7 @@ from tiny import TinyProblem
 import miha
 from flows.optimize import carry_out
 from miha.errors import ConfigError
+from miha.records.archive import read_manifest
 
 pytest.importorskip("distributed", reason="needs the extra dask")
 pytestmark = pytest.mark.usefixtures("prefect_server")
@@ -99,32 +101,50 @@ def test_a_machine_that_dies_takes_its_share_to_the_others(scheduler, workers, t
     assert contents(there.run_dir) == contents(here.run_dir)
 
 
-@pytest.mark.slow
-def test_the_command_line_trains_on_a_cluster(scheduler, workers, simulated, tmp_path):
-    small = [
+def command(scheduler, data, run_dir, *settings):
+    """What a user types to train a small U-Net on the cluster."""
+    small = (
         "problem.train_samples=6",
         "problem.valid_samples=4",
         "problem.trees=4",
         "problem.width=4",
         "schedule.cycles=1",
-    ]
-    told = subprocess.run(
-        [
-            str(BIN / "miha"),
-            "optimize",
-            "--data",
-            str(simulated),
-            "--run-dir",
-            str(tmp_path / "run"),
-            "--dask",
-            scheduler,
-        ]
-        + [part for setting in small for part in ("--set", setting)],
-        capture_output=True,
-        text=True,
-        env=environment(tmp_path / "home"),
-        check=False,
     )
+    chosen = [part for setting in (*small, *settings) for part in ("--set", setting)]
+    return [str(BIN / "miha"), "optimize", "--data", str(data), "--run-dir", str(run_dir), *chosen, "--dask", scheduler]
+
+
+@pytest.mark.slow
+def test_the_command_line_trains_on_a_cluster(scheduler, workers, simulated, tmp_path):
+    env = environment(tmp_path / "home")
+    arguments = command(scheduler, simulated, tmp_path / "run")
+    told = subprocess.run(arguments, capture_output=True, text=True, env=env, check=False)
     assert told.returncode == 0, told.stdout + told.stderr
     assert "Best model:" in told.stdout
     assert "init: validation loss" in told.stdout
+
+
+@pytest.mark.slow
+def test_a_run_that_is_killed_leaves_nothing_training_on_the_cluster_and_continues(
+    scheduler, workers, simulated, tmp_path
+):
+    env = environment(tmp_path / "home")
+    arguments = command(
+        scheduler, simulated, tmp_path / "run", "schedule.initial_epochs=3000", "run.checkpoint_every=0"
+    )
+    checkpoint, log = tmp_path / "run/model/init_checkpoint.zip", tmp_path / "log"
+
+    def epochs():
+        return len(read_manifest(checkpoint).record.epochs)
+
+    with running(arguments, log, env) as process:
+        wait_for(lambda: checkpoint.exists() and epochs() >= 3, 180, log)
+        process.kill()
+        process.wait()
+        time.sleep(5)  # the scheduler learns that its client is gone, and the stage ends an epoch
+        kept = epochs()
+        time.sleep(3)
+        assert epochs() == kept < 3000
+    with running(arguments, log, env) as process:
+        wait_for(said(log, f"init: continues after {kept} epochs"), 120, log)
+        process.kill()
