@@ -58,7 +58,10 @@ def descendants(pid: int) -> list[int]:
 
 
 def kill_until_finished(run_dir: Path, workers: int, rng: random.Random, span: float) -> dict[str, int]:
-    """Start a run again and again, each time killing something after up to ``span`` seconds; counts the kills."""
+    """Start a run again and again, each time killing something after up to ``span`` seconds; counts the kills.
+
+    A run that is killed before it has started anew gets nowhere, so each kill gives the next more time.
+    """
     kills = dict.fromkeys(WHAT, 0)
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["bench.loops"])
@@ -75,6 +78,7 @@ def kill_until_finished(run_dir: Path, workers: int, rng: random.Random, span: f
                 kills[what] += 1
             except ProcessLookupError:
                 pass  # it ended by itself in the meantime
+            span *= 1.05
             process.join(rng.uniform(0.05, span))
         if process.exitcode == 0:
             return kills

@@ -1,6 +1,7 @@
 """Starting real programs in tests, and looking at what becomes of their processes."""
 
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -30,11 +31,16 @@ def environment(home: Path, **more: str) -> dict[str, str]:
 
 @contextmanager
 def running(command: list[str], log: Path, env: dict[str, str]) -> Iterator[subprocess.Popen[bytes]]:
-    """A program that runs while the block does, with all its children; what it prints is in ``log``."""
+    """A program that runs while the block does, with all its children; what it prints is in ``log``.
+
+    It listens to Ctrl-C as in a terminal, even where the tests run in the background of a shell that has it ignored.
+    """
     with log.open("wb") as output:
+        before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a handler of ours is the child's default
         process = subprocess.Popen(
             command, stdout=output, stderr=subprocess.STDOUT, env=env, cwd=ROOT, start_new_session=True
         )
+        signal.signal(signal.SIGINT, before)
         try:
             yield process
         finally:
