@@ -3,7 +3,8 @@
 from concurrent.futures import CancelledError
 from pathlib import Path
 
-from prefect import flow, tags
+from prefect import flow
+from prefect.client.orchestration import get_client
 from prefect.futures import PrefectFuture
 from prefect.runtime import flow_run
 from prefect.task_runners import ThreadPoolTaskRunner
@@ -70,18 +71,21 @@ def carry_out(config: RunConfig) -> Summary:
     Raises:
         MihaError: bad data, a run directory that would lose archives, no such cluster, …
     """
-    where = _tags(config)
     if config.run.dask is None:
-        with tags(*where):
-            return optimize(config)
-    with tags(*where), cluster(config.run.dask, config.run_dir.absolute()) as task_runner:
+        return optimize(config)
+    with cluster(config.run.dask, config.run_dir.absolute()) as task_runner:
         return optimize.with_options(task_runner=task_runner)(config)  # type: ignore[arg-type]
 
 
-def _tags(config: RunConfig) -> tuple[str, ...]:
-    """What a run can be found by on the Prefect page."""
-    names = dict.fromkeys((config.problem.name, config.problem.data.name or config.problem.name))
-    return (*names, f"seed {config.seed}", _directory_tag(config))
+def _tag(config: RunConfig) -> None:
+    """Give the flow run, and it alone, the tags by which it can be found on the Prefect page.
+
+    Not with ``prefect.tags``, which tags all task runs too: each then asks the server for a concurrency limit.
+    """
+    names = (config.problem.name, config.problem.data.name or config.problem.name)
+    tags = dict.fromkeys([*flow_run.tags, *names, f"seed {config.seed}", _directory_tag(config)])
+    with get_client(sync_client=True) as client:
+        client.update_flow_run(flow_run.id, tags=list(tags))
 
 
 def _directory_tag(config: RunConfig) -> str:
@@ -96,6 +100,7 @@ def _run_name() -> str:
 @flow(name="optimize", flow_run_name=_run_name, task_runner=ThreadPoolTaskRunner())  # type: ignore[arg-type]
 def optimize(config: RunConfig) -> Summary:
     """Train a network once while its hyperparameters adapt: initial training, cycles of candidates, final training."""
+    _tag(config)
     experiment = Experiment(config)
     if not experiment.nothing_left:
         _carry_out(experiment)
