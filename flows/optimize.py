@@ -112,8 +112,7 @@ def optimize(config: RunConfig) -> Summary:
 def _carry_out(experiment: Experiment) -> None:
     """All stages, in their order."""
     config = experiment.config
-    processes = config.run.processes(config.schedule.population_size)
-    with experiment.open(), working(processes):
+    with experiment.open(), working(experiment.processes):
         crash_ghosts(_directory_tag(config), flow_run.id)
         prepare_samples(experiment)
         current = experiment.advance(_train(config, experiment.initial()))

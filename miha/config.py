@@ -1,6 +1,5 @@
 """Everything a user can set. One :class:`RunConfig` serves params.yaml, the command line and the Prefect form."""
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -129,7 +128,9 @@ class Execution(_Section):
     """Where and how to compute. Of these, threads, device and precision decide the last bits of the result."""
 
     workers: int | None = Field(
-        None, ge=1, description="processes that train side by side; default: one a core, at most one a candidate"
+        None,
+        ge=1,
+        description="processes that train side by side; default: one a core, at most one a candidate; on a GPU one",
     )
     dask: str | None = Field(None, description="scheduler of a Dask cluster to train on, tcp://host:8786")
     threads: int = Field(1, ge=1, description="threads of each process")
@@ -139,10 +140,6 @@ class Execution(_Section):
     )
     keep: Literal["all", "final"] = Field("all", description="archives kept after a successful run")
     checkpoint_every: float = Field(10.0, ge=0, description="seconds of training between checkpoints of a long stage")
-
-    def processes(self, population_size: int) -> int:
-        """How many worker processes to start."""
-        return self.workers or max(1, min(os.cpu_count() or 1, population_size))
 
 
 def _tag(said: Any) -> str:

@@ -5,6 +5,7 @@ carries the stages out.
 """
 
 import math
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -56,6 +57,12 @@ class Experiment:
             RunError: archives of another configuration would be lost.
         """
         self.directory.refuse_loss(self._decisive(), self.config.replace)
+
+    @property
+    def processes(self) -> int:
+        """How many worker processes to start. Candidates share a GPU only if the user says so: it is busy with one."""
+        cores = 1 if self.device == "cuda" else os.cpu_count() or 1
+        return self.config.run.workers or min(cores, self.config.schedule.population_size)
 
     @property
     def nothing_left(self) -> bool:

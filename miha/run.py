@@ -77,11 +77,10 @@ def optimize(problem: Problem, config: RunConfig) -> Run:
 def _carry_out(experiment: Experiment) -> None:
     """All stages, in their order."""
     config = experiment.config
-    processes = config.run.processes(config.schedule.population_size)
     with ExitStack() as stack:
         stack.enter_context(experiment.open())
-        if processes > 1 or config.faults.timeout:  # only another process can be stopped when it hangs
-            stack.enter_context(working(processes))
+        if experiment.processes > 1 or config.faults.timeout:  # only another process can be stopped when it hangs
+            stack.enter_context(working(experiment.processes))
         prepare(experiment)
         current = experiment.advance(_train(experiment.initial(), config.faults))
         for cycle in range(1, config.schedule.cycles + 1):

@@ -1,5 +1,8 @@
 """Where to compute and in what numbers; resolved once, before the first stage, since both decide the last bits."""
 
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Literal
 
 import torch
@@ -27,7 +30,22 @@ def resolve_precision(wanted: Literal["auto", "float32", "bfloat16"], device: st
     if wanted != "auto":
         return wanted
     if device == "cuda":
-        able = torch.cuda.is_bf16_supported()
+        able = torch.cuda.is_bf16_supported(including_emulation=False)
     else:
         able = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
     return "bfloat16" if problem.mixed_precision and able else "float32"
+
+
+@contextmanager
+def reproducible(device: str) -> Iterator[None]:
+    """Keep CUDA inside the block to kernels that give the same bits each time, where it has any; a CPU always does."""
+    if device == "cpu":
+        yield
+        return
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read by cuBLAS when it is first used
+    before = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(before[0], warn_only=before[1])

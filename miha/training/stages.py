@@ -33,7 +33,7 @@ from miha.progress import publish
 from miha.records.archive import FORMAT_VERSION, Archive, Manifest, archive_path, read_archive, write_archive
 from miha.records.record import Epoch, StageKind, StageRecord
 from miha.threads import fixed_threads
-from miha.training.device import Precision
+from miha.training.device import Precision, reproducible
 from miha.training.loop import seeded, train_epochs
 from miha.training.optimizers import build_optimizer, carry_state, restore_state, state_of
 
@@ -155,7 +155,7 @@ def run_stage(spec: StageSpec) -> StageRecord:
         spec.checkpoint.unlink(missing_ok=True)  # its process may have died between the two
         publish("stage_reused", stage=spec.name, change=spec.change, epochs=spec.epochs)
         return archive.manifest.record
-    with _ONE_AT_A_TIME, fixed_threads(spec.threads):
+    with _ONE_AT_A_TIME, fixed_threads(spec.threads), reproducible(spec.device):
         return _Stage(spec).run()
 
 

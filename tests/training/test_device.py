@@ -1,0 +1,71 @@
+"""Where a run computes. What needs a GPU runs where there is one."""
+
+import pytest
+import torch
+
+import miha
+from miha.errors import RunError
+from miha.experiment import Experiment
+from miha.problems import GapFill, Mnist
+from miha.records.archive import read_archive
+from miha.training.device import reproducible, resolve_device, resolve_precision
+
+needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="PyTorch sees no GPU here")
+
+
+@pytest.fixture
+def seen_gpu(monkeypatch):
+    """Let PyTorch say that there is a GPU; nothing is computed on it."""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation=True: including_emulation)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")
+def test_a_gpu_that_is_not_there_is_refused_when_asked_for_and_else_done_without():
+    with pytest.raises(RunError, match=r"run\.device is cuda, but PyTorch sees no GPU"):
+        resolve_device("cuda")
+    assert resolve_device("auto") == "cpu"
+
+
+def test_a_gpu_is_taken_unless_the_user_says_cpu(seen_gpu):
+    assert [resolve_device(wanted) for wanted in ("auto", "cuda", "cpu")] == ["cuda", "cuda", "cpu"]
+
+
+def test_bfloat16_is_chosen_for_images_where_the_device_computes_in_it(seen_gpu, monkeypatch):
+    assert resolve_precision("auto", "cuda", GapFill()) == "float32", "a GPU that only emulates it"
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation=True: True)
+    assert resolve_precision("auto", "cuda", GapFill()) == "bfloat16"
+    assert resolve_precision("auto", "cuda", Mnist()) == "float32", "a small network gains nothing"
+    assert resolve_precision("float32", "cuda", GapFill()) == "float32"
+
+
+def test_candidates_have_a_gpu_one_at_a_time_unless_told_otherwise(tiny, tiny_config, seen_gpu):
+    def processes(**run):
+        return Experiment(tiny_config(problem=tiny, run={"device": "cuda", **run})).processes
+
+    assert processes(workers=None) == 1
+    assert processes(workers=3) == 3
+
+
+def test_the_users_choice_of_algorithms_is_put_back():
+    with reproducible("cuda"):
+        assert torch.are_deterministic_algorithms_enabled()
+    assert not torch.are_deterministic_algorithms_enabled()
+
+
+@needs_gpu
+def test_a_run_on_a_gpu_leaves_archives_that_a_cpu_reads_and_the_same_bits_twice(tiny, tiny_config):
+    runs = [miha.optimize(tiny, tiny_config(name, run={"device": "cuda"})) for name in ("one", "two")]
+    one, two = (read_archive(run.model).weights for run in runs)
+    for key, tensor in one.items():
+        assert tensor.device.type == "cpu"
+        assert torch.equal(tensor, two[key])
+
+
+@needs_gpu
+def test_a_gpu_trains_as_a_cpu_does_but_for_rounding(tiny, tiny_config):
+    def losses(device):
+        said = {"run": {"device": device}, "start": {"dropout": 0.0}, "schedule": {"cycles": 0}}
+        return miha.optimize(tiny, tiny_config(device, **said)).history.valid_loss.tolist()
+
+    assert losses("cpu") == pytest.approx(losses("cuda"), rel=1e-3)
