@@ -36,11 +36,12 @@ SETTINGS = {
         {"network": "autoencoder"},
         32,
         {
-            "initial_epochs": 5,
-            "cycles": 11,
-            "population_size": 6,
+            "initial_epochs": 6,
+            "cycles": 6,
+            "population_size": 8,
             "candidate_epochs": 1,
             "fixing_epochs": 2,
+            "final_epochs": 32,
         },  # 98 in all
         (UNCHANGED, ARTICLES, FULL),
     ),

@@ -11,11 +11,9 @@ import typer
 
 from bench.results import DOCUMENT, RESULTS, RUNS, Result, Results, spread, table
 from bench.runs import ARTICLE_OPERATORS, figures_of
-from flows.display import Display, plain_console
 from miha import Mnist, RunConfig, optimize
 from miha.config import Schedule
 from miha.problems.base import count_parameters
-from miha.progress import observed_by
 from miha.report.evaluate import evaluate_digits
 
 BATCH = 32  # samples, to start with
@@ -37,10 +35,10 @@ def run_miha(column: str, problem: Mnist, schedule: Schedule, runs: Path, seed: 
         schedule=schedule,
         start={"batch_size": BATCH},
         unchanged=column == UNCHANGED,
+        run={"workers": 1},
         **said,
     )
-    with Display(plain_console()) as display, observed_by(display):
-        run = optimize(problem, config)
+    run = optimize(problem, config)
     parameters = count_parameters(problem.build_network())
     return {**evaluate_digits(run.model, problem.data), **figures_of(run), "parameters": parameters}
 
@@ -96,6 +94,7 @@ def main(
     ] = TRIAL_EPOCHS,
     samples: Annotated[int, typer.Option(min=100, max=60_000, help="training digits, validation among them")] = 10_000,
     only: Annotated[list[str], typer.Option(help="methods whose name contains this; repeatable; default: all")] = [],  # noqa: B006
+    processes: Annotated[int, typer.Option(min=1, help="runs side by side, each in one process")] = 2,
     fresh: Annotated[bool, typer.Option("--fresh", help="measure anew what an earlier call has measured")] = False,
     runs: Annotated[Path, typer.Option(help="folder for MIHA's runs")] = RUNS / "mnist",
     results: Annotated[Path, typer.Option(help="folder for mnist.json")] = RESULTS,
@@ -117,10 +116,8 @@ def main(
     }
     methods |= peers(problem, schedule, trial_epochs)
     started = time.monotonic()
-    for seed in range(seeds):
-        for column, measure in methods.items():
-            if not only or any(word in column for word in only):
-                kept.once(column, seed, partial(measure, seed))
+    chosen = [column for column in methods if not only or any(word in column for word in only)]
+    kept.each([(column, seed, partial(methods[column], seed)) for seed in range(seeds) for column in chosen], processes)
     for column in NEEDS.keys() - methods.keys():
         print(f"{column}: left out, since {NEEDS[column]} is not installed (pip install 'miha[bench]')")
     kept.save()

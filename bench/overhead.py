@@ -19,9 +19,10 @@ import miha
 from bench.loops import NoiseDigits
 from bench.results import DOCUMENT, RESULTS, Result, Results, table
 from miha import RunConfig
+from miha.progress import Event, observed_by
 
 MANY = 64  # candidates of which each trains next to nothing
-KINDS = ("bare", "flow")
+KINDS = ("library", "flow")
 
 
 @contextmanager
@@ -58,7 +59,7 @@ def long_run(run_dir: Path) -> RunConfig:
     return RunConfig(
         run_dir=run_dir,
         problem=NoiseDigits(),
-        schedule={"initial_epochs": 30, "cycles": 2, "population_size": 8, "candidate_epochs": 6, "fixing_epochs": 8},
+        schedule={"initial_epochs": 30, "cycles": 1, "population_size": 8, "candidate_epochs": 6, "fixing_epochs": 8},
         search={"operators": {"optimizer": 1.0, "activation": 1.0}},
         run={"workers": 2},
     )
@@ -75,12 +76,28 @@ def many_candidates(run_dir: Path, workers: int) -> RunConfig:
 
 
 def carry_out(kind: str, config: RunConfig) -> None:
-    if kind == "bare":
+    if kind == "library":
         miha.optimize(config.problem, config)
     else:
         from flows.optimize import carry_out as flow
 
         flow(config)
+
+
+class Training:
+    """An observer that adds up for how long at least one stage was training."""
+
+    def __init__(self) -> None:
+        self.stages: set[str] = set()
+        self.since = self.seconds = 0.0
+
+    def __call__(self, event: Event) -> None:
+        if event["event"] == "stage_started":
+            self.since = self.since if self.stages else time.perf_counter()
+            self.stages.add(event["stage"])
+        elif event["event"] == "stage_finished":
+            self.stages.remove(event["stage"])
+            self.seconds += 0 if self.stages else time.perf_counter() - self.since
 
 
 def archives(run_dir: Path) -> dict[str, bytes]:
@@ -92,12 +109,14 @@ def compare(make: Callable[[Path], RunConfig], repeat: int = 0) -> Result:
     with TemporaryDirectory() as name:
         seconds = {}
         for kind in KINDS if repeat % 2 == 0 else reversed(KINDS):
-            started = time.perf_counter()
-            carry_out(kind, make(Path(name) / kind))
+            started, training = time.perf_counter(), Training()
+            with observed_by(training):
+                carry_out(kind, make(Path(name) / kind))
             seconds[kind] = time.perf_counter() - started
-        if archives(Path(name) / "bare") != archives(Path(name) / "flow"):
+            seconds[f"{kind}, not training"] = seconds[kind] - training.seconds
+        if archives(Path(name) / "library") != archives(Path(name) / "flow"):
             raise miha.MihaError("the flow left other archives than the library.")
-    return {**seconds, "ratio": seconds["flow"] / seconds["bare"]}
+    return {**seconds, "ratio": seconds["flow"] / seconds["library"]}
 
 
 def command_seconds(*more: str) -> Result:
@@ -140,10 +159,12 @@ def main(
     rows = []
     for name in kinds:
         bare, flow, ratio = (median(results.values(name, key)) for key in (*KINDS, "ratio"))
+        idle = [f"{median(results.values(name, f'{kind}, not training')):.2f}" for kind in KINDS]
         each = f"{1000 * (flow - bare) / MANY:.1f}" if name.startswith(str(MANY)) else "–"
         told = f"{ratio:.3f} ({' '.join(format(one, '.3f') for one in sorted(results.values(name, 'ratio')))})"
-        rows.append([name, f"{bare:.2f}", f"{flow:.2f}", told, each])
-    text = table(["work", "library, s", "flow, s", "ratio (each)", "ms more a candidate"], rows)
+        rows.append([name, f"{bare:.2f}", f"{flow:.2f}", told, *idle, each])
+    header = ["work", "library, s", "flow, s", "ratio (each)", *(f"{kind}: no stage trains, s" for kind in KINDS)]
+    text = table([*header, "ms more a candidate"], rows)
     starts = [[name, f"{median(results.values(name, 'seconds')):.1f}"] for name in results.results if "start" in name]
     results.publish(f"{text}\n\n{table(['whole command, next to nothing to train', 's'], starts)}")
 
