@@ -33,15 +33,19 @@ class RunDirectory:
 
     @contextmanager
     def held(self) -> Iterator[None]:
-        """Hold the directory while a block runs; what a dead holder left half written is removed.
+        """Hold the directory while a block runs; what killed processes left half written is removed before and after.
 
         Raises:
             RunError: another process holds it, or it cannot be written to.
         """
         with held(self.shown, "choose another --run-dir."):
-            for folder in (self.path, self.path / "model", self.path / "population", self.cache):
-                remove_unfinished(folder)
+            self._remove_unfinished()
             yield
+            self._remove_unfinished()
+
+    def _remove_unfinished(self) -> None:
+        for folder in (self.path, self.path / "model", self.path / "population", self.cache):
+            remove_unfinished(folder)
 
     def _archives(self) -> list[Path]:
         return sorted(path for folder in ("model", "population") for path in (self.path / folder).glob("[!.]*.zip"))

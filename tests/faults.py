@@ -97,10 +97,17 @@ def _limit_files(size: int) -> None:
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, resource.getrlimit(resource.RLIMIT_FSIZE)[1]))
 
 
+def _die_writing() -> None:
+    """The kernel kills this process in the middle of its next archive."""
+    signal.signal(signal.SIGXFSZ, signal.SIG_DFL)
+    _limit_files(3000)
+
+
 FAULTS = {
     "raises": _raise,
     "says it is a mistake": _refuse,
     "process killed": lambda: os.kill(os.getpid(), signal.SIGKILL),
+    "killed while it saves": _die_writing,
     "terminated": lambda: os.kill(os.getpid(), signal.SIGTERM),
     "interrupted": lambda: os.kill(os.getpid(), signal.SIGINT),
     "hangs": lambda: time.sleep(600),

@@ -42,6 +42,7 @@ TABLE = [
     Row(
         "its process is killed each time", "process killed", faults.ALWAYS, (STOPS, RECORDED, NEVER, STOPS, STOPS), True
     ),
+    Row("its process is killed while it saves", "killed while it saves", 1, (SAME, SAME, NEVER, SAME, SAME), True),
     Row("hangs past `faults.timeout`", "hangs", 1, (SAME, SAME, NEVER, SAME, SAME), True),
     Row("hangs each time", "hangs", faults.ALWAYS, (STOPS, RECORDED, NEVER, STOPS, STOPS), True),
     Row("diverges", "diverges", faults.ALWAYS, (TOO_HIGH, RECORDED, NEVER, TOO_HIGH, TOO_HIGH)),
