@@ -29,6 +29,7 @@ class Setting(NamedTuple):
     batch_size: int
     schedule: dict[str, int]
     columns: tuple[str, ...]
+    activation: float = 1.0  # weight of its operator among all
 
 
 SETTINGS = {
@@ -44,6 +45,7 @@ SETTINGS = {
             "final_epochs": 32,
         },  # 98 in all
         (UNCHANGED, ARTICLES, FULL),
+        activation=4.0,
     ),
     "unet": Setting(
         {"network": "unet", "patch": 64},
@@ -54,8 +56,16 @@ SETTINGS = {
     "ablation": Setting(
         {"network": "autoencoder"},
         32,
-        {"initial_epochs": 5, "cycles": 5, "population_size": 6, "candidate_epochs": 1, "fixing_epochs": 2},  # 50
+        {
+            "initial_epochs": 4,
+            "cycles": 3,
+            "population_size": 8,
+            "candidate_epochs": 1,
+            "fixing_epochs": 2,
+            "final_epochs": 16,
+        },  # 50 in all
         (FULL, *NAMES),
+        activation=4.0,
     ),
 }
 
@@ -79,14 +89,15 @@ def run_one(what: str, column: str, seed: int, data: Path, runs: Path, cycles: i
     (runs / "samples").mkdir(exist_ok=True)
     if not (run_dir / "cache").exists():  # all runs of a seed learn from the same samples: make them once
         (run_dir / "cache").symlink_to((runs / "samples").absolute(), target_is_directory=True)
+    every = {**dict.fromkeys(OPERATORS, 1.0), "activation": setting.activation}
     config = RunConfig(
         run_dir=run_dir,
         seed=seed,
         schedule=schedule_of(what, cycles),
         start={"batch_size": setting.batch_size},
+        search={"operators": ARTICLE_OPERATORS if column == ARTICLES else every},
         unchanged=column == UNCHANGED,
-        run={"workers": 1},
-        **({"search": {"operators": ARTICLE_OPERATORS}} if column == ARTICLES else {}),
+        run={"workers": 1, "precision": "float32"},
         **FITNESS.get(column, {}),
     )
     with PATCHES.get(column, nullcontext)():
@@ -182,7 +193,7 @@ def main(
     ablation_seeds: Annotated[int, typer.Option(min=0, help="the same without parts of the design, 50 epochs")] = 5,
     cycles: Annotated[
         int | None,
-        typer.Option(min=1, help="cycles; default: autoencoder 11 (98 epochs), U-Net 4 (34), ablations 5 (50)"),
+        typer.Option(min=1, help="cycles; default: autoencoder 6 (98 epochs), U-Net 4 (34), ablations 3 (50)"),
     ] = None,
     processes: Annotated[int, typer.Option(min=1, help="runs side by side, each in one process")] = 2,
     fresh: Annotated[bool, typer.Option("--fresh", help="measure anew what an earlier call has measured")] = False,
