@@ -25,6 +25,7 @@ FILES = ("train-images-idx3-ubyte.gz", "train-labels-idx1-ubyte.gz")
 TEST_FILES = ("t10k-images-idx3-ubyte.gz", "t10k-labels-idx1-ubyte.gz")
 _IMAGES, _LABELS = 2051, 2049  # magic numbers of the IDX format
 _PIXELS = 28 * 28
+_PIXEL = 2 / 28  # a picture reaches from -1 to 1
 _MEAN, _DEVIATION = 0.1307, 0.3081  # of the pixels of the training digits
 
 # How far an augmentation of 1 goes at most: what people's hands differ by, roughly.
@@ -32,13 +33,15 @@ ROTATION = math.radians(12)
 SCALING = 0.1  # of either side
 SHEAR = 0.15  # columns a row
 SHIFT = 2.0  # pixels
+KNOTS = 5  # of the elastic distortion, to a side; each is displaced by itself
+ELASTIC = 1.0  # how far a knot moves along either axis, pixels
 
 
 class Mnist(Problem):
     """Classify 28x28 digits with a 784-400-10 network; cross-entropy, accuracy."""
 
     metric: ClassVar[str] = "accuracy"
-    draws_per_distortion: ClassVar[int] = 6
+    draws_per_distortion: ClassVar[int] = 6 + 2 * KNOTS**2
 
     name: Literal["mnist"] = Field("mnist", description="gapfill, mnist, or module:Class of your own")
     samples: int = Field(10_000, ge=100, le=60_000, description="digits used, the first of the training set")
@@ -85,30 +88,40 @@ class Mnist(Problem):
 
 
 def distort_digits(inputs: Tensor, amounts: Tensor) -> Tensor:
-    """Rotate, scale, shear and shift digits, each by its own affine map (Simard et al. 2003, ICDAR, section 2).
+    """Rotate, scale, shear and shift digits, and bend them, each in its own way (Simard et al. 2003, ICDAR, section 2).
 
     Args:
         inputs: (n, 784), standardised; what comes in from outside is background.
-        amounts: (n, 6), -1 to 1: of the rotation, the scales of both sides, the shear, and the shifts to both sides.
+        amounts: (n, 6 + 2 KNOTS²), -1 to 1: of the rotation, the scales of both sides, the shear, the shifts to both
+            sides, and how far each knot of a grid is displaced to the right, then how far down.
     """
-    angle, wider, higher, shear, right, down = amounts.unbind(1)
+    angle, wider, higher, shear, right, down = amounts[:, :6].unbind(1)
     cos, sin = torch.cos(ROTATION * angle), torch.sin(ROTATION * angle)
     wider, higher, shear = 1 + SCALING * wider, 1 + SCALING * higher, SHEAR * shear
-    right, down = (SHIFT * 2 / 28 * amount for amount in (right, down))  # the picture reaches from -1 to 1
+    right, down = (SHIFT * _PIXEL * amount for amount in (right, down))
     maps = torch.stack([wider * cos, shear - higher * sin, right, wider * sin, higher * cos, down], 1)
-    grid = (maps @ _places()).view(-1, 28, 28, 2)  # as functional.affine_grid, but many times as fast
+    grid = torch.cat([maps, ELASTIC * _PIXEL * amounts[:, 6:]], 1) @ _places()
     background = -_MEAN / _DEVIATION
     pictures = (inputs - background).view(-1, 1, 28, 28)  # so that the zeros that padding brings in are background
-    return functional.grid_sample(pictures, grid, align_corners=False).view(-1, _PIXELS) + background
+    moved = functional.grid_sample(pictures, grid.view(-1, 28, 28, 2), align_corners=False)
+    return moved.view(-1, _PIXELS) + background
 
 
 @cache
 def _places() -> Tensor:
-    """What the six numbers of an affine map, row by row, add to each coordinate of each pixel: (6, 784 * 2)."""
-    middles = (torch.arange(28) + 0.5) * 2 / 28 - 1
+    """What each number of a distortion adds to both coordinates of each pixel: (6 + 2 KNOTS², 784 * 2).
+
+    The six of an affine map, row by row, as ``functional.affine_grid`` but many times as fast; then the knots, each of
+    which displaces what lies around it like a bell.
+    """
+    middles = (torch.arange(28) + 0.5) * _PIXEL - 1
     down, right = torch.meshgrid(middles, middles, indexing="ij")
-    pixel = torch.stack([right, down, torch.ones(28, 28)]).view(3, 1, _PIXELS, 1)
-    return (pixel.new_tensor([[1, 0], [0, 1]]).view(1, 2, 1, 2) * pixel).transpose(0, 1).reshape(6, _PIXELS * 2)
+    pixel = torch.stack([right, down, torch.ones(28, 28)]).view(3, _PIXELS)
+    places = torch.linspace(-1, 1, KNOTS)
+    bells = torch.exp(-0.5 * ((middles - places[:, None]) / (2 / KNOTS)) ** 2)
+    around = torch.einsum("ay,bx->abyx", bells, bells).view(-1, _PIXELS)
+    axes = torch.eye(2).view(2, 1, 1, 2)
+    return torch.cat([(axes * what[:, :, None]).view(-1, _PIXELS * 2) for what in (pixel, around)])
 
 
 def to_tensors(images: NDArray[np.uint8], labels: NDArray[np.uint8]) -> tuple[Tensor, Tensor]:

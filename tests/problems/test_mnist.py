@@ -100,26 +100,28 @@ def test_training_starts_on_the_loss_that_validates(digits):
 
 
 BACKGROUND = -0.1307 / 0.3081
+DRAWS = Mnist.draws_per_distortion
 
 
 def test_a_distortion_by_nothing_leaves_a_digit_as_it_is():
     inputs = torch.randn(4, 784)
-    assert torch.allclose(distort_digits(inputs, torch.zeros(4, 6)), inputs, atol=1e-5)
+    assert torch.allclose(distort_digits(inputs, torch.zeros(4, DRAWS)), inputs, atol=1e-5)
 
 
 def test_a_distortion_shifts_by_pixels_and_brings_in_background():
     inputs = torch.full((1, 28, 28), 2.0)
     inputs[0, 10, 12] = 3.0
-    right = torch.tensor([[0.0, 0, 0, 0, 1, 0]])
+    right = torch.zeros(1, DRAWS)
+    right[0, 4] = 1.0
     shifted = distort_digits(inputs.view(1, 784), right).view(28, 28)
     assert torch.allclose(shifted[:, :-2], inputs[0, :, 2:], atol=1e-4)
     assert torch.allclose(shifted[:, -2:], torch.full((28, 2), BACKGROUND), atol=1e-4)
     assert SHIFT == 2
 
 
-@pytest.mark.parametrize("kind", range(6))
+@pytest.mark.parametrize("kind", [*range(6), 11, 36])
 def test_every_distortion_keeps_blank_paper_blank_and_moves_a_digit(kind):
-    amounts = torch.zeros(1, 6)
+    amounts = torch.zeros(1, DRAWS)
     amounts[0, kind] = 1.0
     blank = torch.full((1, 784), BACKGROUND)
     assert torch.allclose(distort_digits(blank, amounts), blank, atol=1e-6)
@@ -130,10 +132,19 @@ def test_every_distortion_keeps_blank_paper_blank_and_moves_a_digit(kind):
     assert float(moved.min()) >= BACKGROUND - 1e-4
 
 
+def test_a_knot_displaces_what_lies_around_it_and_leaves_what_is_far():
+    inputs = torch.randn(1, 28, 28, generator=torch.Generator().manual_seed(0))
+    amounts = torch.zeros(1, DRAWS)
+    amounts[0, 6] = 1.0  # the one in the upper left corner, to the right
+    moved = (distort_digits(inputs.view(1, 784), amounts).view(28, 28) - inputs[0]).abs()
+    assert float(moved[:6, :6].mean()) > 0.1
+    assert float(moved[20:, 20:].max()) < 1e-3
+
+
 def test_distortion_is_drawn_sample_by_sample_and_grows_with_its_strength(digits):
     problem = Mnist(data=digits)
     batch = Batch(*(part[:20] for part in problem.load(digits, 0).train.tensors[:2]))
-    draws = torch.rand(20, 6, generator=torch.Generator().manual_seed(0))
+    draws = torch.rand(20, DRAWS, generator=torch.Generator().manual_seed(0))
     full = problem.distort(batch, draws, 1.0).inputs
     parts = [
         problem.distort(Batch(batch.inputs[cut], batch.target[cut]), draws[cut], 1.0).inputs
