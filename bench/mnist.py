@@ -10,13 +10,12 @@ from typing import Annotated, Any
 import typer
 
 from bench.results import DOCUMENT, RESULTS, RUNS, Result, Results, spread, table
-from bench.runs import ARTICLE_OPERATORS, figures_of
+from bench.runs import ARTICLE_OPERATORS, DIGITS_BATCH, figures_of
 from miha import Mnist, RunConfig, optimize
 from miha.config import Schedule
 from miha.problems.base import count_parameters
 from miha.report.evaluate import evaluate_digits
 
-BATCH = 32  # samples, to start with
 TRIAL_EPOCHS = 44  # of Optuna
 
 UNCHANGED, ARTICLES, FULL = "unchanged", "MIHA, article's operators", "MIHA, all operators"
@@ -33,7 +32,7 @@ def run_miha(column: str, problem: Mnist, schedule: Schedule, runs: Path, seed: 
         run_dir=runs / f"{name}-{seed}",
         seed=seed,
         schedule=schedule,
-        start={"batch_size": BATCH},
+        start={"batch_size": DIGITS_BATCH},
         unchanged=column == UNCHANGED,
         run={"workers": 1},
         **said,
@@ -84,11 +83,11 @@ def rows_of(results: Results) -> list[list[str]]:
 def main(
     seeds: Annotated[int, typer.Option(min=1, help="runs of each method, seeds 0, 1, …")] = 5,
     data: Annotated[Path, typer.Option(help="folder that `miha fetch mnist` wrote")] = Path("data/raw/mnist"),
-    initial_epochs: Annotated[int, typer.Option(min=1, help="m, epochs before the first population")] = 8,
-    cycles: Annotated[int, typer.Option(min=0, help="c")] = 7,
-    candidate_epochs: Annotated[int, typer.Option(min=1, help="n, epochs of each of 4 candidates")] = 2,
-    fixing_epochs: Annotated[int, typer.Option(min=1, help="k, epochs of the winner")] = 4,
-    final_epochs: Annotated[int, typer.Option(min=1, help="epochs at the end, annealed")] = 84,
+    initial_epochs: Annotated[int, typer.Option(min=1, help="m, epochs before the first population")] = 6,
+    cycles: Annotated[int, typer.Option(min=0, help="c")] = 3,
+    candidate_epochs: Annotated[int, typer.Option(min=1, help="n, epochs of each of 4 candidates, annealed")] = 6,
+    fixing_epochs: Annotated[int, typer.Option(min=1, help="k, epochs of the winner")] = 2,
+    final_epochs: Annotated[int, typer.Option(min=1, help="epochs at the end, annealed")] = 92,
     trial_epochs: Annotated[
         int, typer.Option(min=1, help="epochs of an Optuna trial that is not pruned")
     ] = TRIAL_EPOCHS,
@@ -107,9 +106,15 @@ def main(
         candidate_epochs=candidate_epochs,
         fixing_epochs=fixing_epochs,
         final_epochs=final_epochs,
+        candidate_annealing=True,
     )
     problem = Mnist(data=data, samples=samples)
-    settings = {"schedule": schedule.model_dump(), "trial_epochs": trial_epochs, "samples": samples, "batch": BATCH}
+    settings = {
+        "schedule": schedule.model_dump(),
+        "trial_epochs": trial_epochs,
+        "samples": samples,
+        "batch": DIGITS_BATCH,
+    }
     kept = Results("mnist", settings, fresh, results, document)
     methods: dict[str, Callable[[int], Result]] = {
         column: partial(run_miha, column, problem, schedule, runs) for column in (UNCHANGED, ARTICLES, FULL)

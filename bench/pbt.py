@@ -19,6 +19,7 @@ from ray.tune.search import BasicVariantGenerator
 
 from bench.peers import SmoothedDigits, accuracies
 from bench.results import ROOT, Result
+from bench.runs import DIGITS_BATCH
 from miha.evolution.hyperparameters import Hyperparameters
 from miha.evolution.seeds import torch_seed
 from miha.problems import Mnist
@@ -58,7 +59,9 @@ class Member(tune.Trainable):
         self.config = new_config
         self.problem = SmoothedDigits(smoothing=new_config["smoothing"])
         values = {key: new_config[key] for key in ("lr", "weight_decay", "momentum", "dropout", "augmentation")}
-        self.point = Hyperparameters(optimizer="Adam", batch_size=32, activations={}, loss="cross_entropy", **values)
+        self.point = Hyperparameters(
+            optimizer="Adam", batch_size=DIGITS_BATCH, activations={}, loss="cross_entropy", **values
+        )
         configure(self.network, self.point)
         self.optimizer = build_optimizer(self.network, self.point)
         return True

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from bench.results import Result
+from bench.runs import DIGITS_BATCH
 from miha.evolution.hyperparameters import HIDDEN_ACTIVATIONS, OPTIMIZERS, Hyperparameters
 from miha.evolution.seeds import torch_seed
 from miha.problems import Mnist
@@ -64,7 +65,7 @@ def layered(trial: optuna.Trial, problem: Mnist, seed: int) -> Candidate:
                 layer.reset_parameters()
     optimizer = trial.suggest_categorical("optimizer", ["Adam", "RMSprop", "SGD"])
     lr = trial.suggest_float("lr", 1e-5, 1e-1, log=True)
-    point = Hyperparameters(optimizer=optimizer, lr=lr, batch_size=32, activations={}, loss="cross_entropy")
+    point = Hyperparameters(optimizer=optimizer, lr=lr, batch_size=DIGITS_BATCH, activations={}, loss="cross_entropy")
     return problem, nn.Sequential(*layers, last, nn.LogSoftmax(dim=1)), point
 
 
@@ -91,7 +92,7 @@ def fixed(trial: optuna.Trial, problem: Mnist, seed: int) -> Candidate:
 
 
 # Where Optuna starts, as MIHA does: the usual settings, augmentation off and at half.
-_USUAL = {"optimizer": "Adam", "lr_factor": 1.0, "weight_decay": 1e-6, "momentum": 0.9, "batch_size": 32}
+_USUAL = {"optimizer": "Adam", "lr_factor": 1.0, "weight_decay": 1e-6, "momentum": 0.9, "batch_size": DIGITS_BATCH}
 FIRST: dict[Callable[..., Candidate], list[dict[str, Any]]] = {
     layered: [{"layers": 1, "units_0": 400, "dropout_0": 0.0, "optimizer": "Adam", "lr": 1e-3}],
     fixed: [

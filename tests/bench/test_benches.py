@@ -63,9 +63,9 @@ def test_ablations(simulated, tmp_path, name):
     scenes = without_truth(simulated, tmp_path / "scenes")
     result = run_one("ablation", name, 0, scenes, tmp_path, 1, (6, 4, 4))
     population = pd.concat(map(pd.read_csv, tmp_path.glob("ablation*/population.csv")))
-    assert result["epochs"] == 18
+    assert result["epochs"] == 4 + 8 + 2 + 16
     assert ("unchanged" in set(population.change)) == (name != "no control child")
-    assert len(population) == 6
+    assert len(population) == 8
 
 
 def test_ablations_leave_nothing_behind(tmp_path):
