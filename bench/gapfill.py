@@ -97,7 +97,7 @@ def run_one(what: str, column: str, seed: int, data: Path, runs: Path, cycles: i
         start={"batch_size": setting.batch_size},
         search={"operators": ARTICLE_OPERATORS if column == ARTICLES else every},
         unchanged=column == UNCHANGED,
-        run={"workers": 1, "precision": "float32"},
+        run={"workers": 1, "device": "cpu", "precision": "float32"},
         **FITNESS.get(column, {}),
     )
     with PATCHES.get(column, nullcontext)():
@@ -204,7 +204,7 @@ def main(
     """Compare errors on held-out days at one budget of epochs: per pixel, squared, of standardised values."""
     samples = (train_samples, valid_samples, test_samples)
     counts = {"autoencoder": seeds, "unet": unet_seeds, "ablation": ablation_seeds}
-    said = {what: {"problem": SETTINGS[what].problem, "schedule": schedule_of(what, cycles)} for what in counts}
+    said = {what: {**SETTINGS[what]._asdict(), "schedule": schedule_of(what, cycles)} for what in counts}
     kept = Results("gapfill", {**said, "samples": samples}, fresh, results, document)
     scenes = without_truth(data, runs / "scenes")
     work: list[Job] = [

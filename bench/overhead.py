@@ -90,6 +90,7 @@ class Training:
     def __init__(self) -> None:
         self.stages: set[str] = set()
         self.since = self.seconds = 0.0
+        self.done = 0
 
     def __call__(self, event: Event) -> None:
         if event["event"] == "stage_started":
@@ -97,6 +98,7 @@ class Training:
             self.stages.add(event["stage"])
         elif event["event"] == "stage_finished":
             self.stages.remove(event["stage"])
+            self.done += 1
             self.seconds += 0 if self.stages else time.perf_counter() - self.since
 
 
@@ -113,6 +115,8 @@ def compare(make: Callable[[Path], RunConfig], repeat: int = 0) -> Result:
             with observed_by(training):
                 carry_out(kind, make(Path(name) / kind))
             seconds[kind] = time.perf_counter() - started
+            if training.done != len(archives(Path(name) / kind)) - 1:  # model_best is a copy
+                raise miha.MihaError("events were lost, so the time of training is not known.")
             seconds[f"{kind}, not training"] = seconds[kind] - training.seconds
         if archives(Path(name) / "library") != archives(Path(name) / "flow"):
             raise miha.MihaError("the flow left other archives than the library.")

@@ -6,7 +6,7 @@ from bench.results import Result
 from miha.run import Run
 
 ARTICLE_OPERATORS = {"optimizer": 1.0, "activation": 1.0, "batch_size": 1.0}
-DIGITS_BATCH = 64  # samples, where it is not searched
+DIGITS_BATCH = 64  # samples, to start with, or throughout where it is not searched
 
 
 def figures_of(run: Run) -> Result:

@@ -1,6 +1,7 @@
 """The flow that trains a network while its hyperparameters adapt."""
 
 from concurrent.futures import CancelledError
+from contextlib import nullcontext
 from pathlib import Path
 
 from prefect import flow
@@ -110,21 +111,29 @@ def optimize(config: RunConfig) -> Summary:
 
 
 def _carry_out(experiment: Experiment) -> None:
+    """The whole run; on a cluster nothing is trained by processes of this machine."""
+    config = experiment.config
+    with experiment.open():
+        crash_ghosts(_directory_tag(config), flow_run.id)
+        with working(experiment.preparing_processes):
+            prepare_samples(experiment)
+        with nullcontext() if config.run.dask else working(experiment.training_processes):
+            _train_stages(experiment)
+
+
+def _train_stages(experiment: Experiment) -> None:
     """All stages, in their order."""
     config = experiment.config
-    with experiment.open(), working(experiment.processes):
-        crash_ghosts(_directory_tag(config), flow_run.id)
-        prepare_samples(experiment)
-        current = experiment.advance(_train(config, experiment.initial()))
-        for cycle in range(1, config.schedule.cycles + 1):
-            if config.unchanged:
-                spec = experiment.unchanged_cycle(cycle, current)
-            else:
-                population = generate_population(experiment, cycle, current)
-                outcomes = _train_population(experiment, population)
-                spec = experiment.fixing(cycle, select_fittest(experiment, cycle, current, population, outcomes))
-            current = experiment.advance(_train(config, spec))
-        experiment.advance(_train(config, experiment.final(current)))
+    current = experiment.advance(_train(config, experiment.initial()))
+    for cycle in range(1, config.schedule.cycles + 1):
+        if config.unchanged:
+            spec = experiment.unchanged_cycle(cycle, current)
+        else:
+            population = generate_population(experiment, cycle, current)
+            outcomes = _train_population(experiment, population)
+            spec = experiment.fixing(cycle, select_fittest(experiment, cycle, current, population, outcomes))
+        current = experiment.advance(_train(config, spec))
+    experiment.advance(_train(config, experiment.final(current)))
 
 
 def _train(config: RunConfig, spec: StageSpec) -> StageRecord:

@@ -59,10 +59,15 @@ class Experiment:
         self.directory.refuse_loss(self._decisive(), self.config.replace)
 
     @property
-    def processes(self) -> int:
-        """How many worker processes to start. Candidates share a GPU only if the user says so: it is busy with one."""
-        cores = 1 if self.device == "cuda" else os.cpu_count() or 1
-        return self.config.run.workers or min(cores, self.config.schedule.population_size)
+    def preparing_processes(self) -> int:
+        """How many processes prepare samples, on the CPU."""
+        return self.config.run.workers or os.cpu_count() or 1
+
+    @property
+    def training_processes(self) -> int:
+        """How many processes train. Candidates share a GPU only if the user says so: it is busy with one."""
+        most = 1 if self.device == "cuda" else self.config.schedule.population_size
+        return self.config.run.workers or min(os.cpu_count() or 1, most)
 
     @property
     def nothing_left(self) -> bool:

@@ -5,7 +5,7 @@ import random
 import time
 from collections.abc import Sequence
 from concurrent.futures import FIRST_COMPLETED, wait
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -75,23 +75,33 @@ def optimize(problem: Problem, config: RunConfig) -> Run:
 
 
 def _carry_out(experiment: Experiment) -> None:
+    """The whole run."""
+    with experiment.open():
+        with _pool(experiment, experiment.preparing_processes):
+            prepare(experiment)
+        with _pool(experiment, experiment.training_processes):
+            _train_stages(experiment)
+
+
+def _pool(experiment: Experiment, processes: int) -> AbstractContextManager[None]:
+    """A pool of processes; none, and all is done in this one, if no other may have to be killed or to keep a GPU."""
+    alone = processes == 1 and experiment.device == "cpu" and not experiment.config.faults.timeout
+    return nullcontext() if alone else working(processes)
+
+
+def _train_stages(experiment: Experiment) -> None:
     """All stages, in their order."""
     config = experiment.config
-    with ExitStack() as stack:
-        stack.enter_context(experiment.open())
-        if experiment.processes > 1 or config.faults.timeout:  # only another process can be stopped when it hangs
-            stack.enter_context(working(experiment.processes))
-        prepare(experiment)
-        current = experiment.advance(_train(experiment.initial(), config.faults))
-        for cycle in range(1, config.schedule.cycles + 1):
-            if config.unchanged:
-                spec = experiment.unchanged_cycle(cycle, current)
-            else:
-                population = experiment.population(cycle, current)
-                outcomes = _train_population(experiment, population)
-                spec = experiment.fixing(cycle, experiment.decisions.select(cycle, current, population, outcomes))
-            current = experiment.advance(_train(spec, config.faults))
-        experiment.advance(_train(experiment.final(current), config.faults))
+    current = experiment.advance(_train(experiment.initial(), config.faults))
+    for cycle in range(1, config.schedule.cycles + 1):
+        if config.unchanged:
+            spec = experiment.unchanged_cycle(cycle, current)
+        else:
+            population = experiment.population(cycle, current)
+            outcomes = _train_population(experiment, population)
+            spec = experiment.fixing(cycle, experiment.decisions.select(cycle, current, population, outcomes))
+        current = experiment.advance(_train(spec, config.faults))
+    experiment.advance(_train(experiment.final(current), config.faults))
 
 
 def prepare(experiment: Experiment) -> None:

@@ -33,7 +33,9 @@ class RunDirectory:
 
     @contextmanager
     def held(self) -> Iterator[None]:
-        """Hold the directory while a block runs; what killed processes left half written is removed before and after.
+        """Hold the directory while a block runs.
+
+        What killed processes left half written is removed before it, and after it if it succeeds.
 
         Raises:
             RunError: another process holds it, or it cannot be written to.

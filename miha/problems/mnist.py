@@ -33,8 +33,8 @@ ROTATION = math.radians(12)
 SCALING = 0.1  # of either side
 SHEAR = 0.15  # columns a row
 SHIFT = 2.0  # pixels
-KNOTS = 5  # of the elastic distortion, to a side; each is displaced by itself
-ELASTIC = 1.0  # how far a knot moves along either axis, pixels
+KNOTS = 5  # of the elastic distortion, to a side; each bends what lies around it by itself
+ELASTIC = 1.0  # by how much at the knot, along either axis, pixels; what neighbours do adds up
 
 
 class Mnist(Problem):
@@ -88,12 +88,14 @@ class Mnist(Problem):
 
 
 def distort_digits(inputs: Tensor, amounts: Tensor) -> Tensor:
-    """Rotate, scale, shear and shift digits, and bend them, each in its own way (Simard et al. 2003, ICDAR, section 2).
+    """Rotate, scale, shear, shift and bend digits, each in its own way; after Simard et al. 2003 (ICDAR, section 2).
+
+    Their elastic field is smoothed noise; here it is the sum of bells at the knots of a grid, which costs one product.
 
     Args:
         inputs: (n, 784), standardised; what comes in from outside is background.
         amounts: (n, 6 + 2 KNOTS²), -1 to 1: of the rotation, the scales of both sides, the shear, the shifts to both
-            sides, and how far each knot of a grid is displaced to the right, then how far down.
+            sides, then for each knot how far to the right, and for each how far down its surroundings are looked for.
     """
     angle, wider, higher, shear, right, down = amounts[:, :6].unbind(1)
     cos, sin = torch.cos(ROTATION * angle), torch.sin(ROTATION * angle)

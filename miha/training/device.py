@@ -38,7 +38,10 @@ def resolve_precision(wanted: Literal["auto", "float32", "bfloat16"], device: st
 
 @contextmanager
 def reproducible(device: str) -> Iterator[None]:
-    """Keep CUDA inside the block to kernels that give the same bits each time, where it has any; a CPU always does."""
+    """Inside the block let CUDA take kernels that give the same bits each time, where it has any, and no TF32.
+
+    So float32 is what it says. A CPU needs none of this.
+    """
     if device == "cpu":
         yield
         return
@@ -46,6 +49,7 @@ def reproducible(device: str) -> Iterator[None]:
     before = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
     torch.use_deterministic_algorithms(True, warn_only=True)
     try:
-        yield
+        with torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False):
+            yield
     finally:
         torch.use_deterministic_algorithms(before[0], warn_only=before[1])

@@ -41,16 +41,24 @@ def test_bfloat16_is_chosen_for_images_where_the_device_computes_in_it(seen_gpu,
 
 def test_candidates_have_a_gpu_one_at_a_time_unless_told_otherwise(tiny, tiny_config, seen_gpu):
     def processes(**run):
-        return Experiment(tiny_config(problem=tiny, run={"device": "cuda", **run})).processes
+        return Experiment(tiny_config(problem=tiny, run={"device": "cuda", **run})).training_processes
 
     assert processes(workers=None) == 1
     assert processes(workers=3) == 3
 
 
-def test_the_users_choice_of_algorithms_is_put_back():
-    with reproducible("cuda"):
-        assert torch.are_deterministic_algorithms_enabled()
-    assert not torch.are_deterministic_algorithms_enabled()
+@pytest.mark.parametrize("strict", [False, True])
+def test_the_users_choice_of_algorithms_is_put_back(monkeypatch, strict):
+    monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    torch.use_deterministic_algorithms(strict)
+    try:
+        with reproducible("cuda"):
+            assert torch.are_deterministic_algorithms_enabled()
+            assert not torch.backends.cudnn.allow_tf32
+        assert torch.are_deterministic_algorithms_enabled() == strict
+        assert torch.backends.cudnn.allow_tf32
+    finally:
+        torch.use_deterministic_algorithms(False)
 
 
 @needs_gpu
