@@ -8,7 +8,7 @@ import miha
 from miha.datasets import fetch
 from miha.errors import DataError
 from miha.problems.base import Batch, count_parameters, find_dropouts
-from miha.problems.mnist import FILES, SHIFT, TEST_FILES, Mnist, distort_digits, read_idx
+from miha.problems.mnist import ELASTIC, FILES, KNOTS, SHIFT, TEST_FILES, Mnist, distort_digits, read_idx
 from miha.report.evaluate import evaluate
 
 
@@ -132,13 +132,20 @@ def test_every_distortion_keeps_blank_paper_blank_and_moves_a_digit(kind):
     assert float(moved.min()) >= BACKGROUND - 1e-4
 
 
-def test_a_knot_displaces_what_lies_around_it_and_leaves_what_is_far():
-    inputs = torch.randn(1, 28, 28, generator=torch.Generator().manual_seed(0))
-    amounts = torch.zeros(1, DRAWS)
-    amounts[0, 6] = 1.0  # the one in the upper left corner, to the right
-    moved = (distort_digits(inputs.view(1, 784), amounts).view(28, 28) - inputs[0]).abs()
-    assert float(moved[:6, :6].mean()) > 0.1
-    assert float(moved[20:, 20:].max()) < 1e-3
+@pytest.mark.parametrize("axis", ["columns", "rows"])
+def test_a_knot_displaces_what_lies_around_it_along_its_axis_and_leaves_what_is_far(axis):
+    ramp = torch.arange(28.0).expand(28, 28)
+    ramp = ramp if axis == "columns" else ramp.T
+    knot = 1 * KNOTS + 1  # in the second row and column: a quarter of the way
+    moved = []
+    for number in (6 + knot, 6 + KNOTS**2 + knot):  # to the right, down
+        amounts = torch.zeros(1, DRAWS)
+        amounts[0, number] = 1.0
+        moved.append(distort_digits(ramp.reshape(1, 784), amounts).view(28, 28) - ramp)
+    along, across = moved if axis == "columns" else moved[::-1]
+    assert float(along[6:8, 6:8].mean()) == pytest.approx(ELASTIC, abs=0.02)
+    assert float(across[1:-1, 1:-1].abs().max()) < 1e-4
+    assert float(along[24:, 24:].abs().max()) < 1e-2
 
 
 def test_distortion_is_drawn_sample_by_sample_and_grows_with_its_strength(digits):

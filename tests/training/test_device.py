@@ -1,5 +1,7 @@
 """Where a run computes. What needs a GPU runs where there is one."""
 
+import os
+
 import pytest
 import torch
 
@@ -40,11 +42,12 @@ def test_bfloat16_is_chosen_for_images_where_the_device_computes_in_it(seen_gpu,
 
 
 def test_candidates_have_a_gpu_one_at_a_time_unless_told_otherwise(tiny, tiny_config, seen_gpu):
-    def processes(**run):
-        return Experiment(tiny_config(problem=tiny, run={"device": "cuda", **run})).training_processes
+    def experiment(**run):
+        return Experiment(tiny_config(problem=tiny, run={"device": "cuda", **run}))
 
-    assert processes(workers=None) == 1
-    assert processes(workers=3) == 3
+    assert experiment(workers=None).training_processes == 1
+    assert experiment(workers=None).preparing_processes == os.cpu_count(), "samples are made by the processor"
+    assert experiment(workers=3).training_processes == 3
 
 
 @pytest.mark.parametrize("strict", [False, True])
