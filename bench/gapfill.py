@@ -1,9 +1,11 @@
 """MIHA against unchanged hyperparameters on scenes, and without parts of its design: ``python -m bench.gapfill``."""
 
+import multiprocessing
 import re
 import statistics
 import time
 from collections import Counter
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
@@ -20,6 +22,7 @@ from miha.evolution.mutation import OPERATORS
 
 UNCHANGED, ARTICLES, FULL = "unchanged", "article's operators", "all operators"
 Samples = tuple[int, int, int]  # to train on, to validate on, to test on
+SAMPLES = "samples"  # folder of the samples, among the runs
 
 
 class Setting(NamedTuple):
@@ -82,13 +85,11 @@ def run_one(what: str, column: str, seed: int, data: Path, runs: Path, cycles: i
         cycles: in place of the setting's.
         samples: to train on, to validate on, and to test on.
     """
-    setting, (train, valid, test) = SETTINGS[what], samples
-    problem = GapFill(data=data, loss="mse", train_samples=train, valid_samples=valid, **setting.problem)
+    setting, problem = SETTINGS[what], problem_of(what, data, samples)
     run_dir = runs / f"{what}-{re.sub('[^a-z]+', '-', column)}-{seed}"
     run_dir.mkdir(parents=True, exist_ok=True)
-    (runs / "samples").mkdir(exist_ok=True)
-    if not (run_dir / "cache").exists():  # all runs of a seed learn from the same samples: make them once
-        (run_dir / "cache").symlink_to((runs / "samples").absolute(), target_is_directory=True)
+    if not (run_dir / "cache").exists():
+        (run_dir / "cache").symlink_to((runs / SAMPLES).absolute(), target_is_directory=True)
     every = {**dict.fromkeys(OPERATORS, 1.0), "activation": setting.activation}
     config = RunConfig(
         run_dir=run_dir,
@@ -102,7 +103,18 @@ def run_one(what: str, column: str, seed: int, data: Path, runs: Path, cycles: i
     )
     with PATCHES.get(column, nullcontext)():
         run = optimize(problem, config)
-    return {**held_out_errors(run.model, data, test), **figures_of(run), "valid_loss": run.best.valid_loss}
+    return {**held_out_errors(run.model, data, samples[2]), **figures_of(run), "valid_loss": run.best.valid_loss}
+
+
+def problem_of(what: str, data: Path, samples: Samples) -> GapFill:
+    """The setting's problem."""
+    train, valid, _ = samples
+    return GapFill(data=data, loss="mse", train_samples=train, valid_samples=valid, **SETTINGS[what].problem)
+
+
+def prepare(what: str, seed: int, data: Path, runs: Path, samples: Samples) -> None:
+    """Make the samples that all runs of a setting and seed learn from, unless they exist."""
+    problem_of(what, data, samples).prepare(runs / SAMPLES, seed, lambda function, jobs: list(map(function, jobs)))
 
 
 def schedule_of(what: str, cycles: int | None) -> dict[str, int]:
@@ -213,7 +225,18 @@ def main(
         for seed in range(count)
         for column in SETTINGS[what].columns
     ]
+    work.sort(key=lambda job: ARTICLES in job[0])  # what a bench that is cut short can best do without comes last
     started = time.monotonic()
+    (runs / SAMPLES).mkdir(exist_ok=True)
+    with ProcessPoolExecutor(processes, multiprocessing.get_context("spawn")) as pool:
+        made = [
+            pool.submit(prepare, what, seed, scenes, runs, samples)
+            for what in ("unet", "autoencoder")  # ablations learn from the autoencoder's
+            for seed in range(max(counts[what], counts["ablation"] if what == "autoencoder" else 0))
+        ]
+        for number, future in enumerate(as_completed(made), start=1):
+            future.result()
+            print(f"samples: {number} of {len(made)} made, {time.monotonic() - started:.0f} s", flush=True)
     kept.each(work, processes)
     print(f"{time.monotonic() - started:.0f} s")
     parts = [part(kept, what) for what in ("autoencoder", "unet") if counts[what] for part in (comparison, winners)]

@@ -15,7 +15,6 @@ from miha.decisions import Decisions
 from miha.errors import RunError
 from miha.evolution.hyperparameters import Hyperparameters
 from miha.evolution.mutation import UNCHANGED, generate_population
-from miha.evolution.seeds import spread, stream
 from miha.progress import publish
 from miha.records.archive import FORMAT_VERSION
 from miha.records.record import StageKind, StageRecord
@@ -114,15 +113,9 @@ class Experiment:
 
     def population(self, cycle: int, parent: StageRecord) -> list[StageSpec]:
         """The candidates of a cycle: the control and its mutated siblings, all from ``parent``."""
-        seed, schedule = self.config.seed, self.config.schedule
-        changed_before = (cycle - 1) * (schedule.population_size - 1)
+        config, schedule = self.config, self.config.schedule
         children = generate_population(
-            parent.hyperparameters,
-            self.config.search,
-            self.offer,
-            schedule.population_size,
-            lambda number: stream(seed, "mutation", cycle, number),
-            lambda number: spread(seed, "mutation", changed_before + number),
+            parent.hyperparameters, config.search, self.offer, schedule.population_size, config.seed, cycle
         )
         publish(
             "population", cycle=cycle, changes=[child.change for child in children], wanted=schedule.population_size

@@ -1,18 +1,19 @@
 """Mutation: children that differ from their parent in one hyperparameter.
 
-Each operator lists *all* points that one change of its kind leads to. A child is then drawn by choosing an operator by
-weight, what of its kind to change (which layer), and one of the points that no sibling has taken, so that no two
-children are alike and none repeats its parent.
+Each operator lists *all* points that one change of its kind leads to. Operators take turns by weight, and so does what
+each may change (which layer); the child is then one of the points that no sibling has taken, so that no two children
+are alike and none repeats its parent.
 """
 
-from collections.abc import Callable, Iterable, Iterator
-from itertools import groupby
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from heapq import merge
+from itertools import count, groupby, islice
 from typing import NamedTuple
 
-import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from miha.evolution.hyperparameters import OPTIMIZERS, Hyperparameters, Offer
+from miha.evolution.seeds import stream
 
 BATCH_STEP = 10  # the article's step of the batch size
 FACTORS = (0.2, 0.5, 2.0, 5.0)  # of a learning rate, or of what a momentum lacks of 1
@@ -26,7 +27,7 @@ AUGMENTATION_STEPS = (-0.25, 1.0)  # what it prevents shows late, so that a few 
 class Child(NamedTuple):
     """A point of the search space, and in words how it differs from its parent ("unchanged" for the control).
 
-    ``what`` differs, such as one layer, shares the weight of its operator with what else that operator may change.
+    ``what`` differs, such as one layer, takes turns with what else its operator may change.
     """
 
     hyperparameters: Hyperparameters
@@ -44,7 +45,7 @@ class SearchSpace(BaseModel):
 
     operators: dict[str, float] = Field(
         default_factory=lambda: dict.fromkeys(OPERATORS, 1.0),
-        description="weight with which each operator is drawn; 0 or absent: never",
+        description="how often each operator has its turn, in proportion; 0 or absent: never",
     )
     min_batch_size: int = Field(4, ge=1, description="smallest batch size, samples")
     max_batch_size: int = Field(200, ge=1, description="largest batch size, samples")
@@ -214,12 +215,7 @@ OPERATORS: dict[str, Operator] = {
 
 
 def generate_population(
-    parent: Hyperparameters,
-    space: SearchSpace,
-    offer: Offer,
-    size: int,
-    stream: Callable[[int], np.random.Generator],
-    turn: Callable[[int], float],
+    parent: Hyperparameters, space: SearchSpace, offer: Offer, size: int, seed: int, cycle: int
 ) -> list[Child]:
     """Draw ``size`` children: number 0 is the unchanged control, every other has one change, no two are alike.
 
@@ -228,28 +224,42 @@ def generate_population(
         space: weights of the operators and bounds.
         offer: what else the problem and its network let change.
         size: number of children wanted; fewer come back when distinct changes run out.
-        stream: the random generator of a candidate, by its number.
-        turn: a number from 0 to 1 that chooses its operator; if they are evenly spread, no operator waits long.
+        seed: of the run.
+        cycle: from 1; the operators' turns go on from where the cycle before it left them.
     """
+    pools = {name: _pools(OPERATORS[name](parent, space, offer)) for name in OPERATORS if space.operators.get(name)}
+    weights = {name: space.operators[name] for name, pool in pools.items() if pool}
+    turns = islice(operator_turns(weights, seed), (cycle - 1) * (size - 1), None)
     children = [Child(parent, UNCHANGED)]
-    pools = list(_pools(parent, space, offer))
     for number in range(1, size):
-        pools = [(weight, pool) for weight, pool in pools if pool]
-        if not pools:
+        if not any(pools.values()):
             break
-        borders = np.cumsum([weight for weight, _ in pools])
-        chosen = int(np.searchsorted(borders, turn(number) * borders[-1], side="right"))
-        _, pool = pools[min(chosen, len(pools) - 1)]  # a rounded product may reach the last border
-        children.append(pool.pop(int(stream(number).integers(len(pool)))))
+        name, turn = next(due for due in turns if pools[due[0]])
+        pool = pools[name][turn % len(pools[name])]
+        children.append(pool.pop(int(stream(seed, "mutation", cycle, number).integers(len(pool)))))
+        pools[name] = [left for left in pools[name] if left]
     return children
 
 
-def _pools(parent: Hyperparameters, space: SearchSpace, offer: Offer) -> Iterator[tuple[float, list[Child]]]:
-    """The changes of each operator, apart by what they change, each with its share of the operator's weight.
+def operator_turns(weights: Mapping[str, float], seed: int) -> Iterator[tuple[str, int]]:
+    """Whose turn it is, without end: operators as often as their weights say, and none waits long.
 
-    So no layer waits longer than another because it may take fewer activations.
+    Turn k (from 0) of an operator of weight w comes at time (k + u) / w with u drawn from 0 to 1: of equal weights,
+    each has had one turn before any has had two. Were each turn drawn by itself, a given operator would go without in
+    one run of three, (8/9)^9, that has as many turns as there are operators.
+
+    Yields:
+        name and a number that grows by 1 from turn to turn of an operator, begun anywhere.
     """
-    for name, operator in OPERATORS.items():  # in one order, whatever the user's
-        if weight := space.operators.get(name, 0):
-            pools = [list(pool) for _, pool in groupby(operator(parent, space, offer), key=lambda child: child.what)]
-            yield from ((weight / len(pools), pool) for pool in pools)
+
+    def times(name: str) -> Iterator[tuple[float, str, int]]:
+        rng = stream(seed, "turns", list(OPERATORS).index(name))
+        start = int(rng.integers(1_000_000))
+        return (((turn + rng.random()) / weights[name], name, start + turn) for turn in count())
+
+    return ((name, number) for _, name, number in merge(*map(times, weights)))
+
+
+def _pools(children: list[Child]) -> list[list[Child]]:
+    """The changes of an operator, apart by what they change, such as each layer."""
+    return [list(pool) for _, pool in groupby(children, key=lambda child: child.what)]

@@ -9,7 +9,7 @@ from typing import Literal
 
 import numpy as np
 
-Purpose = Literal["weights", "order", "dropout", "augmentation", "mutation", "split", "samples", "fill"]
+Purpose = Literal["weights", "order", "dropout", "augmentation", "mutation", "split", "samples", "fill", "turns"]
 _CODES: dict[str, int] = {
     "weights": 0,  # initial weights
     "order": 1,  # order of the samples in a mainline epoch
@@ -19,6 +19,7 @@ _CODES: dict[str, int] = {
     "split": 5,  # which days train, validate and test
     "samples": 6,  # gaps that are pasted, by sample
     "fill": 7,  # forests of the first guess when a scene is filled
+    "turns": 8,  # when each operator has its turn
 }
 
 
@@ -29,16 +30,6 @@ def _sequence(seed: int, purpose: Purpose, key: tuple[int, ...]) -> np.random.Se
 def stream(seed: int, purpose: Purpose, *key: int) -> np.random.Generator:
     """The NumPy generator of one purpose and place, e.g. ``stream(seed, "mutation", cycle, candidate)``."""
     return np.random.default_rng(_sequence(seed, purpose, key))
-
-
-def spread(seed: int, purpose: Purpose, index: int) -> float:
-    """The numbers of a stream whose neighbours keep apart: 0 to 1, evenly filled by the first so many of them.
-
-    They are the multiples of the golden ratio modulo 1 (Knuth, The Art of Computer Programming 3, section 6.4), begun
-    at a place drawn by seed and purpose.
-    """
-    start: float = stream(seed, purpose).random()
-    return (start + index * (5**0.5 - 1) / 2) % 1
 
 
 def torch_seed(seed: int, purpose: Purpose, *key: int) -> int:

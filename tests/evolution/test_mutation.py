@@ -6,7 +6,6 @@ from miha.config import make_config
 from miha.errors import ConfigError
 from miha.evolution.hyperparameters import HIDDEN_ACTIVATIONS, OPTIMIZERS, REGRESSION_LOSSES, Hyperparameters, Offer
 from miha.evolution.mutation import OPERATORS, Child, SearchSpace, generate_population
-from miha.evolution.seeds import spread, stream
 
 OFFER = Offer({"a": HIDDEN_ACTIVATIONS, "out": ("Identity", "Tanh")}, REGRESSION_LOSSES, (0.1,), True)
 NOTHING = Offer({})
@@ -15,11 +14,8 @@ PARENT = Hyperparameters(
 )
 
 
-def drawn(space: SearchSpace, offer: Offer, size: int, seed: int = 0) -> list[Child]:
-    def turn(number: int) -> float:
-        return spread(seed, "mutation", number)
-
-    return generate_population(PARENT, space, offer, size, lambda number: stream(seed, "mutation", number), turn)
+def drawn(space: SearchSpace, offer: Offer, size: int, seed: int = 0, cycle: int = 1) -> list[Child]:
+    return generate_population(PARENT, space, offer, size, seed, cycle)
 
 
 def population(size: int, space: SearchSpace = SearchSpace(), seed: int = 0) -> list[Hyperparameters]:
@@ -221,25 +217,36 @@ def test_what_is_left_out_of_hyperparameters_is_the_optimizers_own():
     assert Hyperparameters.model_validate_json(point.model_dump_json()) == point
 
 
-@pytest.mark.parametrize("seed", range(10))
-def test_no_operator_waits_long_for_its_turn(seed):
-    """Thirteen draws, four cycles of a small population, reach each of the nine."""
-    space = SearchSpace(operators={**dict.fromkeys(OPERATORS, 1.0), "loss": 0.0, "activation": 0.0})
-    fields = [changed_fields(child) for child in population(14, space, seed)[1:]]
-    reached = {"optimizer" if "optimizer" in changed else changed.pop() for changed in fields}
-    assert reached - {"beta2"} >= {"optimizer", "batch_size", "lr", "weight_decay", "dropout", "augmentation"}
+@pytest.mark.parametrize("seed", range(20))
+def test_each_operator_has_one_turn_before_any_has_two(seed):
+    """Nine changed children, three cycles of a control and three, are all it takes."""
+    changed = [
+        changed_fields(child.hyperparameters)
+        for cycle in (1, 2, 3)
+        for child in drawn(SearchSpace(), OFFER, 4, seed, cycle)[1:]
+    ]
+    turns = ["optimizer" if "optimizer" in fields else fields.pop() for fields in changed]
+    assert {"momentum" if turn == "beta2" else turn for turn in turns} == set(Hyperparameters.model_fields) - {"beta2"}
 
 
-def test_operators_are_drawn_as_often_as_their_weights_say():
+def test_orders_of_turns_differ_between_seeds():
+    assert len({drawn(SearchSpace(), OFFER, 2, seed)[1].change.split()[0] for seed in range(20)}) > 4
+
+
+def test_operators_have_turns_as_often_as_their_weights_say():
     space = SearchSpace(operators={"lr": 3, "dropout": 1})
-    draws = Counter(changed_fields(population(2, space, seed)[1]).pop() for seed in range(200))
-    assert draws["lr"] / 200 == pytest.approx(0.75, abs=0.1)
+    turns = Counter(changed_fields(drawn(space, OFFER, 2, 0, cycle)[1].hyperparameters).pop() for cycle in range(1, 41))
+    assert turns["lr"] == pytest.approx(30, abs=1)
+
+
+def test_an_operator_whose_changes_ran_out_leaves_its_turns_to_others():
+    space = SearchSpace(operators={"lr": 1, "augmentation": 100})
+    assert [child.change.split()[0] for child in drawn(space, OFFER, 6)].count("lr") == 4
 
 
 def test_every_layer_has_its_turn_however_few_activations_it_may_take():
     offer = Offer({"a": HIDDEN_ACTIVATIONS, "out": ("Identity", "Tanh")})
     space = SearchSpace(operators={"activation": 1.0})
-    changed = [
-        children[1].change.rpartition(" ")[2] for children in (drawn(space, offer, 2, seed) for seed in range(60))
-    ]
-    assert 15 < changed.count("out") < 45
+    for seed in range(10):
+        changes = [drawn(space, offer, 2, seed, cycle)[1].change for cycle in (1, 2)]
+        assert {change.rpartition(" ")[2] for change in changes} == {"a", "out"}
