@@ -88,7 +88,8 @@ def run_one(what: str, column: str, seed: int, data: Path, runs: Path, cycles: i
     setting, problem = SETTINGS[what], problem_of(what, data, samples)
     run_dir = runs / f"{what}-{re.sub('[^a-z]+', '-', column)}-{seed}"
     run_dir.mkdir(parents=True, exist_ok=True)
-    if not (run_dir / "cache").exists():
+    (runs / SAMPLES).mkdir(exist_ok=True)
+    if not (run_dir / "cache").exists():  # the samples of its seed are those of other columns too
         (run_dir / "cache").symlink_to((runs / SAMPLES).absolute(), target_is_directory=True)
     every = {**dict.fromkeys(OPERATORS, 1.0), "activation": setting.activation}
     config = RunConfig(
@@ -227,7 +228,6 @@ def main(
     ]
     work.sort(key=lambda job: ARTICLES in job[0])  # what a bench that is cut short can best do without comes last
     started = time.monotonic()
-    (runs / SAMPLES).mkdir(exist_ok=True)
     with ProcessPoolExecutor(processes, multiprocessing.get_context("spawn")) as pool:
         made = [
             pool.submit(prepare, what, seed, scenes, runs, samples)

@@ -13,6 +13,7 @@ from bench.results import DOCUMENT, RESULTS, RUNS, Result, Results, spread, tabl
 from bench.runs import ARTICLE_OPERATORS, DIGITS_BATCH, figures_of
 from miha import Mnist, RunConfig, optimize
 from miha.config import Schedule
+from miha.evolution.mutation import OPERATORS
 from miha.problems.base import count_parameters
 from miha.report.evaluate import evaluate_digits
 
@@ -26,7 +27,8 @@ NEEDS = {OPTUNA_ARTICLES: "optuna", OPTUNA_OURS: "optuna", PBT: "ray"}
 
 def run_miha(column: str, problem: Mnist, schedule: Schedule, runs: Path, seed: int) -> Result:
     """One run of MIHA, which continues if it was interrupted, and its best model's accuracy."""
-    said: dict[str, Any] = {"search": {"operators": ARTICLE_OPERATORS}} if column != FULL else {}
+    operators = {**dict.fromkeys(OPERATORS, 1.0), "augmentation": 2.0} if column == FULL else ARTICLE_OPERATORS
+    said: dict[str, Any] = {"search": {"operators": operators}}
     name = {UNCHANGED: "unchanged", ARTICLES: "article", FULL: "full"}[column]
     config = RunConfig(
         run_dir=runs / f"{name}-{seed}",
