@@ -124,9 +124,9 @@ def schedule_of(what: str, cycles: int | None) -> dict[str, int]:
 
 
 def ratios(results: Results, network: str, column: str, key: str, against: str = UNCHANGED) -> list[float]:
-    """Error of a column over that of another, for each seed."""
-    above, below = (results.values(f"{network}, {name}", key) for name in (column, against))
-    return [a / b for a, b in zip(above, below, strict=False)]
+    """Error of a column over that of another, for each seed that both have."""
+    above, below = (results.results[f"{network}, {name}"] for name in (column, against))
+    return [above[seed][key] / below[seed][key] for seed in sorted(above.keys() & below.keys(), key=int)]
 
 
 def _told(values: list[float]) -> str:
