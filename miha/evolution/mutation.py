@@ -229,35 +229,44 @@ def generate_population(
     """
     pools = {name: _pools(OPERATORS[name](parent, space, offer)) for name in OPERATORS if space.operators.get(name)}
     weights = {name: space.operators[name] for name, pool in pools.items() if pool}
-    turns = islice(operator_turns(weights, seed), (cycle - 1) * (size - 1), None)
-    children = [Child(parent, UNCHANGED)]
+    children, left = [Child(parent, UNCHANGED)], weights
     for number in range(1, size):
-        if not any(pools.values()):
+        if not left:
             break
-        name, turn = next(due for due in turns if pools[due[0]])
-        pool = pools[name][turn % len(pools[name])]
+        turn = (cycle - 1) * (size - 1) + number - 1
+        name, nth = operator_due(weights, turn, seed)
+        if name not in left:
+            name, nth = operator_due(left, turn, seed)
+        pool = pools[name][nth % len(pools[name])]
         children.append(pool.pop(int(stream(seed, "mutation", cycle, number).integers(len(pool)))))
-        pools[name] = [left for left in pools[name] if left]
+        pools[name] = [some for some in pools[name] if some]
+        left = {name: weight for name, weight in weights.items() if pools[name]}
     return children
 
 
-def operator_turns(weights: Mapping[str, float], seed: int) -> Iterator[tuple[str, int]]:
-    """Whose turn it is, without end: operators as often as their weights say, and none waits long.
+def operator_due(weights: Mapping[str, float], turn: int, seed: int) -> tuple[str, int]:
+    """Whose turn it is: operators have turns as often as their weights say, and none waits long.
 
     Turn k (from 0) of an operator of weight w comes at time (k + u) / w with u drawn from 0 to 1: of equal weights,
     each has had one turn before any has had two. Were each turn drawn by itself, a given operator would go without in
     one run of three, (8/9)^9, that has as many turns as there are operators.
 
-    Yields:
+    Args:
+        weights: by operator, above 0.
+        turn: from 0, counted over all operators.
+        seed: of the run.
+
+    Returns:
         name and a number that grows by 1 from turn to turn of an operator, begun anywhere.
     """
 
     def times(name: str) -> Iterator[tuple[float, str, int]]:
         rng = stream(seed, "turns", list(OPERATORS).index(name))
         start = int(rng.integers(1_000_000))
-        return (((turn + rng.random()) / weights[name], name, start + turn) for turn in count())
+        return (((k + rng.random()) / weights[name], name, start + k) for k in count())
 
-    return ((name, number) for _, name, number in merge(*map(times, weights)))
+    _, name, number = next(islice(merge(*map(times, weights)), turn, None))
+    return name, number
 
 
 def _pools(children: list[Child]) -> list[list[Child]]:
