@@ -41,11 +41,12 @@ SETTINGS = {
         32,
         {
             "initial_epochs": 6,
-            "cycles": 6,
+            "cycles": 3,
             "population_size": 8,
-            "candidate_epochs": 1,
-            "fixing_epochs": 2,
-            "final_epochs": 32,
+            "candidate_epochs": 3,
+            "candidate_annealing": True,
+            "fixing_epochs": 1,
+            "final_epochs": 17,
         },  # 98 in all
         (UNCHANGED, ARTICLES, FULL),
         activation=4.0,
@@ -206,7 +207,7 @@ def main(
     ablation_seeds: Annotated[int, typer.Option(min=0, help="the same without parts of the design, 50 epochs")] = 5,
     cycles: Annotated[
         int | None,
-        typer.Option(min=1, help="cycles; default: autoencoder 6 (98 epochs), U-Net 4 (34), ablations 3 (50)"),
+        typer.Option(min=1, help="cycles; default: autoencoder 3 (98 epochs), U-Net 4 (34), ablations 3 (50)"),
     ] = None,
     processes: Annotated[int, typer.Option(min=1, help="runs side by side, each in one process")] = 2,
     fresh: Annotated[bool, typer.Option("--fresh", help="measure anew what an earlier call has measured")] = False,
