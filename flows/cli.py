@@ -133,6 +133,10 @@ def optimize(
     ] = False,
 ) -> None:
     """Train a network once while its hyperparameters adapt. The same command again continues an interrupted run."""
+    if workers != 1 and not dask:
+        from miha.training.workers import warm_up
+
+        warm_up()
     from miha.config import read_config
     from miha.experiment import Experiment
 

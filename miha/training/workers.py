@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import CancelledError, Future
 from contextlib import contextmanager
 from contextvars import ContextVar
+from multiprocessing import forkserver
 from typing import Any
 
 from pebble import ProcessPool
@@ -53,6 +54,11 @@ class _Workers:
             future.cancel()  # a pool that stops leaves whoever waits for it waiting
         self.pool.stop()
         self.pool.join(timeout=30)
+
+
+def warm_up() -> None:
+    """Start the server that forks workers, so that it imports PyTorch while this process does."""
+    forkserver.ensure_running()
 
 
 _current: ContextVar[_Workers | None] = ContextVar("workers", default=None)

@@ -1,6 +1,8 @@
 import multiprocessing
 import os
 import signal
+import subprocess
+import sys
 import time
 from concurrent.futures import CancelledError
 
@@ -36,3 +38,14 @@ def test_whoever_waits_for_a_pool_that_is_stopped_is_told():
 def test_without_a_pool_work_is_done_right_here():
     assert submit(os.getpid).result(0) == os.getpid()
     assert multiprocessing.parent_process() is None
+
+
+def test_the_server_that_was_warmed_up_forks_the_workers():
+    script = (
+        "import os; from pathlib import Path; from miha.training.workers import submit, warm_up, working\n"
+        "warm_up(); children = Path(f'/proc/self/task/{os.getpid()}/children').read_text().split()\n"
+        "with working(1):\n"
+        "    print(str(submit(os.getppid).result(60)) in children)"
+    )
+    told = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=120, check=True)
+    assert told.stdout.strip() == "True"
