@@ -1,11 +1,10 @@
 """MIHA against unchanged hyperparameters on scenes, and without parts of its design: ``python -m bench.gapfill``."""
 
-import multiprocessing
 import re
 import statistics
 import time
 from collections import Counter
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import as_completed
 from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
@@ -15,7 +14,7 @@ import typer
 
 from bench.ablations import FITNESS, NAMES, PATCHES
 from bench.heldout import held_out_errors, without_truth
-from bench.results import DOCUMENT, RESULTS, RUNS, Job, Result, Results, spread, table
+from bench.results import DOCUMENT, RESULTS, RUNS, Job, Result, Results, process_pool, spread, table
 from bench.runs import ARTICLE_OPERATORS, figures_of
 from miha import GapFill, RunConfig, optimize
 from miha.evolution.mutation import OPERATORS
@@ -242,7 +241,7 @@ def main(
     ]
     work.sort(key=lambda job: ARTICLES in job[0])  # what a bench that is cut short can best do without comes last
     started = time.monotonic()
-    with ProcessPoolExecutor(processes, multiprocessing.get_context("spawn")) as pool:
+    with process_pool(processes) as pool:
         made = [
             pool.submit(prepare, what, seed, scenes, runs, samples)
             for what in ("unet", "autoencoder")  # ablations learn from the autoencoder's

@@ -21,6 +21,7 @@ from typing import Any
 
 from miha.errors import MihaError
 from miha.files import write_json, write_text
+from miha.training.workers import follow_parent
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS, DOCUMENT, RUNS = ROOT / "bench" / "results", ROOT / "docs" / "results.md", ROOT / "runs" / "bench"
@@ -74,7 +75,7 @@ class Results:
     def each(self, jobs: Sequence[Job], processes: int) -> None:
         """Measure what is not stored yet, several jobs side by side, each in a process of its own pool."""
         left = [job for job in jobs if str(job[1]) not in self.results.get(job[0], {})]
-        with ProcessPoolExecutor(processes, multiprocessing.get_context("spawn")) as pool:
+        with process_pool(processes) as pool:
             running = {pool.submit(measure): (column, seed) for column, seed, measure in left}
             for done, future in enumerate(as_completed(running), start=1):
                 column, seed = running[future]
@@ -97,6 +98,11 @@ class Results:
             facts = machine()
             told = f"`{facts['command']}`\n\n{text}\n\n{facts['cpu']}, {facts['cores']} cores; {facts['date']}, "
             put_block(self.document, f"bench.{self.name}", told + f"PyTorch {facts['libraries']['torch']}.")
+
+
+def process_pool(processes: int) -> ProcessPoolExecutor:
+    """Fresh processes that end when the bench does: one that was killed must not go on writing its runs."""
+    return ProcessPoolExecutor(processes, multiprocessing.get_context("spawn"), initializer=follow_parent)
 
 
 def put_block(document: Path, name: str, text: str) -> None:

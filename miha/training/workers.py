@@ -126,6 +126,11 @@ def _start(address: str) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     progress.send_from_worker(address)
+    follow_parent()
+
+
+def follow_parent() -> None:
+    """From now on end this process, whatever it does, as soon as the one that started it is gone."""
     threading.Thread(target=_follow, daemon=True, name="miha-parent-watch").start()
 
 
