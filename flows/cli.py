@@ -133,7 +133,7 @@ def optimize(
     ] = False,
 ) -> None:
     """Train a network once while its hyperparameters adapt. The same command again continues an interrupted run."""
-    if workers != 1 and not dask:
+    if workers != 1 and not dask:  # both processes need seconds to import PyTorch
         from miha.training.workers import warm_up
 
         warm_up()
