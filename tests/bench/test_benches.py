@@ -9,13 +9,14 @@ import pandas as pd
 import pytest
 
 from bench.ablations import NAMES, PATCHES
-from bench.gapfill import FULL, kind_of, run_one
+from bench.gapfill import FULL, kind_of, run_one, schedule_of
 from bench.gapfill import main as gapfill
 from bench.growth import exponent
 from bench.heldout import without_truth
 from bench.loops import NoiseDigits, NoiseScenes, Task, bare_epochs, our_epochs, usual_epochs
 from bench.mnist import OPTUNA_OURS, PBT
 from bench.mnist import main as mnist
+from miha.config import Schedule
 
 
 @pytest.fixture
@@ -63,9 +64,10 @@ def test_ablations(simulated, tmp_path, name):
     scenes = without_truth(simulated, tmp_path / "scenes")
     result = run_one("ablation", name, 0, scenes, tmp_path, 1, (6, 4, 4))
     population = pd.concat(map(pd.read_csv, tmp_path.glob("ablation*/population.csv")))
-    assert result["epochs"] == 4 + 8 + 2 + 16
+    schedule = Schedule(**schedule_of("ablation", 1))
+    assert result["epochs"] == schedule.budget
     assert ("unchanged" in set(population.change)) == (name != "no control child")
-    assert len(population) == 8
+    assert len(population) == schedule.population_size
 
 
 def test_ablations_leave_nothing_behind(tmp_path):
