@@ -204,7 +204,7 @@ def kind_of(change: str) -> str:
     if change == "unchanged":
         return "the control"
     if " in " in change:
-        return "activation"
+        return f"activation of {change.split(' in ')[1]}"
     named = next((name for name in OPERATORS if change.startswith(name.replace("_", " "))), "optimizer")
     return "momentum" if change.startswith("beta2") else named.replace("_", " ")
 

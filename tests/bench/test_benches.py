@@ -83,7 +83,7 @@ def test_ablations_leave_nothing_behind(tmp_path):
     ("change", "kind"),
     [
         ("unchanged", "the control"),
-        ("ReLU→ELU in layer4.1", "activation"),
+        ("ReLU→ELU in layer4.1", "activation of layer4.1"),
         ("batch size 32→16", "batch size"),
         ("beta2 0.999→0.995", "momentum"),
         ("loss mse→l1", "loss"),

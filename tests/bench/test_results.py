@@ -1,6 +1,8 @@
 import json
+import sys
 
 import pytest
+from processes import ROOT, alive, descendants, environment, running, said, wait_for
 
 from bench.results import Results, put_block, spread, table
 from miha.errors import MihaError
@@ -66,3 +68,21 @@ def test_a_spread_is_mean_and_standard_deviation():
     assert spread([1.0, 2.0, 3.0], ".1f") == "2.0 ± 1.0"
     assert spread([1.0], ".1f") == "1.0"
     assert table(["a", "b"], [["1", "2"]]) == "| a | b |\n| --- | --- |\n| 1 | 2 |"
+
+
+def test_processes_of_a_bench_that_is_killed_end_with_it(tmp_path):
+    script, log = tmp_path / "busy.py", tmp_path / "log"
+    script.write_text(
+        "import time\nfrom bench.results import process_pool\n"
+        "if __name__ == '__main__':\n"
+        "    with process_pool(1) as pool:\n"
+        "        pool.submit(print, 'working', flush=True).result()\n"
+        "        pool.submit(time.sleep, 600).result()\n"
+    )
+    env = environment(tmp_path, PYTHONPATH=str(ROOT))
+    with running([sys.executable, str(script)], log, env) as process:
+        wait_for(said(log, "working"), 60, log)
+        children = descendants(process.pid)
+        assert alive(children)
+        process.kill()
+        wait_for(lambda: not alive(children), 10, log)
