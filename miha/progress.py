@@ -1,7 +1,7 @@
 """Telling whoever watches what a run is doing: an event is published, every observer is called with it.
 
 Observers are display and log; nothing depends on them. Events cross from worker processes by datagrams on a local
-socket, which no dying process can lock.
+socket, which no dying process can lock. They arrive in their order, but may do so after the result of the stage.
 """
 
 import json
@@ -18,6 +18,7 @@ Event = dict[str, Any]  # {"event": name, …}, JSON
 Observer = Callable[[Event], None]
 
 _observers: list[Observer] = []
+_PATIENCE = 1.0  # seconds that a worker waits for room: a local socket holds as few as ten datagrams
 
 
 def publish(event: str, **details: Any) -> None:
@@ -70,12 +71,13 @@ def _receive(inbox: socket.socket) -> None:
 def sender(address: str) -> Observer:
     """An observer that passes events on to :func:`receiving` in another process."""
     outbox = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    outbox.settimeout(_PATIENCE)
 
     def send(event: Event) -> None:
         try:
-            outbox.sendto(json.dumps(event).encode(), socket.MSG_DONTWAIT, address)
+            outbox.sendto(json.dumps(event).encode(), address)
         except OSError:
-            pass  # nobody watches, or not fast enough; training does not wait for it
+            pass  # nobody watches any more, or the one who does stands still; training goes on
 
     return send
 

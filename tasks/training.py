@@ -1,5 +1,6 @@
 """Tasks that compute: preparing samples and training a stage. Each makes one call into the pool of processes."""
 
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -68,6 +69,7 @@ _LINES = {  # of the log, by event
     "stage_reused": "{stage}: trained before, {epochs} epochs reused",
     "stage_finished": "{stage}: finished after {seconds} s, validation loss {valid_loss}",
 }
+_LAST = ("stage_reused", "stage_finished")
 
 
 def _rounded(value: Any) -> Any:
@@ -77,11 +79,14 @@ def _rounded(value: Any) -> Any:
 @contextmanager
 def _logged(spec: StageSpec) -> Iterator[None]:
     """Write the stage's events, which come from its process, to the log of the task run."""
-    logger = get_run_logger()
+    logger, complete = get_run_logger(), threading.Event()
 
     def log(event: progress.Event) -> None:
         if event.get("stage") == spec.name and (line := _LINES.get(event["event"])):
             logger.info(line.format(**{key: _rounded(value) for key, value in event.items()}))
+            if event["event"] in _LAST:
+                complete.set()
 
     with progress.observed_by(log):
         yield
+        complete.wait(5)  # the last event may arrive after the result

@@ -178,14 +178,17 @@ def test_the_page_shows_names_tags_tables_and_what_the_child_processes_say(site)
         f"--user-data-dir={site.folder}/chromium",
     ]
     command += ["--virtual-time-budget=10000", "--window-size=1400,1800"]
+    log = site.folder / "page.log"
     shown = ("simulated, seed 0", "gapfill", "Completed", "init: epoch 1, training loss", "1_0: finished after")
 
     def all_shown() -> bool:
         """The page fills itself bit by bit, on a busy machine later than Chromium looks."""
         dump = subprocess.run([*command, "--dump-dom", page], capture_output=True, text=True, timeout=120, check=True)
-        return all(text in dump.stdout for text in shown)
+        absent = [text for text in shown if text not in dump.stdout]
+        log.write_text(f"{page} does not show {absent}")
+        return not absent
 
-    wait_for(all_shown, 180)
+    wait_for(all_shown, 180, log)
     picture = site.folder / "page.png"
     subprocess.run([*command, f"--screenshot={picture}", page], capture_output=True, timeout=120, check=True)
     assert picture.stat().st_size > 50_000

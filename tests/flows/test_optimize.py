@@ -1,3 +1,5 @@
+import time
+
 import faults
 import pandas as pd
 import pytest
@@ -9,6 +11,7 @@ from tiny import TinyProblem
 import miha
 from flows.optimize import optimize
 from miha.errors import RunError
+from miha.progress import observed_by
 
 pytestmark = pytest.mark.usefixtures("prefect_server")
 
@@ -48,6 +51,13 @@ def test_every_stage_is_a_task_with_a_telling_name(tiny, tiny_config):
     with get_client(sync_client=True) as client:
         flow_run = client.read_flow_run(state.state_details.flow_run_id)
         assert flow_run.name.endswith("seed 3")
+
+
+def test_the_log_has_the_end_of_every_stage_though_it_hears_of_it_late(tiny, tiny_config, caplog):
+    with caplog.at_level("INFO", "prefect.task_runs"), observed_by(lambda event: time.sleep(0.05)):
+        optimize(tiny_config(problem=tiny, run={"workers": 2}))
+    said = {message.partition(":")[0] for message in caplog.messages if ": finished after " in message}
+    assert said == {"init", *(f"1_{n}" for n in range(4)), *(f"2_{n}" for n in range(4)), "1", "2", "final"}
 
 
 def test_each_cycle_leaves_a_table_and_the_run_a_summary(tiny, tiny_config):

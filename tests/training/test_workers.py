@@ -9,7 +9,13 @@ from concurrent.futures import CancelledError
 import pytest
 from pebble import ProcessExpired
 
+from miha.progress import observed_by, publish
 from miha.training.workers import submit, working
+
+
+def count_to(number):
+    for n in range(number):
+        publish("count", n=n)
 
 
 def test_a_process_that_dies_costs_its_own_call_alone():
@@ -33,6 +39,18 @@ def test_whoever_waits_for_a_pool_that_is_stopped_is_told():
         future = submit(time.sleep, 600)
     with pytest.raises(CancelledError):
         future.result(10)
+
+
+def test_what_a_worker_says_arrives_whole_where_the_one_who_watches_is_slow():
+    heard = []
+
+    def watch(event):
+        time.sleep(0.005)
+        heard.append(event["n"])
+
+    with observed_by(watch), working(1):
+        submit(count_to, 200).result(60)
+    assert heard == list(range(200))
 
 
 def test_without_a_pool_work_is_done_right_here():
