@@ -23,10 +23,10 @@ from miha.experiment import Experiment
 from miha.threads import fixed_threads
 from miha.training import loop
 from miha.training.device import resolve_precision
-from miha.training.stages import run_stage
+from miha.training.stages import longest_first, run_stage
 from miha.training.workers import compute_all, working
 
-POPULATION = 4
+POPULATION = 8
 
 
 class Part(StrEnum):
@@ -83,7 +83,7 @@ def _population_seconds(problem: Problem, batch_size: int, threads: int) -> floa
             run={"threads": threads},
         )
         experiment = Experiment(config)
-        population = experiment.population(1, run_stage(experiment.initial()))
+        population = longest_first(experiment.population(1, run_stage(experiment.initial())))
         compute_all(run_stage, population)
         shutil.rmtree(Path(folder) / "population")
         return _seconds(lambda: compute_all(run_stage, population))

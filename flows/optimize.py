@@ -19,7 +19,7 @@ from miha.records.archive import archive_path, read_manifest
 from miha.records.history import read_tables
 from miha.records.record import StageRecord
 from miha.run import mainline_failure
-from miha.training.stages import StageSpec
+from miha.training.stages import StageSpec, longest_first
 from miha.training.workers import working
 from tasks.cluster import cluster
 from tasks.deciding import generate_population, report, select_fittest
@@ -147,7 +147,8 @@ def _train_population(experiment: Experiment, population: list[StageSpec]) -> li
     """Fan the candidates out; one that fails for good is recorded and does not stop its siblings."""
     faults, decisions = experiment.config.faults, experiment.decisions
     failed = {spec.name: failure for spec in population if (failure := decisions.failed_before(spec))}
-    futures = {spec.name: training_task(spec, faults).submit(spec) for spec in population if spec.name not in failed}
+    wanted = longest_first([spec for spec in population if spec.name not in failed])
+    futures = {spec.name: training_task(spec, faults).submit(spec) for spec in wanted}
     return [failed.get(spec.name) or _outcome(decisions, spec, futures[spec.name]) for spec in population]
 
 

@@ -21,7 +21,7 @@ from miha.progress import publish
 from miha.records.archive import archive_path, read_manifest
 from miha.records.history import read_tables
 from miha.records.record import StageRecord
-from miha.training.stages import StageSpec, run_stage
+from miha.training.stages import StageSpec, longest_first, run_stage
 from miha.training.workers import compute_all, is_transient, submit, working
 
 
@@ -144,7 +144,7 @@ def _train_all(specs: Sequence[StageSpec], faults: Faults) -> dict[str, StageRec
     """Train stages side by side, each tried again after a failure that may pass; name → record, or the last failure."""
     results: dict[str, StageRecord | Exception] = {}
     retries_left = dict.fromkeys([spec.name for spec in specs], faults.retries)
-    running = {submit(run_stage, spec, timeout=spec.timeout): spec for spec in specs}
+    running = {submit(run_stage, spec, timeout=spec.timeout): spec for spec in longest_first(specs)}
     while running:
         for future in wait(running, return_when=FIRST_COMPLETED).done:
             spec, error = running.pop(future), future.exception()

@@ -9,6 +9,7 @@ import inspect
 import platform
 import threading
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -131,6 +132,11 @@ class StageSpec(BaseModel):
     def checkpoint(self) -> Path:
         """Where a long stage keeps its last epoch."""
         return self.archive.with_name(f"{self.name}_checkpoint.zip")
+
+
+def longest_first(specs: Sequence[StageSpec]) -> list[StageSpec]:
+    """The order to start candidates in: one of small batches has the most steps, and last it would be waited for."""
+    return sorted(specs, key=lambda spec: spec.hyperparameters.batch_size)
 
 
 def read_if_whole(path: Path, digest: str) -> Archive | None:
