@@ -45,8 +45,8 @@ def test_candidates_with_the_most_steps_are_started_first(tiny, tiny_config):
     config = tiny_config(schedule={"cycles": 1}, search={"operators": {"batch_size": 1.0}})
     run, events = watch(tiny, config)
     started = [name for name in trained(events) if name.startswith("1_")]
-    sizes = {name: read_manifest(run.run_dir / f"population/{name}_model.zip").record for name in started}
-    sizes = {name: record.hyperparameters.batch_size for name, record in sizes.items()}
+    records = {name: read_manifest(run.run_dir / f"population/{name}_model.zip").record for name in started}
+    sizes = {name: record.hyperparameters.batch_size for name, record in records.items()}
     assert len(set(sizes.values())) == len(started) == 4
     assert started == sorted(started, key=sizes.__getitem__)
 
