@@ -5,7 +5,7 @@ Samples are noise: only time is measured here.
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from pydantic import Field
@@ -16,7 +16,7 @@ from miha.evolution.hyperparameters import Hyperparameters
 from miha.problems import GapFill, Mnist, Problem
 from miha.problems.base import Batch, Data, Samples
 from miha.problems.nets.unet import UNet
-from miha.training.loop import EVALUATION_BATCH, train_epochs
+from miha.training.loop import EVALUATION_BATCH, network_to_device, train_epochs
 from miha.training.optimizers import build_optimizer
 
 CHANNELS = 26  # of the U-Net on Madrid
@@ -73,6 +73,12 @@ class NoiseScenes(GapFill):
         return UNet(CHANNELS, self.width, self.levels)
 
 
+class NoiseScenesInRows(NoiseScenes):
+    """The same with images in PyTorch's default order."""
+
+    channels_last: ClassVar[bool] = False
+
+
 class Task:
     """A network and its samples, trained by different loops with one batch size."""
 
@@ -84,6 +90,7 @@ class Task:
 
 def our_epochs(task: Task, epochs: int, precision: str = "float32") -> None:
     """``miha.training.loop`` as a stage runs it."""
+    network_to_device(task.network, "cpu", task.problem.channels_last)
     optimizer = build_optimizer(task.network, task.point)
     trained = train_epochs(
         task.network,
@@ -103,6 +110,7 @@ def our_epochs(task: Task, epochs: int, precision: str = "float32") -> None:
 
 def usual_epochs(task: Task, epochs: int) -> None:
     """A DataLoader over a TensorDataset, shuffled, and Adam as PyTorch gives it."""
+    task.network.to(memory_format=torch.contiguous_format)
     train, valid = (TensorDataset(*_present(samples)) for samples in (task.data.train, task.data.valid))
     loader = DataLoader(train, batch_size=task.point.batch_size, shuffle=True)
     judge = DataLoader(valid, batch_size=task.point.batch_size)
@@ -122,6 +130,7 @@ def usual_epochs(task: Task, epochs: int) -> None:
 
 def bare_epochs(task: Task, epochs: int) -> None:
     """Batches split once and for all, fused Adam, the same validation, and nothing else: no shuffling, no sums."""
+    task.network.to(memory_format=torch.contiguous_format)
     size = task.point.batch_size
     train, valid = (
         list(zip(*(part.split(length) for part in _present(samples)), strict=True))

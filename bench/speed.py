@@ -15,13 +15,12 @@ import torch
 import typer
 
 from bench import growth
-from bench.loops import NoiseDigits, NoiseScenes, Task, bare_epochs, our_epochs, usual_epochs
+from bench.loops import NoiseDigits, NoiseScenes, NoiseScenesInRows, Task, bare_epochs, our_epochs, usual_epochs
 from bench.results import DOCUMENT, RESULTS, ROOT, Result, Results, spread, table
 from bench.runs import ARTICLE_OPERATORS
 from miha import Problem, RunConfig
 from miha.experiment import Experiment
 from miha.threads import fixed_threads
-from miha.training import loop
 from miha.training.device import resolve_precision
 from miha.training.stages import longest_first, run_stage
 from miha.training.workers import compute_all, working
@@ -105,24 +104,14 @@ def measure_population(results: Results, repeats: int) -> None:
 # ---------------------------------------------------------------- precision
 
 
-def _float32_in_rows(task: Task) -> None:
-    """Our loop with images in PyTorch's default order."""
-    to_device = loop.to_device
-    loop.to_device = lambda batch, device: batch
-    try:
-        our_epochs(task, 1)
-    finally:
-        loop.to_device = to_device
-
-
 def measure_precision(results: Results, repeats: int, epochs: int) -> None:
     """Epochs per second of the U-Net in bfloat16 and float32.
 
     Where the processor has bfloat16 also the final error of both on simulated scenes; an emulated one takes too long.
     """
-    task = Task(NoiseScenes(), 16)
+    task, in_rows = Task(NoiseScenes(), 16), Task(NoiseScenesInRows(), 16)
     kinds: dict[str, Callable[[], None]] = {
-        "float32, rows": lambda: _float32_in_rows(task),
+        "float32, rows": lambda: our_epochs(in_rows, 1),
         "float32, channels last": lambda: our_epochs(task, 1),
         "bfloat16, channels last": lambda: our_epochs(task, 1, "bfloat16"),
     }

@@ -87,6 +87,7 @@ class Problem(BaseModel, ABC):
     draws_per_sample: ClassVar[int] = 0  # random numbers that augment takes for each sample
     draws_per_distortion: ClassVar[int] = 0  # those that distort takes; 0: there is no augmentation to tune
     mixed_precision: ClassVar[bool] = False  # True: training gains from bfloat16 where the processor has it
+    channels_last: ClassVar[bool] = False  # True: images, in whose channels_last order the network is faster
 
     name: str = Field("", description="of a built-in problem, or module:Class of your own")
     data: Path = Field(Path(), description="folder of the data set")

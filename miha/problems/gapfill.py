@@ -59,6 +59,7 @@ class GapFill(Problem):
 
     metric: ClassVar[str] = "mae"
     mixed_precision: ClassVar[bool] = True
+    channels_last: ClassVar[bool] = True
     draws_per_sample: ClassVar[int] = 2
     draws_per_distortion: ClassVar[int] = 1
 

@@ -87,7 +87,7 @@ def _train_epoch(
             batch = problem.augment(batch, draws[step])
             if strength:
                 batch = problem.distort(batch, more_draws[step], strength)
-            batch = to_device(batch, device)
+            batch = to_device(batch, device, problem.channels_last)
             optimizer.zero_grad(set_to_none=True)
             with autocast(device, precision):
                 output = network(batch.inputs)
@@ -116,21 +116,25 @@ def validate(network: nn.Module, problem: Problem, samples: Samples, device: str
     sums = torch.zeros(3, device=device)
     network.eval()
     for batch in samples.batches(size):
-        batch = to_device(batch, device)
+        batch = to_device(batch, device, problem.channels_last)
         loss, metric, targets = problem.validation(network(batch.inputs), batch)
         sums += torch.stack([loss, metric, torch.as_tensor(targets, device=device)])
     return float(sums[0] / sums[2]), float(sums[1] / sums[2])
 
 
-def to_device(batch: Batch, device: str) -> Batch:
-    """The batch on the device; images in channels_last order, in which convolutions are faster."""
-    inputs = batch.inputs
-    if inputs.dim() == 4:
-        inputs = inputs.contiguous(memory_format=torch.channels_last)
+def to_device(batch: Batch, device: str, channels_last: bool) -> Batch:
+    """The batch on the device, its inputs (n, channels, height, width) in the order that their problem wants."""
+    inputs = batch.inputs.contiguous(memory_format=torch.channels_last) if channels_last else batch.inputs
     if device == "cpu":
         return batch._replace(inputs=inputs)
     mask = None if batch.mask is None else batch.mask.to(device)
     return Batch(inputs.to(device), batch.target.to(device), mask)
+
+
+def network_to_device(network: nn.Module, device: str, channels_last: bool) -> nn.Module:
+    """The network on the device, the weights of its convolutions in that order too."""
+    network.to(device)
+    return network.to(memory_format=torch.channels_last) if channels_last else network  # type: ignore[call-overload]
 
 
 def autocast(device: str, precision: str) -> AbstractContextManager[None]:

@@ -61,9 +61,18 @@ def restore_state(network: nn.Module, optimizer: torch.optim.Optimizer, flat: di
         found = {key[len(prefix) :]: value for key, value in flat.items() if key.startswith(prefix)}
         if found:
             optimizer.state[parameter] = {
-                key: value.to("cpu" if key in ("step", "mu_product") and not fused else parameter.device, copy=True)
+                key: value.to("cpu", copy=True)
+                if key in ("step", "mu_product") and not fused
+                else _laid_out_as(parameter, value)
                 for key, value in found.items()
             }
+
+
+def _laid_out_as(parameter: nn.Parameter, value: Tensor) -> Tensor:
+    """A copy where the parameter is; in the order of its memory, in which fused steps walk through both."""
+    if value.shape != parameter.shape:
+        return value.to(parameter.device, copy=True)
+    return torch.empty_like(parameter, dtype=value.dtype).copy_(value)
 
 
 def carry_state(flat: dict[str, Tensor], before: Hyperparameters, after: Hyperparameters) -> dict[str, Tensor]:

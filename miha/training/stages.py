@@ -35,7 +35,7 @@ from miha.records.archive import FORMAT_VERSION, Archive, Manifest, archive_path
 from miha.records.record import Epoch, StageKind, StageRecord
 from miha.threads import fixed_threads
 from miha.training.device import Precision, reproducible
-from miha.training.loop import seeded, train_epochs
+from miha.training.loop import network_to_device, seeded, train_epochs
 from miha.training.optimizers import build_optimizer, carry_state, restore_state, state_of
 
 _ONE_AT_A_TIME = threading.Lock()  # PyTorch has one random generator and one number of threads for a whole process
@@ -182,8 +182,11 @@ class _Stage:
             self._continue(network, self._parent(spec.parent))
         else:
             configure(network, spec.hyperparameters)
-            self.network = network.to(spec.device)
+            self.network = self._placed(network)
             self.optimizer = build_optimizer(self.network, spec.hyperparameters)
+
+    def _placed(self, network: nn.Module) -> nn.Module:
+        return network_to_device(network, self.spec.device, self.problem.channels_last)
 
     def _parent(self, name: str) -> Archive:
         parent = read_archive(archive_path(Path(self.spec.run_dir), name))
@@ -198,7 +201,7 @@ class _Stage:
         hyperparameters = self.spec.hyperparameters
         load_weights(network, archive.weights)
         configure(network, hyperparameters)
-        self.network = network.to(self.spec.device)
+        self.network = self._placed(network)
         self.optimizer = build_optimizer(self.network, hyperparameters)
         before = archive.manifest.record.hyperparameters
         restore_state(self.network, self.optimizer, carry_state(archive.optimizer, before, hyperparameters))

@@ -2,6 +2,7 @@ import pytest
 import torch
 
 from miha.evolution.hyperparameters import OPTIMIZERS, Hyperparameters
+from miha.training.loop import network_to_device
 from miha.training.optimizers import build_optimizer, carry_state, restore_state, state_of
 
 
@@ -37,6 +38,36 @@ def test_every_optimizer_trains_and_continues_from_its_saved_state_bit_for_bit(t
     resumed = build_optimizer(again, point(name))
     restore_state(again, resumed, saved)
     assert all(torch.equal(a, b) for a, b in zip(undisturbed, stepped(again, resumed), strict=True))
+
+
+@pytest.mark.parametrize("name", ["SGD", "Adam", "RMSprop"])
+def test_state_saved_in_rows_continues_a_network_in_channels_last_order_bit_for_bit(name):
+    def convolutions():
+        torch.manual_seed(0)
+        layers = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), torch.nn.ReLU(), torch.nn.Conv2d(4, 1, 2))
+        return network_to_device(layers, "cpu", channels_last=True)
+
+    def trained(network, optimizer):
+        inputs = torch.linspace(-1, 1, 8 * 3 * 25).reshape(8, 3, 5, 5).contiguous(memory_format=torch.channels_last)
+        for _ in range(3):
+            optimizer.zero_grad()
+            (network(inputs) ** 2).mean().backward()
+            optimizer.step()
+        return [parameter.detach().clone() for parameter in network.parameters()]
+
+    network = convolutions()
+    optimizer = build_optimizer(network, point(name))
+    trained(network, optimizer)
+    weights = {key: value.contiguous().clone() for key, value in network.state_dict().items()}
+    assert any(weights[key].stride() != value.stride() for key, value in network.state_dict().items())
+    saved = {key: value.contiguous() for key, value in state_of(network, optimizer).items()}
+    undisturbed = trained(network, optimizer)
+
+    again = convolutions()
+    again.load_state_dict(weights)
+    resumed = build_optimizer(again, point(name))
+    restore_state(again, resumed, saved)
+    assert all(torch.equal(a, b) for a, b in zip(undisturbed, trained(again, resumed), strict=True))
 
 
 @pytest.mark.parametrize("before", ["Adam", "AdamW", "NAdam", "RAdam"])
