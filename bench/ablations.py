@@ -13,6 +13,7 @@ from miha.records.history import Selection
 from miha.records.record import Epoch, StageRecord
 from miha.training import stages
 
+NO_CROSSOVER = "no crossover"
 FITNESS: dict[str, dict[str, Any]] = {"the article's fitness": {"fitness": {"kind": "article"}}}
 
 
@@ -21,8 +22,8 @@ def without_control() -> Iterator[None]:
     """A population of changed children alone."""
     generate = experiment.generate_population
 
-    def changed(parent: Any, space: Any, offer: Any, size: int, *rest: Any) -> list[Child]:
-        return generate(parent, space, offer, size + 1, *rest)[1:]
+    def changed(parent: Any, space: Any, offer: Any, size: int, *rest: Any, **options: Any) -> list[Child]:
+        return generate(parent, space, offer, size + 1, *rest, **options)[1:]
 
     with patch.object(experiment, "generate_population", changed):
         yield
@@ -82,4 +83,4 @@ PATCHES = {
     "optimizer state dropped at changes": without_state,
     "siblings with orders of their own": with_own_orders,
 }
-NAMES = (*FITNESS, *PATCHES)
+NAMES = (NO_CROSSOVER, *FITNESS, *PATCHES)

@@ -12,11 +12,12 @@ from typing import Annotated, Any, NamedTuple
 
 import typer
 
-from bench.ablations import FITNESS, NAMES, PATCHES
+from bench.ablations import FITNESS, NAMES, NO_CROSSOVER, PATCHES
 from bench.heldout import held_out_errors, without_truth
 from bench.results import DOCUMENT, RESULTS, RUNS, Job, Result, Results, process_pool, spread, table
 from bench.runs import ARTICLE_OPERATORS, figures_of
 from miha import GapFill, RunConfig, optimize
+from miha.evolution.crossover import CROSSOVER
 from miha.evolution.mutation import OPERATORS
 
 UNCHANGED, ARTICLES, FULL = "unchanged", "article's operators", "all operators"
@@ -32,6 +33,7 @@ class Setting(NamedTuple):
     schedule: dict[str, int]
     columns: tuple[str, ...]
     turns: dict[str, float]  # of operators that have not one, where all take part
+    crossovers: int  # candidates of a cycle, where all take part
 
 
 # The article's network cannot say less than zero, and its learning rate is too low for so few epochs.
@@ -52,6 +54,7 @@ SETTINGS = {
         },  # 98 in all
         (UNCHANGED, ARTICLES, FULL),
         WHAT_THE_AUTOENCODER_LACKS,
+        2,
     ),
     "unet": Setting(
         {"network": "unet", "patch": 64},
@@ -67,6 +70,7 @@ SETTINGS = {
         },  # 34 in all
         (UNCHANGED, FULL),
         {},
+        1,
     ),
     "ablation": Setting(
         {"network": "autoencoder"},
@@ -82,6 +86,7 @@ SETTINGS = {
         },  # 50 in all
         (FULL, *NAMES),
         WHAT_THE_AUTOENCODER_LACKS,
+        2,
     ),
 }
 
@@ -105,12 +110,13 @@ def run_one(what: str, column: str, seed: int, data: Path, runs: Path, cycles: i
     if not (run_dir / "cache").exists():  # the samples of its seed are those of other columns too
         (run_dir / "cache").symlink_to((runs / SAMPLES).absolute(), target_is_directory=True)
     every = {**dict.fromkeys(OPERATORS, 1.0), **setting.turns}
+    crossovers = 0 if column in (ARTICLES, NO_CROSSOVER) else setting.crossovers
     config = RunConfig(
         run_dir=run_dir,
         seed=seed,
         schedule=schedule_of(what, cycles),
         start={"batch_size": setting.batch_size},
-        search={"operators": ARTICLE_OPERATORS if column == ARTICLES else every},
+        search={"operators": ARTICLE_OPERATORS if column == ARTICLES else every, "crossovers": crossovers},
         unchanged=column == UNCHANGED,
         run={"workers": 1, "device": "cpu", "precision": "float32"},
         **FITNESS.get(column, {}),
@@ -201,6 +207,7 @@ def winners(results: Results, network: str) -> str:
 
 def kind_of(change: str) -> str:
     """The operator that made a change, from what the change is called."""
+    change = change.removeprefix(CROSSOVER)
     if change == "unchanged":
         return "the control"
     if " in " in change:

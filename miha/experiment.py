@@ -14,7 +14,7 @@ from miha.config import RunConfig
 from miha.decisions import Decisions
 from miha.errors import RunError
 from miha.evolution.hyperparameters import Hyperparameters
-from miha.evolution.mutation import UNCHANGED, generate_population
+from miha.evolution.mutation import UNCHANGED, Child, generate_population
 from miha.progress import publish
 from miha.records.archive import FORMAT_VERSION
 from miha.records.record import StageKind, StageRecord
@@ -114,8 +114,19 @@ class Experiment:
     def population(self, cycle: int, parent: StageRecord) -> list[StageSpec]:
         """The candidates of a cycle: the control and its mutated siblings, all from ``parent``."""
         config, schedule = self.config, self.config.schedule
+        selections = self.decisions.selections[: cycle - 1]
         children = generate_population(
-            parent.hyperparameters, config.search, self.offer, schedule.population_size, config.seed, cycle
+            parent.hyperparameters,
+            config.search,
+            self.offer,
+            schedule.population_size,
+            config.seed,
+            cycle,
+            inherited=self._inherited(cycle),
+            turn=sum(
+                len(selection.outcomes) - 1 - len(self._inherited(earlier))
+                for earlier, selection in enumerate(selections, start=1)
+            ),
         )
         publish(
             "population", cycle=cycle, changes=[child.change for child in children], wanted=schedule.population_size
@@ -134,6 +145,14 @@ class Experiment:
             )
             for number, child in enumerate(children)
         ]
+
+    def _inherited(self, cycle: int) -> list[Child]:
+        """What the population of a cycle takes over from the selection before it."""
+        if cycle == 1:
+            return []
+        before, selection = self.mainline[cycle - 2], self.decisions.selections[cycle - 2]
+        room = min(self.config.search.crossovers, self.config.schedule.population_size - 1)
+        return selection.crossovers(before.hyperparameters)[:room]
 
     def fixing(self, cycle: int, winner: StageRecord) -> StageSpec:
         """Training of a cycle's winner, alone."""

@@ -10,6 +10,7 @@ from tiny import TunableProblem
 
 import miha
 from miha.errors import RunError
+from miha.evolution.crossover import cross
 from miha.progress import observed_by
 from miha.records.archive import read_archive, read_manifest
 from miha.training.stages import run_stage
@@ -49,6 +50,29 @@ def test_candidates_with_the_most_steps_are_started_first(tiny, tiny_config):
     sizes = {name: record.hyperparameters.batch_size for name, record in records.items()}
     assert len(set(sizes.values())) == len(started) == 4
     assert started == sorted(started, key=sizes.__getitem__)
+
+
+def test_the_next_cycle_tries_what_came_second_beside_what_won(tiny, tiny_config):
+    run = miha.optimize(tiny, tiny_config(seed=2, schedule={"population_size": 6}, search={"crossovers": 2}))
+    population = pd.read_csv(run.run_dir / "population.csv")
+    first, second = (population[population.cycle == cycle] for cycle in (1, 2))
+    crossed = second[second.change.str.startswith("crossover: ")]
+    assert len(crossed) == 2
+    fitter = first[(first.fitness > first.fitness[first.change == "unchanged"].item()) & ~first.selected]
+    assert set(crossed.change.str.removeprefix("crossover: ")) <= set(fitter.change)
+
+    winner = read_manifest(run.run_dir / "model/model_1.zip").record.hyperparameters
+    for number, change in crossed[["candidate", "change"]].itertuples(index=False):
+        (before,) = first.candidate[first.change == change.removeprefix("crossover: ")]
+        other = read_manifest(run.run_dir / f"population/1_{before}_model.zip").record.hyperparameters
+        both = read_manifest(run.run_dir / f"population/2_{number}_model.zip").record.hyperparameters
+        parent = read_manifest(run.run_dir / "model/model_init.zip").record.hyperparameters
+        assert both == cross(parent, winner, other)
+
+
+def test_without_crossover_every_child_is_drawn(tiny, tiny_config):
+    run = miha.optimize(tiny, tiny_config(schedule={"population_size": 6}, search={"crossovers": 0}))
+    assert not pd.read_csv(run.run_dir / "population.csv").change.str.startswith("crossover").any()
 
 
 def test_the_history_is_tidy_and_counts_epochs_along_the_mainline(tiny, tiny_config):

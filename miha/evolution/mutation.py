@@ -5,7 +5,7 @@ each may change (which layer); the child is then one of the points that no sibli
 are alike and none repeats its parent.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from heapq import merge
 from itertools import count, groupby, islice
 from typing import NamedTuple
@@ -60,6 +60,9 @@ class SearchSpace(BaseModel):
     )
     max_beta2: float = Field(0.9999, ge=0, lt=1, description="largest beta2")
     max_dropout: float = Field(0.5, ge=0, lt=1, description="largest probability of dropout")
+    crossovers: int = Field(
+        1, ge=0, description="candidates, at most, with a change that the cycle before found good but not the best"
+    )
 
     @field_validator("operators")
     @classmethod
@@ -215,7 +218,14 @@ OPERATORS: dict[str, Operator] = {
 
 
 def generate_population(
-    parent: Hyperparameters, space: SearchSpace, offer: Offer, size: int, seed: int, cycle: int
+    parent: Hyperparameters,
+    space: SearchSpace,
+    offer: Offer,
+    size: int,
+    seed: int,
+    cycle: int,
+    inherited: Sequence[Child] = (),
+    turn: int = 0,
 ) -> list[Child]:
     """Draw ``size`` children: number 0 is the unchanged control, every other has one change, no two are alike.
 
@@ -225,15 +235,22 @@ def generate_population(
         offer: what else the problem and its network let change.
         size: number of children wanted; fewer come back when distinct changes run out.
         seed: of the run.
-        cycle: from 1; the operators' turns go on from where the cycle before it left them.
+        cycle: from 1.
+        inherited: children that come after the control, before any is drawn.
+        turn: how many children the cycles before have drawn, so that operators take turns from there.
     """
-    pools = {name: _pools(OPERATORS[name](parent, space, offer)) for name in OPERATORS if space.operators.get(name)}
+    children = [Child(parent, UNCHANGED), *inherited][:size]
+    taken = [child.hyperparameters for child in children]
+    pools = {}
+    for name in OPERATORS:
+        if space.operators.get(name):
+            offered = OPERATORS[name](parent, space, offer)
+            pools[name] = _pools([child for child in offered if child.hyperparameters not in taken])
     weights = {name: space.operators[name] for name, pool in pools.items() if pool}
-    children, left = [Child(parent, UNCHANGED)], weights
-    for number in range(1, size):
+    left = weights
+    for number in range(len(children), size):
         if not left:
             break
-        turn = (cycle - 1) * (size - 1) + number - 1
         name, nth = operator_due(weights, turn, seed)
         if name not in left:
             name, nth = operator_due(left, turn, seed)
@@ -241,6 +258,7 @@ def generate_population(
         children.append(pool.pop(int(stream(seed, "mutation", cycle, number).integers(len(pool)))))
         pools[name] = [some for some in pools[name] if some]
         left = {name: weight for name, weight in weights.items() if pools[name]}
+        turn += 1
     return children
 
 

@@ -1,5 +1,6 @@
 """The tidy log of a run, made anew from its records and never appended to."""
 
+import math
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -7,7 +8,9 @@ from typing import Any
 import pandas as pd
 from pydantic import BaseModel, ConfigDict
 
+from miha.evolution.crossover import Judged, crossovers
 from miha.evolution.hyperparameters import Hyperparameters
+from miha.evolution.mutation import Child
 from miha.records.record import StageRecord
 
 
@@ -58,6 +61,14 @@ class Selection(BaseModel):
     def winner(self) -> CandidateOutcome:
         """The selected candidate."""
         return next(outcome for outcome in self.outcomes if outcome.candidate == self.selected)
+
+    def crossovers(self, parent: Hyperparameters) -> list[Child]:
+        """What the next cycle may take over: the winner with the change of another, if that was fitter than none."""
+        judged = [
+            Judged(one.hyperparameters, one.change, -math.inf if one.fitness is None else one.fitness)
+            for one in self.outcomes
+        ]
+        return crossovers(parent, judged, self.selected)
 
 
 def history_frame(records: Iterable[StageRecord]) -> pd.DataFrame:

@@ -15,7 +15,8 @@ PARENT = Hyperparameters(
 
 
 def drawn(space: SearchSpace, offer: Offer, size: int, seed: int = 0, cycle: int = 1) -> list[Child]:
-    return generate_population(PARENT, space, offer, size, seed, cycle)
+    """A cycle's population, those before it as large."""
+    return generate_population(PARENT, space, offer, size, seed, cycle, turn=(cycle - 1) * (size - 1))
 
 
 def population(size: int, space: SearchSpace = SearchSpace(), seed: int = 0) -> list[Hyperparameters]:
@@ -250,3 +251,20 @@ def test_every_layer_has_its_turn_however_few_activations_it_may_take():
     for seed in range(10):
         changes = [drawn(space, offer, 2, seed, cycle)[1].change for cycle in (1, 2)]
         assert {change.rpartition(" ")[2] for change in changes} == {"a", "out"}
+
+
+def test_inherited_children_come_first_and_are_not_drawn_again():
+    space = SearchSpace(operators={"batch_size": 1})
+    inherited = Child(PARENT.model_copy(update={"batch_size": 64}), "crossover: batch size 32→64")
+    children = generate_population(PARENT, space, OFFER, 9, 0, 2, [inherited])
+    assert children[:2] == [Child(PARENT, "unchanged"), inherited]
+    assert sorted(child.hyperparameters.batch_size for child in children) == [16, 22, 32, 42, 64]
+
+
+def test_inherited_children_take_no_operators_turn():
+    inherited = Child(PARENT.model_copy(update={"batch_size": 40}), "crossover: batch size 32→40")
+    without = drawn(SearchSpace(), OFFER, 3, cycle=1)[1:]
+    beside = generate_population(PARENT, SearchSpace(), OFFER, 4, 0, 2, [inherited], turn=len(without))[2:]
+    changed = [changed_fields(child.hyperparameters) for child in (*without, *beside)]
+    alone = [changed_fields(child.hyperparameters) for child in drawn(SearchSpace(), OFFER, 5)[1:]]
+    assert changed == alone
