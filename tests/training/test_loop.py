@@ -4,12 +4,12 @@ from typing import ClassVar
 import numpy as np
 import pytest
 import torch
-from tiny import TunableProblem
+from tiny import TinyProblem, TunableProblem
 from torch import nn
 
 from miha.evolution.hyperparameters import Hyperparameters
 from miha.problems.base import Batch, Data, Samples
-from miha.training.loop import train_epochs, validate
+from miha.training.loop import network_to_device, train_epochs, validate
 from miha.training.optimizers import build_optimizer
 
 STILL = 1e-30  # a learning rate that changes nothing
@@ -200,3 +200,40 @@ def test_the_validation_loss_is_the_same_whatever_loss_is_trained_on():
         curves[loss] = train(TunableProblem(), network, epochs=1, point=point)[0]
     assert curves["mse"].valid_loss == curves["l1"].valid_loss
     assert curves["mse"].train_loss != curves["l1"].train_loss
+
+
+class Pictures(TinyProblem):
+    """Images of three colours, and a network whose `view` wants them in the usual order of memory."""
+
+    def load(self, cache, seed):
+        inputs = torch.linspace(-1, 1, 12 * 3 * 16).reshape(12, 3, 4, 4)
+        samples = Samples(inputs, inputs.mean(dim=(1, 2, 3)))
+        return Data(samples, samples)
+
+    def build_network(self):
+        return Views()
+
+
+class Views(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.convolution, self.head = nn.Conv2d(3, 4, 3, padding=1), nn.Linear(64, 1)
+
+    def forward(self, inputs):
+        return self.head(self.convolution(inputs).view(len(inputs), -1))[:, 0]
+
+
+class PicturesLast(Pictures):
+    channels_last: ClassVar[bool] = True
+
+
+def test_images_and_weights_keep_the_usual_order_of_memory():
+    network = network_to_device(Views(), "cpu", Pictures.channels_last)
+    assert all(math.isfinite(epoch.valid_loss) for epoch in train(Pictures(), network))
+
+
+def test_images_and_weights_are_in_channels_last_order_if_their_problem_says_so():
+    network = network_to_device(Views(), "cpu", PicturesLast.channels_last)
+    assert network.convolution.weight.is_contiguous(memory_format=torch.channels_last)
+    with pytest.raises(RuntimeError, match="view"):
+        train(PicturesLast(), network)
