@@ -191,7 +191,7 @@ def winners(results: Results, network: str) -> str:
     """Sentence: which kinds of change won how many cycles, and which single ones most often."""
     if (name := f"{network}, {FULL}") not in results.results:
         return ""
-    won = [change for result in results.results[name].values() for change in result["won"]]
+    won = [change.removeprefix(CROSSOVER) for result in results.results[name].values() for change in result["won"]]
     kinds = Counter(map(kind_of, won))
     single = Counter(change for change in won if change != "unchanged").most_common(6)
     return (
@@ -203,7 +203,6 @@ def winners(results: Results, network: str) -> str:
 
 def kind_of(change: str) -> str:
     """The operator that made a change, from what the change is called."""
-    change = change.removeprefix(CROSSOVER)
     if change == "unchanged":
         return "the control"
     if " in " in change:

@@ -13,6 +13,7 @@ from typing import Any
 from miha.config import RunConfig
 from miha.decisions import Decisions
 from miha.errors import RunError
+from miha.evolution.crossover import CROSSOVER
 from miha.evolution.hyperparameters import Hyperparameters
 from miha.evolution.mutation import UNCHANGED, Child, generate_population
 from miha.progress import publish
@@ -114,7 +115,8 @@ class Experiment:
     def population(self, cycle: int, parent: StageRecord) -> list[StageSpec]:
         """The candidates of a cycle: the control and its mutated siblings, all from ``parent``."""
         config, schedule = self.config, self.config.schedule
-        selections = self.decisions.selections[: cycle - 1]
+        tried = [one.change for selection in self.decisions.selections for one in selection.outcomes]
+        drawn = [change for change in tried if change != UNCHANGED and not change.startswith(CROSSOVER)]
         children = generate_population(
             parent.hyperparameters,
             config.search,
@@ -123,10 +125,7 @@ class Experiment:
             config.seed,
             cycle,
             inherited=self._inherited(cycle),
-            turn=sum(
-                len(selection.outcomes) - 1 - len(self._inherited(earlier))
-                for earlier, selection in enumerate(selections, start=1)
-            ),
+            turn=len(drawn),
         )
         publish(
             "population", cycle=cycle, changes=[child.change for child in children], wanted=schedule.population_size

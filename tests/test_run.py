@@ -15,6 +15,8 @@ from miha.progress import observed_by
 from miha.records.archive import read_archive, read_manifest
 from miha.training.stages import run_stage
 
+CROSSING = {"seed": 2, "schedule": {"population_size": 6}, "search": {"crossovers": 2}}
+
 
 def test_a_run_leaves_exactly_these_files(tiny, tiny_config):
     run = miha.optimize(tiny, tiny_config())
@@ -53,7 +55,7 @@ def test_candidates_with_the_most_steps_are_started_first(tiny, tiny_config):
 
 
 def test_the_next_cycle_tries_what_came_second_beside_what_won(tiny, tiny_config):
-    run = miha.optimize(tiny, tiny_config(seed=2, schedule={"population_size": 6}, search={"crossovers": 2}))
+    run = miha.optimize(tiny, tiny_config(**CROSSING))
     population = pd.read_csv(run.run_dir / "population.csv")
     first, second = (population[population.cycle == cycle] for cycle in (1, 2))
     crossed = second[second.change.str.startswith("crossover: ")]
@@ -175,17 +177,20 @@ def test_a_finished_run_is_not_trained_again(tiny, tiny_config):
     assert contents(first.run_dir) == before
 
 
-def test_an_interrupted_run_continues_with_the_same_bits(tiny, tiny_config):
-    undisturbed = miha.optimize(tiny, tiny_config("undisturbed"))
+@pytest.mark.parametrize(("said", "left"), [({}, ["2_2", "2_3"]), (CROSSING, ["2_2", "2_3", "2_4", "2_5"])])
+def test_an_interrupted_run_continues_with_the_same_bits(tiny, tiny_config, said, left):
+    undisturbed = miha.optimize(tiny, tiny_config("undisturbed", **said))
 
     def cut(event):
         if event["event"] == "stage_started" and event["stage"] == "2_2":
             raise KeyboardInterrupt
 
     with observed_by(cut), pytest.raises(KeyboardInterrupt):
-        miha.optimize(tiny, tiny_config())
-    run, events = watch(tiny, tiny_config())
-    assert trained(events) == ["2_2", "2_3", "2", "final"]
+        miha.optimize(tiny, tiny_config(**said))
+    run, events = watch(tiny, tiny_config(**said))
+    assert trained(events) == [*left, "2", "final"]
+    crossed = pd.read_csv(run.run_dir / "population.csv").change.str.startswith("crossover").any()
+    assert crossed == (said is CROSSING)
     assert contents(run.run_dir) == contents(undisturbed.run_dir)
 
 

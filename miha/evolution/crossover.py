@@ -8,7 +8,7 @@ import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from miha.evolution.hyperparameters import Hyperparameters
+from miha.evolution.hyperparameters import OPTIMIZERS, Hyperparameters
 from miha.evolution.mutation import Child
 
 CROSSOVER = "crossover: "
@@ -24,6 +24,8 @@ class Judged(NamedTuple):
 
 def crossovers(parent: Hyperparameters, population: Sequence[Judged], fittest: int) -> list[Child]:
     """The fittest candidate with the change of each other that was fitter than the control, best first.
+
+    Where the control was lost, of each other that was not.
 
     Args:
         parent: the point that all candidates of a cycle descend from, and the control's own.
@@ -41,7 +43,11 @@ def crossovers(parent: Hyperparameters, population: Sequence[Judged], fittest: i
 
 
 def cross(parent: Hyperparameters, fittest: Hyperparameters, other: Hyperparameters) -> Hyperparameters | None:
-    """``fittest`` with what ``other`` changed of their parent; None where both changed the same, or are the same."""
+    """``fittest`` with what ``other`` changed of their parent; None where both changed the same.
+
+    A change of optimizer counts as one of all that optimizers have their own of: a learning rate or a weight decay that
+    suits one is another thing to the next.
+    """
     kept, added = _differences(parent, fittest), _differences(parent, other)
     if kept.keys() & added.keys():
         return None
@@ -53,7 +59,8 @@ def cross(parent: Hyperparameters, fittest: Hyperparameters, other: Hyperparamet
 def _differences(before: Hyperparameters, after: Hyperparameters) -> dict[tuple[str, str], Any]:
     """What a change set, by field and, of activations, by layer."""
     old, new = _flat(before), _flat(after)
-    return {place: value for place, value in new.items() if value != old[place]}
+    set_with_optimizer = OPTIMIZERS[after.optimizer].own if before.optimizer != after.optimizer else ()
+    return {place: value for place, value in new.items() if value != old[place] or place[0] in set_with_optimizer}
 
 
 def _flat(point: Hyperparameters) -> dict[tuple[str, str], Any]:

@@ -227,7 +227,7 @@ def generate_population(
     inherited: Sequence[Child] = (),
     turn: int = 0,
 ) -> list[Child]:
-    """Draw ``size`` children: number 0 is the unchanged control, every other has one change, no two are alike.
+    """Draw ``size`` children: number 0 is the unchanged control, each drawn one has one change, no two are alike.
 
     Args:
         parent: the point they descend from.

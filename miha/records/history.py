@@ -63,7 +63,7 @@ class Selection(BaseModel):
         return next(outcome for outcome in self.outcomes if outcome.candidate == self.selected)
 
     def crossovers(self, parent: Hyperparameters) -> list[Child]:
-        """What the next cycle may take over: the winner with the change of another, if that was fitter than none."""
+        """What the next cycle may take over: the winner with the change of another that was fitter than the control."""
         judged = [
             Judged(one.hyperparameters, one.change, -math.inf if one.fitness is None else one.fitness)
             for one in self.outcomes

@@ -74,7 +74,9 @@ def _digest_code(problem: Problem) -> str:
         network = problem.build_network()
     shapes = {name: list(tensor.shape) for name, tensor in network.state_dict().items()}
     own = problem.name not in BUILT_IN
-    return digest_json([repr(network), shapes, inspect.getsource(type(problem)) if own else None])
+    return digest_json(
+        [repr(network), shapes, problem.channels_last, inspect.getsource(type(problem)) if own else None]
+    )
 
 
 class StageSpec(BaseModel):

@@ -89,7 +89,6 @@ def test_ablations_leave_nothing_behind(tmp_path):
         ("loss mse→l1", "loss"),
         ("lr 0.001→0.002", "lr"),
         ("Adam→SGD", "optimizer"),
-        ("crossover: lr 0.001→0.002", "lr"),
     ],
 )
 def test_the_operator_of_a_change_is_told_from_its_name(change, kind):

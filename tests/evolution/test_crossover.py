@@ -40,6 +40,8 @@ def test_changes_of_different_layers_are_both_kept():
         (changed(lr=0.005), changed(lr=0.002)),
         (activation("a", "GELU"), activation("a", "Tanh")),
         (changed(optimizer="SGD", lr=0.01, beta2=None), changed(beta2=0.99)),
+        (changed(optimizer="RMSprop", momentum=None, beta2=0.9), changed(lr=0.005)),  # its own rate is Adam's
+        (changed(weight_decay=1e-4), changed(optimizer="NAdam")),
     ],
 )
 def test_changes_of_the_same_are_not_crossed(fittest, other):
