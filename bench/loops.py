@@ -44,7 +44,7 @@ class NoiseDigits(Mnist):
 
 
 class NoiseScenes(GapFill):
-    """The U-Net on noise in the shape of scenes; by default of Madrid's."""
+    """The U-Net, or the autoencoder, on noise in the shape of scenes; by default of Madrid's."""
 
     name: str = ""
     train: int = Field(64, description="samples")
@@ -67,10 +67,11 @@ class NoiseScenes(GapFill):
         def noise(*size: int) -> Tensor:
             return torch.randn(*size, *shape, generator=generator)
 
-        return Data(*(Samples(noise(n, CHANNELS), noise(n), (noise(n) < 0).float()) for n in (self.train, self.valid)))
+        channels = CHANNELS if self.network == "unet" else 1
+        return Data(*(Samples(noise(n, channels), noise(n), (noise(n) < 0).float()) for n in (self.train, self.valid)))
 
     def build_network(self) -> nn.Module:
-        return UNet(CHANNELS, self.width, self.levels)
+        return UNet(CHANNELS, self.width, self.levels) if self.network == "unet" else super().build_network()
 
 
 class NoiseScenesInRows(NoiseScenes):

@@ -105,7 +105,7 @@ def measure_population(results: Results, repeats: int) -> None:
 
 
 def measure_precision(results: Results, repeats: int, epochs: int) -> None:
-    """Epochs per second of the U-Net in bfloat16 and float32.
+    """Epochs per second of the U-Net in bfloat16 and float32, and of both networks in both orders of memory.
 
     Where the processor has bfloat16 also the final error of both on simulated scenes; an emulated one takes too long.
     """
@@ -115,10 +115,13 @@ def measure_precision(results: Results, repeats: int, epochs: int) -> None:
         "float32, channels last": lambda: our_epochs(task, 1),
         "bfloat16, channels last": lambda: our_epochs(task, 1, "bfloat16"),
     }
+    simple, simple_in_rows = (Task(kind(network="autoencoder"), 32) for kind in (NoiseScenes, NoiseScenesInRows))
+    orders = {"rows": lambda: our_epochs(simple_in_rows, 1), "channels last": lambda: our_epochs(simple, 1)}
     with fixed_threads(1):
         our_epochs(task, 1)
         for repeat in range(repeats):
-            results.once("precision", repeat, lambda: {kind: 1 / _seconds(run) for kind, run in kinds.items()})
+            for column, runs in (("precision", kinds), ("order", orders)):
+                results.once(column, repeat, lambda runs=runs: {kind: 1 / _seconds(run) for kind, run in runs.items()})
     for seed in range(3 if resolve_precision("auto", "cpu", task.problem) == "bfloat16" else 0):
         results.once("precision error", seed, lambda seed=seed: _errors(seed, epochs))
 
@@ -265,6 +268,10 @@ def rows_of(results: Results) -> list[list[str]]:
             rows.append(
                 [f"U-Net: {kind} / float32, rows", figures, _ratio(results, "precision", kind, "float32, rows"), aim]
             )
+    if "order" in results.results:
+        figures = f"{_median(results, 'order', 'channels last')} / {_median(results, 'order', 'rows')} epochs/s"
+        ratio = _ratio(results, "order", "channels last", "rows")
+        rows.append(["autoencoder: float32, channels last / float32, rows", figures, ratio, ""])
     if "precision error" in results.results:
         figures = " / ".join(spread(results.values("precision error", kind)) for kind in ("bfloat16", "float32"))
         rows.append(

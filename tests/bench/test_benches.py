@@ -97,7 +97,12 @@ def test_the_operator_of_a_change_is_told_from_its_name(change, kind):
 
 @pytest.mark.parametrize("loop", [our_epochs, usual_epochs, bare_epochs])
 @pytest.mark.parametrize(
-    "problem", [NoiseDigits(train=40, valid=8), NoiseScenes(train=4, valid=2, height=16, across=16)]
+    "problem",
+    [
+        NoiseDigits(train=40, valid=8),
+        NoiseScenes(train=4, valid=2, height=16, across=16),
+        NoiseScenes(network="autoencoder", train=4, valid=2),
+    ],
 )
 def test_every_loop_trains(loop, problem):
     task = Task(problem, 16)
