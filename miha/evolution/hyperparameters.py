@@ -57,7 +57,7 @@ CLASS_LOSSES = ("cross_entropy", "label_smoothing", "focal")
 ARTICLE_ACTIVATIONS = ("ELU", "Hardshrink", "Hardsigmoid", "Hardtanh", "ReLU", "ReLU6", "SELU", "Sigmoid", "Tanh")
 CLASS_ACTIVATIONS = ("LogSoftmax", "Softmax", "Softmin")
 HIDDEN_ACTIVATIONS = (*ARTICLE_ACTIVATIONS, "GELU", "SiLU", "LeakyReLU", "Softplus", "Mish", "Identity")
-SIGNED_ACTIVATIONS = ("Identity", "ELU", "Hardshrink", "Hardtanh", "LeakyReLU", "Mish", "SELU", "Tanh")
+SIGNED_ACTIVATIONS = ("Identity", "ELU", "Hardshrink", "LeakyReLU", "Mish", "SELU")  # and without an upper bound
 ACTIVATIONS = (*HIDDEN_ACTIVATIONS, *CLASS_ACTIVATIONS)
 
 
