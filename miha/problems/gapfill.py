@@ -213,7 +213,7 @@ class GapFill(Problem):
         return 1 if self.network == "autoencoder" else FIXED_CHANNELS + static_channels + 2 * self.analogues
 
     def layers(self, network: nn.Module) -> dict[str, tuple[str, ...]]:
-        # Standardised values have both signs and exceed 1, so only activations that do (or the one in place) may end it.
+        # Standardised values have both signs and exceed 1: only activations that do, or the one in place, may end it.
         output = "output_activation" if self.network == "unet" else "layer4.1"
         return {**super().layers(network), output: (*SIGNED_ACTIVATIONS, "ReLU")}
 
