@@ -13,7 +13,6 @@ from miha.errors import RunError
 from miha.evolution.crossover import cross
 from miha.progress import observed_by
 from miha.records.archive import read_archive, read_manifest
-from miha.training.stages import run_stage
 
 CROSSING = {"seed": 2, "schedule": {"population_size": 6}, "search": {"crossovers": 2}}
 
@@ -97,16 +96,6 @@ def test_the_history_is_tidy_and_counts_epochs_along_the_mainline(tiny, tiny_con
         "optimizer",
         "lr",
     ]
-
-
-def test_each_cycle_trains_on_its_fittest_candidate(tiny, tiny_config):
-    run = miha.optimize(tiny, tiny_config())
-    population = pd.read_csv(run.run_dir / "population.csv")
-    for cycle, candidates in population.groupby("cycle"):
-        winner = candidates.loc[candidates.fitness.idxmax()]
-        assert candidates[candidates.selected].candidate.tolist() == [winner.candidate]
-        parent = read_manifest(run.run_dir / "model" / f"model_{cycle}.zip").record.parent
-        assert parent == f"{cycle}_{winner.candidate}"
 
 
 def test_the_learning_rate_of_annealed_candidates_falls_and_the_winner_goes_on_with_the_whole_of_it(tiny, tiny_config):
@@ -267,85 +256,11 @@ def test_a_second_run_in_one_directory_is_refused_and_the_holder_named(tiny, tin
         miha.optimize(tiny, tiny_config())
 
 
-def test_a_candidate_that_fails_for_good_is_recorded_and_never_revived(tiny, tiny_config, monkeypatch):
-    real = run_stage
-
-    def failing(spec):
-        if spec.name == "1_1":
-            raise ValueError("this change is impossible")
-        return real(spec)
-
-    monkeypatch.setattr("miha.run.run_stage", failing)
-    config = tiny_config(faults={"retries": 1, "retry_delay": 0.0})
-    run, events = watch(tiny, config)
-    population = pd.read_csv(run.run_dir / "population.csv")
-    failed = population[population.status != "ok"]
-    assert failed.candidate.tolist() == [1]
-    assert failed.status.tolist() == ["failed: ValueError: this change is impossible"]
-    assert [event["event"] for event in events].count("retry") == 1
-    monkeypatch.setattr("miha.run.run_stage", real)
-    before = contents(run.run_dir)
-    _, events = watch(tiny, config)
-    assert trained(events) == []
-    assert contents(run.run_dir) == before
-
-
-def test_too_few_survivors_end_the_run_and_say_what_happened_to_each(tiny, tiny_config, monkeypatch):
-    real = run_stage
-
-    def failing(spec):
-        if spec.name in ("1_1", "1_2"):
-            raise ValueError("impossible")
-        return real(spec)
-
-    monkeypatch.setattr("miha.run.run_stage", failing)
-    with pytest.raises(RunError, match=r"2 candidates of cycle 1 survived.*0 \(unchanged\) ok.*failed: ValueError"):
-        miha.optimize(tiny, tiny_config(faults={"min_survivors": 3, "retries": 0}))
-
-
-def test_a_diverged_candidate_is_recorded_and_never_wins(tiny, tiny_config, monkeypatch):
-    """Every change of the optimizer is made to explode."""
-    monkeypatch.setattr("miha.evolution.mutation.OPERATORS", {"optimizer": explode})
-    run = miha.optimize(tiny, tiny_config(search={"operators": {"optimizer": 1}}))
-    population = pd.read_csv(run.run_dir / "population.csv")
-    assert (population[population.change != "unchanged"].status == "diverged").all()
-    assert population[population.selected].change.tolist() == ["unchanged", "unchanged"]
-
-
-def explode(parent, space, layers):
-    from miha.evolution.mutation import Child
-
-    return [
-        Child(parent.model_copy(update={"optimizer": "SGD", "lr": 10.0**power}), f"SGD, {power}")
-        for power in (10, 20, 30)
-    ]
-
-
-def test_another_criterion_decides_anew_on_the_same_candidates(tiny, tiny_config):
-    miha.optimize(tiny, tiny_config())
-    again = miha.optimize(tiny, tiny_config(fitness={"kind": "article"}, replace=True))
-    fresh = miha.optimize(tiny, tiny_config("fresh", fitness={"kind": "article"}))
-    assert contents(again.run_dir) == contents(fresh.run_dir)
-
-
 def test_a_network_that_was_changed_is_trained_anew(tiny, tiny_config, monkeypatch):
     miha.optimize(tiny, tiny_config())
     monkeypatch.setattr("tiny.TinyNet", lambda: torch.nn.Sequential(torch.nn.Linear(2, 1), torch.nn.Flatten(0)))
     with pytest.raises(RunError, match="network_digest"):
         miha.optimize(tiny, tiny_config())
-
-
-def test_failures_of_a_cycle_that_was_not_decided_do_not_outlive_it(tiny, tiny_config, monkeypatch):
-    def failing(spec):
-        if spec.stage == "candidate":
-            raise MemoryError("for now")
-        return run_stage(spec)
-
-    monkeypatch.setattr("miha.run.run_stage", failing)
-    with pytest.raises(RunError, match="0 candidates of cycle 1 survived"):
-        miha.optimize(tiny, tiny_config(faults={"retries": 0}))
-    monkeypatch.setattr("miha.run.run_stage", run_stage)
-    assert len(miha.optimize(tiny, tiny_config()).history) == tiny_config().schedule.budget
 
 
 def test_a_run_that_diverges_at_the_start_says_so(tiny, tiny_config):

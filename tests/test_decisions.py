@@ -1,0 +1,94 @@
+"""What is decided between the stages of a run: who is selected, and who failed for good."""
+
+import pandas as pd
+import pytest
+from runs import contents, trained, watch
+
+import miha
+from miha.errors import RunError
+from miha.records.archive import read_manifest
+from miha.training.stages import run_stage
+
+
+def test_a_candidate_that_fails_for_good_is_recorded_and_never_revived(tiny, tiny_config, monkeypatch):
+    real = run_stage
+
+    def failing(spec):
+        if spec.name == "1_1":
+            raise ValueError("this change is impossible")
+        return real(spec)
+
+    monkeypatch.setattr("miha.run.run_stage", failing)
+    config = tiny_config(faults={"retries": 1, "retry_delay": 0.0})
+    run, events = watch(tiny, config)
+    population = pd.read_csv(run.run_dir / "population.csv")
+    failed = population[population.status != "ok"]
+    assert failed.candidate.tolist() == [1]
+    assert failed.status.tolist() == ["failed: ValueError: this change is impossible"]
+    assert [event["event"] for event in events].count("retry") == 1
+    monkeypatch.setattr("miha.run.run_stage", real)
+    before = contents(run.run_dir)
+    _, events = watch(tiny, config)
+    assert trained(events) == []
+    assert contents(run.run_dir) == before
+
+
+def test_too_few_survivors_end_the_run_and_say_what_happened_to_each(tiny, tiny_config, monkeypatch):
+    real = run_stage
+
+    def failing(spec):
+        if spec.name in ("1_1", "1_2"):
+            raise ValueError("impossible")
+        return real(spec)
+
+    monkeypatch.setattr("miha.run.run_stage", failing)
+    with pytest.raises(RunError, match=r"2 candidates of cycle 1 survived.*0 \(unchanged\) ok.*failed: ValueError"):
+        miha.optimize(tiny, tiny_config(faults={"min_survivors": 3, "retries": 0}))
+
+
+def explode(parent, space, layers):
+    from miha.evolution.mutation import Child
+
+    return [
+        Child(parent.model_copy(update={"optimizer": "SGD", "lr": 10.0**power}), f"SGD, {power}")
+        for power in (10, 20, 30)
+    ]
+
+
+def test_a_diverged_candidate_is_recorded_and_never_wins(tiny, tiny_config, monkeypatch):
+    """Every change of the optimizer is made to explode."""
+    monkeypatch.setattr("miha.evolution.mutation.OPERATORS", {"optimizer": explode})
+    run = miha.optimize(tiny, tiny_config(search={"operators": {"optimizer": 1}}))
+    population = pd.read_csv(run.run_dir / "population.csv")
+    assert (population[population.change != "unchanged"].status == "diverged").all()
+    assert population[population.selected].change.tolist() == ["unchanged", "unchanged"]
+
+
+def test_another_criterion_decides_anew_on_the_same_candidates(tiny, tiny_config):
+    miha.optimize(tiny, tiny_config())
+    again = miha.optimize(tiny, tiny_config(fitness={"kind": "article"}, replace=True))
+    fresh = miha.optimize(tiny, tiny_config("fresh", fitness={"kind": "article"}))
+    assert contents(again.run_dir) == contents(fresh.run_dir)
+
+
+def test_failures_of_a_cycle_that_was_not_decided_do_not_outlive_it(tiny, tiny_config, monkeypatch):
+    def failing(spec):
+        if spec.stage == "candidate":
+            raise MemoryError("for now")
+        return run_stage(spec)
+
+    monkeypatch.setattr("miha.run.run_stage", failing)
+    with pytest.raises(RunError, match="0 candidates of cycle 1 survived"):
+        miha.optimize(tiny, tiny_config(faults={"retries": 0}))
+    monkeypatch.setattr("miha.run.run_stage", run_stage)
+    assert len(miha.optimize(tiny, tiny_config()).history) == tiny_config().schedule.budget
+
+
+def test_each_cycle_trains_on_its_fittest_candidate(tiny, tiny_config):
+    run = miha.optimize(tiny, tiny_config())
+    population = pd.read_csv(run.run_dir / "population.csv")
+    for cycle, candidates in population.groupby("cycle"):
+        winner = candidates.loc[candidates.fitness.idxmax()]
+        assert candidates[candidates.selected].candidate.tolist() == [winner.candidate]
+        parent = read_manifest(run.run_dir / "model" / f"model_{cycle}.zip").record.parent
+        assert parent == f"{cycle}_{winner.candidate}"
