@@ -72,7 +72,7 @@ def test_the_next_cycle_tries_what_came_second_beside_what_won(tiny, tiny_config
 
 
 def test_without_crossover_every_child_is_drawn(tiny, tiny_config):
-    run = miha.optimize(tiny, tiny_config(schedule={"population_size": 6}, search={"crossovers": 0}))
+    run = miha.optimize(tiny, tiny_config(**CROSSING | {"search": {"crossovers": 0}}))
     assert not pd.read_csv(run.run_dir / "population.csv").change.str.startswith("crossover").any()
 
 
