@@ -71,7 +71,7 @@ def encode_scene(scene: Image, normalisation: Normalisation, window: Window = WH
     return Encoded(np.nan_to_num(standardised)[None].astype(np.float32), base, normalisation.std)
 
 
-FIXED_CHANNELS = 6 + len(SPREAD_SCALES)  # of encode_guess, beside static layers and analogues
+FIXED_CHANNELS = 7 + len(SPREAD_SCALES)  # of encode_guess, beside static layers and analogues
 
 
 def encode_guess(
@@ -86,24 +86,27 @@ def encode_guess(
 ) -> Encoded:
     """A first guess, where it errs on what is visible, and what else may tell how it errs in the gaps.
 
-    Channels: visible or not; error of the guess where visible; spread of its trees; what ridge and climatology say
-    instead; level; static layers; anomalies of the most similar days, and where those days are visible.
+    Channels: visible or not; error of the guess where visible; spread of its trees; what its half by ridge, ridge alone
+    and climatology alone say instead; ridge with what it leaves spread into the gaps; level; static layers; anomalies
+    of the most similar days, and where those days are visible.
     """
     guess = guess_scene(scene, background, static, settings, rng, window)
+    value = guess.value
     scale = normalisation.anomaly_std
     seen = scene[window]
     anomalies = background.anomalies[analogues(scene, background, similar_days)][:, *window]
     level = (background.level[window] - normalisation.level_mean) / normalisation.level_std
     channels = [
         ~np.isnan(seen),
-        np.nan_to_num(seen - guess.value) / scale,
+        np.nan_to_num(seen - value) / scale,
         guess.spread / scale,
-        (guess.ridge - guess.value) / scale,
-        (guess.climatology - guess.value) / scale,
-        *((guess.interpolated - guess.value) / scale),
+        (guess.refined[0] - value) / scale,
+        (guess.ridge - value) / scale,
+        (guess.climatology - value) / scale,
+        *((guess.interpolated - value) / scale),
         level,
         *(layer[window] for layer in (*static.continuous, *static.one_hot)),
         *(np.nan_to_num(anomalies) / scale),
         *(~np.isnan(anomalies)),
     ]
-    return Encoded(np.stack(channels).astype(np.float32), guess.value, scale)
+    return Encoded(np.stack(channels).astype(np.float32), value, scale)

@@ -78,7 +78,9 @@ class GapFill(Problem):
     test_fraction: float = Field(0.15, ge=0, lt=1, description="part kept for the test; none where truth/ exists")
     patch: int = Field(128, ge=16, description="side of a sample, pixels; larger scenes are cropped to it")
     flips: bool = Field(True, description="mirror training batches at random")
-    trees: int = Field(40, ge=2, description="trees of the first guess")
+    trees: int = Field(
+        40, ge=2, multiple_of=2, description="trees of the first guess, half of them over ridge, half over climatology"
+    )
     analogues: int = Field(5, ge=1, description="most similar days shown to the U-Net")
     band: int = Field(1, ge=1, description="band of each raster, from 1")
     nodata: float | None = Field(None, description="code of missing pixels, beside the file's tag and NaN")

@@ -144,7 +144,7 @@ class GuessSettings:
     """How the first guess is made; stored in every archive that was trained on it.
 
     Attributes:
-        trees: number of extremely randomized trees.
+        trees: number of extremely randomized trees; half of them refine ridge, half climatology.
         leaf: smallest number of pixels in a leaf.
         fit_pixels: at most so many visible pixels are fitted, drawn at random, so that cost grows linearly in pixels.
     """
@@ -161,9 +161,10 @@ class Guess:
     Attributes:
         climatology: the level of each pixel over the other days, plus this scene's mean offset from it.
         ridge: ridge regression of the scene on the other days, terrain and land cover.
-        value: ``ridge`` plus trees fitted to what it leaves; where the scene is visible, only trees that did not see
-            the pixel vote (out of bag), so that the error of ``value`` means the same there as inside the gaps.
-        spread: standard deviation between the trees.
+        refined: (2, height, width), ridge and climatology, each plus trees fitted to what it leaves. Where little is
+            visible, ridge can carry the guess far off; climatology cannot. Where the scene is visible, only trees that
+            did not see the pixel vote (out of bag), so that an error means the same there as inside the gaps.
+        spread: standard deviation between all trees, each with what it refines.
         interpolated: (scales, height, width), ``ridge`` plus what it leaves of the visible pixels, spread into the gaps
             at each of SPREAD_SCALES.
     """
@@ -171,8 +172,13 @@ class Guess:
     climatology: Image
     ridge: Image
     interpolated: NDArray[np.float32]
-    value: Image
+    refined: NDArray[np.float32]
     spread: Image
+
+    @property
+    def value(self) -> Image:
+        """The best guess: the mean of ``refined``."""
+        return np.asarray(self.refined.mean(axis=0))
 
 
 def tree_features(background: Background, static: Static) -> NDArray[np.float32]:
@@ -215,45 +221,68 @@ def guess_scene(
         rng: draws the trees and, in large scenes, the fitted pixels.
         window: rows and columns for which maps are wanted; all visible pixels are fitted in any case.
     """
-    from sklearn.ensemble import ExtraTreesRegressor  # costs a second, and only some processes guess
-    from sklearn.linear_model import RidgeCV
+    from sklearn.linear_model import RidgeCV  # costs a second, and only some processes guess
 
     fitted = visible_pixels(scene, settings.fit_pixels, rng)
-    target = scene.ravel()[fitted]
-    wanted = np.arange(scene.size).reshape(scene.shape)[window]
     climatology = background.level + np.float32(np.nanmean(scene - background.level))
-
     with threadpool_limits(1):  # more threads give other last bits
         linear = linear_features(background, static)
-        ridge = RidgeCV(RIDGE_PENALTIES).fit(linear[fitted], target).predict(linear).astype(np.float32)
+        ridge = RidgeCV(RIDGE_PENALTIES).fit(linear[fitted], scene.ravel()[fitted]).predict(linear)
+        ridge = ridge.astype(np.float32).reshape(scene.shape)
         features = tree_features(background, static)
-        forest = ExtraTreesRegressor(
-            settings.trees,
-            min_samples_leaf=settings.leaf,
-            bootstrap=True,
-            n_jobs=1,
-            random_state=int(rng.integers(2**31)),
-        )
-        forest.fit(features[fitted], target - ridge[fitted])
-        asked = features[wanted.ravel()]
-        votes = np.stack([tree.predict(asked) for tree in forest.estimators_]).astype(np.float32)
+        trends = (ridge, climatology)
+        refined = [refine(scene, trend, features, fitted, settings, rng, window) for trend in trends]
+    interpolated = ridge + spread_residuals(scene, ridge, SPREAD_SCALES)
+    return Guess(
+        climatology=climatology[window],
+        ridge=ridge[window],
+        interpolated=interpolated[:, *window],
+        refined=np.stack([mean for mean, _ in refined]),
+        spread=np.concatenate([votes for _, votes in refined]).std(axis=0),
+    )
 
-    counted = np.ones((settings.trees, scene.size), bool)
+
+def refine(
+    scene: Image,
+    trend: Image,
+    features: NDArray[np.float32],
+    fitted: NDArray[np.int64],
+    settings: GuessSettings,
+    rng: np.random.Generator,
+    window: Window,
+) -> tuple[Image, NDArray[np.float32]]:
+    """Fit half of the trees to what a trend leaves of the visible pixels.
+
+    Args:
+        scene: (height, width), NaN in the gaps.
+        trend: (height, width), known everywhere.
+        features: (pixels, features), of all pixels.
+        fitted: flat indices of the pixels to fit.
+        settings: size of the forest.
+        rng: draws the trees.
+        window: rows and columns that are wanted.
+
+    Returns:
+        The trend as the trees correct it (rows, columns), and as each of them does (trees, rows, columns). In the first
+        a tree counts where it did not see the pixel; where all trees saw it, all count.
+    """
+    from sklearn.ensemble import ExtraTreesRegressor
+
+    seed = int(rng.integers(2**31))
+    forest = ExtraTreesRegressor(
+        settings.trees // 2, min_samples_leaf=settings.leaf, bootstrap=True, n_jobs=1, random_state=seed
+    )
+    forest.fit(features[fitted], (scene - trend).ravel()[fitted])
+    wanted = np.arange(scene.size).reshape(scene.shape)[window]
+    asked = features[wanted.ravel()]
+    corrections = np.stack([tree.predict(asked).reshape(wanted.shape) for tree in forest.estimators_])
+    counted = np.ones((len(corrections), scene.size), bool)
     for tree, drawn in enumerate(forest.estimators_samples_):
         counted[tree, fitted[drawn]] = False
     counted[:, ~counted.any(axis=0)] = True
-    counted = counted[:, wanted.ravel()]
-    left = np.where(counted, votes, 0).sum(axis=0) / counted.sum(axis=0)
-    ridge = ridge.reshape(scene.shape)
-    interpolated = ridge + spread_residuals(scene, ridge, SPREAD_SCALES)
-    ridge = ridge[window]
-    return Guess(
-        climatology=climatology[window],
-        ridge=ridge,
-        interpolated=interpolated[:, *window],
-        value=ridge + left.reshape(wanted.shape).astype(np.float32),
-        spread=votes.std(axis=0).reshape(wanted.shape),
-    )
+    counted = counted[:, wanted]
+    votes = (trend[window] + corrections).astype(np.float32)
+    return np.where(counted, votes, 0).sum(axis=0) / counted.sum(axis=0, dtype=np.float32), votes
 
 
 def spread_residuals(scene: Image, trend: Image, scales: Sequence[float]) -> NDArray[np.float32]:

@@ -66,6 +66,20 @@ def test_where_the_scene_is_visible_no_tree_that_saw_a_pixel_votes_on_it(days):
     assert np.abs(guess.value - scene)[visible].mean() > 0.7
 
 
+def test_the_guess_keeps_to_climatology_by_half_where_ridge_is_carried_off(days):
+    """Only low pixels are seen, with twice their usual contrast: ridge expects the same of the high ones."""
+    background = Background.of(days[1:])
+    low = background.level < np.quantile(background.level, 0.3)
+    scene = np.where(low, 2 * background.level, np.nan).astype(np.float32)
+    guess = guess_scene(scene, background, NOTHING, GuessSettings(trees=20), np.random.default_rng(0))
+    departures = (scene - guess.climatology)[low]
+    by_ridge, by_climatology = guess.refined - guess.climatology
+    assert np.abs(by_ridge).max() > 1.5 * np.abs(departures).max()
+    assert departures.min() - 1e-3 <= by_climatology.min()
+    assert by_climatology.max() <= departures.max() + 1e-3
+    assert np.allclose(guess.value, guess.refined.mean(axis=0))
+
+
 def test_a_window_gets_what_the_whole_scene_gets_there(days):
     scene = days[0].copy()
     scene[4:12, 6:16] = np.nan
