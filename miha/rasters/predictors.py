@@ -21,6 +21,7 @@ KEPT_CLASSES = 6  # the most frequent classes become channels of their own
 RIDGE_PENALTIES = np.logspace(-2, 6, 17)  # to choose from by leave-one-out error
 FADE = 0.01  # share of visible pixels at which a spread residual has faded to half
 SPREAD_SCALES = (1.0, 3.0, 9.0, 27.0)  # pixels
+AXES = 12  # along which trees see the position of a pixel
 MIN_COMMON = 30  # pixels that two scenes must share before their correlation means something
 
 Window = tuple[slice, slice]  # rows and columns
@@ -182,10 +183,16 @@ class Guess:
 
 
 def tree_features(background: Background, static: Static) -> NDArray[np.float32]:
-    """Predictors of every pixel, (pixels, features): the other days, their level, static layers, column and row."""
+    """Predictors of every pixel, (pixels, features): the other days, their level, static layers, and positions.
+
+    Positions are along axes turned by equal angles (oblique geographic coordinates, Møller et al. 2020, SOIL 6, 269):
+    a tree that splits rows and columns alone sees boxes, while weather fronts and coasts run anyhow.
+    """
     rows, columns = np.mgrid[: background.level.shape[0], : background.level.shape[1]].astype(np.float32)
+    turns = np.arange(AXES)[:, None, None] * np.float32(np.pi / AXES)
+    positions = np.cos(turns) * columns + np.sin(turns) * rows
     layers = np.concatenate(
-        [background.filled, background.level[None], static.continuous, static.classes, columns[None], rows[None]]
+        [background.filled, background.level[None], static.continuous, static.classes, positions.astype(np.float32)]
     )
     return np.ascontiguousarray(layers.reshape(len(layers), -1).T)
 
