@@ -164,11 +164,12 @@ class GapFill(Problem):
         normalisation: Normalisation,
         rng: np.random.Generator,
         window: Window = WHOLE,
+        trees: int | None = None,
     ) -> Encoded:
-        """A scene (NaN in the gaps) as this problem's network sees it."""
+        """A scene (NaN in the gaps) as this problem's network sees it; ``trees`` of its guess, None: as in training."""
         if self.network == "autoencoder":
             return encode_scene(scene, normalisation, window)
-        settings = GuessSettings(trees=self.trees)
+        settings = GuessSettings(trees=trees or self.trees)
         return encode_guess(scene, background, static, normalisation, settings, self.analogues, rng, window)
 
     def prepare(self, cache: Path, seed: int, parallel_map: ParallelMap) -> None:
