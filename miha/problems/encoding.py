@@ -6,16 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
-from miha.rasters.predictors import (
-    SPREAD_SCALES,
-    WHOLE,
-    Background,
-    GuessSettings,
-    Static,
-    Window,
-    analogues,
-    guess_scene,
-)
+from miha.rasters.guess import SPREAD_SCALES, WHOLE, GuessSettings, Window, guess_scene
+from miha.rasters.predictors import Background, Static, analogues
 from miha.rasters.stack import Image
 
 

@@ -26,7 +26,8 @@ from miha.problems.encoding import FIXED_CHANNELS, Encoded, Normalisation, encod
 from miha.problems.nets.autoencoder import Autoencoder
 from miha.problems.nets.unet import UNet
 from miha.rasters.gaps import LARGEST, SMALLEST, Gaps
-from miha.rasters.predictors import WHOLE, Background, GuessSettings, Static, Window, read_static
+from miha.rasters.guess import WHOLE, GuessSettings, Window
+from miha.rasters.predictors import Background, Static, read_static
 from miha.rasters.stack import Image, Mask, ReadOptions, Stack, list_rasters, read_stack
 from miha.records.archive import FORMAT_VERSION
 

@@ -19,7 +19,8 @@ from miha.problems.filler import Filler
 from miha.problems.gapfill import MIN_TARGETS, MIN_VISIBLE
 from miha.progress import publish
 from miha.rasters.gaps import blob
-from miha.rasters.predictors import Background, GuessSettings, guess_scene, tree_features, visible_pixels
+from miha.rasters.guess import GuessSettings, guess_scene, tree_features, visible_pixels
+from miha.rasters.predictors import Background
 from miha.rasters.stack import Image, list_rasters, read_date, read_scene
 from miha.records.archive import archive_path, read_archive, read_manifest
 from miha.threads import fixed_threads

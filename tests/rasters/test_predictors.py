@@ -3,27 +3,8 @@ import pytest
 from test_stack import write
 
 from miha.errors import DataError
-from miha.rasters.predictors import (
-    Background,
-    GuessSettings,
-    Static,
-    analogues,
-    guess_scene,
-    read_static,
-    spread_residuals,
-)
+from miha.rasters.predictors import Background, analogues, read_static
 from miha.rasters.stack import read_scene
-
-NOTHING = Static((), *(np.empty((0, 20, 24), np.float32) for _ in range(3)))
-
-
-@pytest.fixture
-def days():
-    """Ten days: a pattern of pixels, an offset of each day, and a second pattern of changing strength."""
-    rng = np.random.default_rng(0)
-    pattern, contrast = rng.random((2, 20, 24)) * 10
-    offsets, strength = rng.normal(0, 5, (2, 10))
-    return (pattern + offsets[:, None, None] + strength[:, None, None] * contrast / 5).astype(np.float32)
 
 
 def test_level_and_offsets_are_recovered_from_days_with_gaps():
@@ -43,89 +24,6 @@ def test_a_pixel_that_no_day_shows_takes_its_nearest_neighbours_level(days):
     background = Background.of(days)
     assert np.isfinite(background.level).all()
     assert background.level[5, 5] in background.level[[4, 6, 5, 5], [5, 5, 4, 6]]
-
-
-def test_a_guess_covers_the_scene_and_beats_climatology(days):
-    scene, truth = days[0].copy(), days[0]
-    scene[4:12, 6:16] = np.nan
-    hidden = np.isnan(scene)
-    guess = guess_scene(scene, Background.of(days[1:]), NOTHING, GuessSettings(trees=10), np.random.default_rng(0))
-    errors = {name: np.abs(getattr(guess, name) - truth)[hidden].mean() for name in ("climatology", "ridge", "value")}
-    assert errors["ridge"] < 0.2 * errors["climatology"]
-    assert np.isfinite(guess.value).all()
-    assert guess.interpolated.shape == (4, 20, 24)
-
-
-def test_where_the_scene_is_visible_no_tree_that_saw_a_pixel_votes_on_it(days):
-    """Noise cannot be predicted out of bag, but trees that saw it would reproduce it."""
-    rng = np.random.default_rng(0)
-    scene = (rng.normal(0, 1, (20, 24)) + days[0]).astype(np.float32)
-    scene[:, 20:] = np.nan
-    guess = guess_scene(scene, Background.of(days[1:]), NOTHING, GuessSettings(trees=30, leaf=1), rng)
-    visible = ~np.isnan(scene)
-    assert np.abs(guess.value - scene)[visible].mean() > 0.7
-
-
-def test_the_guess_keeps_to_climatology_by_half_where_ridge_is_carried_off(days):
-    """Only low pixels are seen, with twice their usual contrast: ridge expects the same of the high ones."""
-    background = Background.of(days[1:])
-    low = background.level < np.quantile(background.level, 0.3)
-    scene = np.where(low, 2 * background.level, np.nan).astype(np.float32)
-    guess = guess_scene(scene, background, NOTHING, GuessSettings(trees=20), np.random.default_rng(0))
-    departures = (scene - guess.climatology)[low]
-    by_ridge, by_climatology = guess.refined - guess.climatology
-    assert np.abs(by_ridge).max() > 1.5 * np.abs(departures).max()
-    assert departures.min() - 1e-3 <= by_climatology.min()
-    assert by_climatology.max() <= departures.max() + 1e-3
-    assert np.allclose(guess.value, guess.refined.mean(axis=0))
-
-
-def test_trees_follow_a_front_that_runs_askew():
-    """Nothing but the position tells on which side of the front a hidden pixel lies."""
-    days = np.random.default_rng(0).normal(0, 0.1, (5, 40, 40)).astype(np.float32)
-    rows, columns = np.mgrid[:40, :40]
-    truth = np.where(rows + columns < 40, 0, 10).astype(np.float32)
-    scene = truth.copy()
-    scene[10:30, 10:30] = np.nan
-    nothing = Static((), *(np.empty((0, 40, 40), np.float32) for _ in range(3)))
-    guess = guess_scene(scene, Background.of(days), nothing, GuessSettings(), np.random.default_rng(0))
-    assert np.abs(guess.value - truth)[np.isnan(scene)].mean() < 1.5  # with rows and columns alone, 2.7
-
-
-def test_a_window_gets_what_the_whole_scene_gets_there(days):
-    scene = days[0].copy()
-    scene[4:12, 6:16] = np.nan
-    whole, part = (
-        guess_scene(scene, Background.of(days[1:]), NOTHING, GuessSettings(trees=5), np.random.default_rng(0), window)
-        for window in ((slice(None), slice(None)), (slice(2, 9), slice(5, 20)))
-    )
-    for name in ("climatology", "ridge", "value", "spread"):
-        assert np.array_equal(getattr(part, name), getattr(whole, name)[2:9, 5:20])
-
-
-def test_in_a_large_scene_a_part_of_the_pixels_is_fitted(days):
-    scene = days[0].copy()
-    scene[4:12, 6:16] = np.nan
-    settings = GuessSettings(trees=10, fit_pixels=100)
-    guess = guess_scene(scene, Background.of(days[1:]), NOTHING, settings, np.random.default_rng(0))
-    assert np.abs(guess.value - days[0])[np.isnan(scene)].mean() < 1.0
-
-
-def test_the_same_generator_gives_the_same_guess(days):
-    scene = np.where(np.arange(24) < 12, days[0], np.nan)
-    one, two = (
-        guess_scene(scene, Background.of(days[1:]), NOTHING, GuessSettings(trees=5), np.random.default_rng(7))
-        for _ in range(2)
-    )
-    assert np.array_equal(one.value, two.value)
-
-
-def test_residuals_spread_into_gaps_and_fade_far_away():
-    scene, trend = np.full((60, 60), 3.0, np.float32), np.zeros((60, 60), np.float32)
-    scene[:, 10:] = np.nan
-    near, far = spread_residuals(scene, trend, (2.0,))[0, 30, [11, 59]]
-    assert near == pytest.approx(3.0, rel=0.1)
-    assert far == pytest.approx(0.0, abs=0.01)
 
 
 def test_the_most_similar_days_come_first_and_the_last_repeats():
