@@ -41,7 +41,8 @@ class Filler:
                 f"{archive} is of problem {manifest.problem.get('name')!r}; only gapfill archives fill scenes."
             )
         try:
-            self.problem = GapFill.model_validate({**manifest.problem, "data": data})
+            trained = GapFill.model_validate({**manifest.problem, "data": data})
+            self.problem = trained.model_copy(update={"trees": MORE_TREES * trained.trees})
             self.normalisation = Normalisation.model_validate(manifest.extras["normalisation"])
             self.layers = [Layer.model_validate(layer) for layer in manifest.extras["static"]]
             self.split = Split.model_validate(manifest.extras["split"])
@@ -56,7 +57,6 @@ class Filler:
         set_activations(self.network, manifest.record.hyperparameters.activations)
         load_weights(self.network, weights)
         self.network.eval()
-        self.trees = MORE_TREES * self.problem.trees
         # A network that learned from mirrored scenes is asked about all four mirrorings, and the mean is taken.
         self.views: list[tuple[int, ...]] = [(), (-1,), (-2,), (-1, -2)] if self.problem.flips else [()]
 
@@ -100,7 +100,7 @@ class Filler:
     def predict(self, scene: Image, background: Background) -> Image:
         """The network's answer for every pixel of a scene (height, width; NaN in the gaps), in the data's unit."""
         rng = stream(self.seed, "fill")
-        encoded = self.problem.encode(scene, background, self.static, self.normalisation, rng, trees=self.trees)
+        encoded = self.problem.encode(scene, background, self.static, self.normalisation, rng)
         inputs = torch.from_numpy(encoded.channels)[None]
         with torch.inference_mode(), fixed_threads(1):
             views = [self.network(inputs.flip(axes)).flip(axes) for axes in self.views]

@@ -165,12 +165,11 @@ class GapFill(Problem):
         normalisation: Normalisation,
         rng: np.random.Generator,
         window: Window = WHOLE,
-        trees: int | None = None,
     ) -> Encoded:
-        """A scene (NaN in the gaps) as this problem's network sees it; ``trees`` of its guess, None: as in training."""
+        """A scene (NaN in the gaps) as this problem's network sees it."""
         if self.network == "autoencoder":
             return encode_scene(scene, normalisation, window)
-        settings = GuessSettings(trees=trees or self.trees)
+        settings = GuessSettings(trees=self.trees)
         return encode_guess(scene, background, static, normalisation, settings, self.analogues, rng, window)
 
     def prepare(self, cache: Path, seed: int, parallel_map: ParallelMap) -> None:

@@ -22,7 +22,7 @@ WHOLE: Window = (slice(None), slice(None))
 
 @dataclass(frozen=True)
 class GuessSettings:
-    """How the first guess is made; stored in every archive that was trained on it.
+    """How the first guess is made.
 
     Attributes:
         trees: number of extremely randomized trees; half of them refine ridge, half climatology.

@@ -8,10 +8,12 @@ from torch import nn
 
 import miha
 from miha.errors import ArchiveError, DataError
+from miha.evolution.seeds import stream
 from miha.problems.base import Batch, find_activations, find_dropouts
 from miha.problems.filler import Filler
 from miha.problems.gapfill import MIN_TARGETS, MIN_VISIBLE, NOISE, GapFill, crop, paste_gap
 from miha.rasters.gaps import Gaps
+from miha.rasters.guess import GuessSettings, guess_scene
 from miha.rasters.simulate import simulate
 from miha.rasters.stack import list_rasters, read_scene
 from miha.records.archive import archive_path
@@ -211,6 +213,18 @@ def test_both_networks_learn_and_fill(simulated, tmp_path, network):
 def test_an_untrained_unet_answers_with_its_first_guess(problem):
     network = problem.build_network()
     assert (network(torch.randn(1, network.encoder[0][0].in_channels, 20, 31)) == 0).all()
+
+
+def test_a_scene_is_filled_from_a_guess_of_three_times_the_trees_of_training(trained, simulated):
+    filler = Filler(archive_path(trained, "best"), simulated)
+    for weights in filler.network.parameters():
+        torch.nn.init.zeros_(weights)  # so that the network answers with the guess
+    path = list_rasters(simulated / "gapped")[0]
+    scene, background = filler.read(path).values, filler.background(path)
+    guess = guess_scene(
+        scene, background, filler.static, GuessSettings(trees=3 * SMALL["trees"]), stream(filler.seed, "fill")
+    )
+    assert np.array_equal(filler.predict(scene, background), guess.value)
 
 
 def test_filled_bits_depend_on_the_scene_history_and_static_alone(trained, scenes, tmp_path):

@@ -58,7 +58,7 @@ def test_a_window_gets_what_the_whole_scene_gets_there(days):
     scene = days[0].copy()
     scene[4:12, 6:16] = np.nan
     whole, part = (
-        guess_scene(scene, Background.of(days[1:]), NOTHING, GuessSettings(trees=5), np.random.default_rng(0), window)
+        guess_scene(scene, Background.of(days[1:]), NOTHING, GuessSettings(trees=4), np.random.default_rng(0), window)
         for window in ((slice(None), slice(None)), (slice(2, 9), slice(5, 20)))
     )
     for name in ("climatology", "ridge", "value", "spread"):
@@ -76,7 +76,7 @@ def test_in_a_large_scene_a_part_of_the_pixels_is_fitted(days):
 def test_the_same_generator_gives_the_same_guess(days):
     scene = np.where(np.arange(24) < 12, days[0], np.nan)
     one, two = (
-        guess_scene(scene, Background.of(days[1:]), NOTHING, GuessSettings(trees=5), np.random.default_rng(7))
+        guess_scene(scene, Background.of(days[1:]), NOTHING, GuessSettings(trees=4), np.random.default_rng(7))
         for _ in range(2)
     )
     assert np.array_equal(one.value, two.value)
