@@ -129,7 +129,7 @@ def command_seconds(*more: str) -> Result:
         folder = Path(name)
         program = Path(sys.executable).parent / "miha"
         subprocess.run([program, "simulate", folder / "data", "--days", "12"], check=True, capture_output=True)
-        small = ("train_samples=4", "valid_samples=4", "trees=2", "width=4")
+        small = ("train_samples=4", "valid_samples=4", "trees=12", "width=4")
         settings = [word for key in small for word in ("--set", f"problem.{key}")]
         started = time.perf_counter()
         command = [program, "optimize", "--data", folder / "data", "--run-dir", folder / "run", *settings, *more]

@@ -32,7 +32,7 @@ def scenes(tmp_path: Path) -> Path:
 
 
 SMALL: dict[str, Any] = {
-    "problem": {"width": 4, "levels": 2, "train_samples": 6, "valid_samples": 4, "trees": 4},
+    "problem": {"width": 4, "levels": 2, "train_samples": 6, "valid_samples": 4, "trees": 12},
     "schedule": {"initial_epochs": 1, "cycles": 1, "population_size": 3, "candidate_epochs": 1, "fixing_epochs": 1},
     "run": {"workers": 1},
 }

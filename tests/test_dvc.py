@@ -20,7 +20,7 @@ TINY = {
     "datasets": {"tiny": {"schedule": {"fixing_epochs": 2}}},
     "optimize": {
         "seed": 0,
-        "problem": {"train_samples": 6, "valid_samples": 4, "width": 4, "levels": 2, "trees": 4},
+        "problem": {"train_samples": 6, "valid_samples": 4, "width": 4, "levels": 2, "trees": 12},
         "schedule": {"initial_epochs": 1, "cycles": 2, "population_size": 2, "candidate_epochs": 1, "fixing_epochs": 1},
     },
 }

@@ -15,7 +15,7 @@ from miha.report.evaluate import mean_errors
 def trained(simulated, tmp_path_factory):
     """Two models of one data set, the worse one first."""
     folder = tmp_path_factory.mktemp("trained")
-    small = {"width": 4, "levels": 2, "train_samples": 6, "valid_samples": 4, "trees": 4}
+    small = {"width": 4, "levels": 2, "train_samples": 6, "valid_samples": 4, "trees": 12}
     problem, models = miha.GapFill(data=simulated, **small), []
     for lr in (0.0001, 0.02):
         schedule = {"initial_epochs": 4, "cycles": 0}
@@ -109,7 +109,7 @@ def test_days_that_the_released_model_learned_do_not_count(scenes, tmp_path):
         shutil.rmtree(scenes / folder, ignore_errors=True)
     models = []
     for seed in range(4):
-        problem = miha.GapFill(data=scenes, width=4, levels=2, train_samples=6, valid_samples=4, trees=4)
+        problem = miha.GapFill(data=scenes, width=4, levels=2, train_samples=6, valid_samples=4, trees=12)
         schedule = {"initial_epochs": 1, "cycles": 0}
         config = miha.RunConfig(
             run_dir=tmp_path / f"run{seed}", problem=problem, schedule=schedule, seed=seed, run={"workers": 1}

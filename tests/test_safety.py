@@ -33,7 +33,7 @@ sys.addaudithook(_guard)
 SMALL = [
     "problem.train_samples=6",
     "problem.valid_samples=4",
-    "problem.trees=4",
+    "problem.trees=12",
     "problem.width=4",
     "schedule.cycles=1",
 ]

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
-from miha.rasters.guess import SPREAD_SCALES, WHOLE, GuessSettings, Window, guess_scene
+from miha.rasters.guess import SPREAD_SCALES, TRENDS, WHOLE, GuessSettings, Window, guess_scene
 from miha.rasters.predictors import Background, Static, analogues
 from miha.rasters.stack import Image
 
@@ -63,7 +63,7 @@ def encode_scene(scene: Image, normalisation: Normalisation, window: Window = WH
     return Encoded(np.nan_to_num(standardised)[None].astype(np.float32), base, normalisation.std)
 
 
-FIXED_CHANNELS = 7 + len(SPREAD_SCALES)  # of encode_guess, beside static layers and analogues
+FIXED_CHANNELS = 6 + TRENDS + len(SPREAD_SCALES)  # of encode_guess, beside static layers and analogues
 
 
 def encode_guess(
@@ -78,9 +78,9 @@ def encode_guess(
 ) -> Encoded:
     """A first guess, where it errs on what is visible, and what else may tell how it errs in the gaps.
 
-    Channels: visible or not; error of the guess where visible; spread of its trees; what its half by ridge, ridge alone
-    and climatology alone say instead; ridge with what it leaves spread into the gaps; level; static layers; anomalies
-    of the most similar days, and where those days are visible.
+    Channels: visible or not; error of the guess where visible; spread of its trees; what trees on ridge, on climatology
+    and alone, ridge alone and climatology alone say instead; ridge with what it leaves spread into the gaps; level;
+    static layers; anomalies of the most similar days, and where those days are visible.
     """
     guess = guess_scene(scene, background, static, settings, rng, window)
     value = guess.value
@@ -92,7 +92,7 @@ def encode_guess(
         ~np.isnan(seen),
         np.nan_to_num(seen - value) / scale,
         guess.spread / scale,
-        (guess.refined[0] - value) / scale,
+        *((guess.refined - value) / scale),
         (guess.ridge - value) / scale,
         (guess.climatology - value) / scale,
         *((guess.interpolated - value) / scale),

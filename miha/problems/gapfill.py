@@ -80,7 +80,7 @@ class GapFill(Problem):
     patch: int = Field(128, ge=16, description="side of a sample, pixels; larger scenes are cropped to it")
     flips: bool = Field(True, description="mirror training batches at random")
     trees: int = Field(
-        40, ge=2, multiple_of=2, description="trees of the first guess, half of them over ridge, half over climatology"
+        48, ge=12, multiple_of=12, description="trees of the first guess, a third over ridge, a third over climatology"
     )
     analogues: int = Field(5, ge=1, description="most similar days shown to the U-Net")
     band: int = Field(1, ge=1, description="band of each raster, from 1")

@@ -15,6 +15,8 @@ RIDGE_PENALTIES = np.logspace(-2, 6, 17)  # to choose from by leave-one-out erro
 FADE = 0.01  # share of visible pixels at which a spread residual has faded to half
 SPREAD_SCALES = (1.0, 3.0, 9.0, 27.0)  # pixels
 AXES = 12  # along which trees see the position of a pixel
+TRENDS = 3  # that trees refine: ridge, climatology, and none
+FOLDS = 4  # of the visible pixels; a tree is fitted to all but one of them
 
 Window = tuple[slice, slice]  # rows and columns
 WHOLE: Window = (slice(None), slice(None))
@@ -25,12 +27,12 @@ class GuessSettings:
     """How the first guess is made.
 
     Attributes:
-        trees: number of extremely randomized trees; half of them refine ridge, half climatology.
+        trees: number of extremely randomized trees, a multiple of TRENDS · FOLDS, shared out evenly.
         leaf: smallest number of pixels in a leaf.
         fit_pixels: at most so many visible pixels are fitted, drawn at random, so that cost grows linearly in pixels.
     """
 
-    trees: int = 40
+    trees: int = 48
     leaf: int = 2
     fit_pixels: int = 20_000
 
@@ -42,9 +44,9 @@ class Guess:
     Attributes:
         climatology: the level of each pixel over the other days, plus this scene's mean offset from it.
         ridge: ridge regression of the scene on the other days, terrain and land cover.
-        refined: (2, height, width), ridge and climatology, each plus trees fitted to what it leaves. Where little is
-            visible, ridge can carry the guess far off; climatology cannot. Where the scene is visible, only trees that
-            did not see the pixel vote (out of bag), so that an error means the same there as inside the gaps.
+        refined: (TRENDS, height, width): ridge, climatology, and nothing, each plus trees fitted to what it leaves.
+            Where the scene is visible, only trees that did not see the pixel vote, so that an error means the same
+            there as inside the gaps.
         spread: standard deviation between all trees, each with what it refines.
         interpolated: (scales, height, width), ``ridge`` plus what it leaves of the visible pixels, spread into the gaps
             at each of SPREAD_SCALES.
@@ -58,22 +60,24 @@ class Guess:
 
     @property
     def value(self) -> Image:
-        """The best guess: the mean of ``refined``."""
-        return np.asarray(self.refined.mean(axis=0))
+        """The best guess: the median of ``refined``.
+
+        Where little is visible ridge can be carried far off, and far from it trees alone keep to what they saw; the
+        median leaves out whichever strays.
+        """
+        return np.asarray(np.median(self.refined, axis=0))
 
 
-def tree_features(background: Background, static: Static) -> NDArray[np.float32]:
+def tree_features(days: NDArray[np.float32], level: Image, static: Static) -> NDArray[np.float32]:
     """Predictors of every pixel, (pixels, features): the other days, their level, static layers, and positions.
 
     Positions are along axes turned by equal angles (oblique geographic coordinates, Møller et al. 2020, SOIL 6, 269):
     a tree that splits rows and columns alone sees boxes, while weather fronts and coasts run anyhow.
     """
-    rows, columns = np.mgrid[: background.level.shape[0], : background.level.shape[1]].astype(np.float32)
+    rows, columns = np.mgrid[: level.shape[0], : level.shape[1]].astype(np.float32)
     turns = np.arange(AXES)[:, None, None] * np.float32(np.pi / AXES)
     positions = np.cos(turns) * columns + np.sin(turns) * rows
-    layers = np.concatenate(
-        [background.filled, background.level[None], static.continuous, static.classes, positions.astype(np.float32)]
-    )
+    layers = np.concatenate([days, level[None], static.continuous, static.classes, positions.astype(np.float32)])
     return np.ascontiguousarray(layers.reshape(len(layers), -1).T)
 
 
@@ -88,6 +92,21 @@ def visible_pixels(scene: Image, at_most: int, rng: np.random.Generator) -> NDAr
     """Flat indices of the visible pixels, or of ``at_most`` of them drawn at random."""
     visible = np.flatnonzero(~np.isnan(scene))
     return visible if len(visible) <= at_most else np.sort(rng.choice(visible, at_most, replace=False))
+
+
+def fit_climatology(scene: Image, background: Background) -> Image:
+    """The level of each pixel over the other days, plus the scene's mean offset from it."""
+    return np.asarray(background.level + np.float32(np.nanmean(scene - background.level)))
+
+
+def fit_ridge(scene: Image, background: Background, static: Static, fitted: NDArray[np.int64]) -> Image:
+    """Ridge regression of the scene's pixels ``fitted`` on the other days and static layers, for every pixel."""
+    from sklearn.linear_model import RidgeCV  # costs a second, and only some processes guess
+
+    features = linear_features(background, static)
+    with threadpool_limits(1):  # more threads give other last bits
+        values = RidgeCV(RIDGE_PENALTIES).fit(features[fitted], scene.ravel()[fitted]).predict(features)
+    return np.asarray(values, np.float32).reshape(scene.shape)
 
 
 def guess_scene(
@@ -108,24 +127,23 @@ def guess_scene(
         rng: draws the trees and, in large scenes, the fitted pixels.
         window: rows and columns for which maps are wanted; all visible pixels are fitted in any case.
     """
-    from sklearn.linear_model import RidgeCV  # costs a second, and only some processes guess
-
     fitted = visible_pixels(scene, settings.fit_pixels, rng)
-    climatology = background.level + np.float32(np.nanmean(scene - background.level))
-    with threadpool_limits(1):  # more threads give other last bits
-        linear = linear_features(background, static)
-        ridge = RidgeCV(RIDGE_PENALTIES).fit(linear[fitted], scene.ravel()[fitted]).predict(linear)
-        ridge = ridge.astype(np.float32).reshape(scene.shape)
-        features = tree_features(background, static)
-        trends = (ridge, climatology)
-        refined = [refine(scene, trend, features, fitted, settings, rng, window) for trend in trends]
+    climatology = fit_climatology(scene, background)
+    ridge = fit_ridge(scene, background, static, fitted)
+    anomalies = tree_features(np.nan_to_num(background.anomalies), background.level, static)
+    days = tree_features(background.filled, background.level, static)
+    trends = ((ridge, anomalies), (climatology, anomalies), (np.zeros_like(ridge), days))
+    with threadpool_limits(1):
+        forests = [refine(scene, *trend, fitted, settings, rng, window) for trend in trends]
+    refined, means, variances = (np.stack(maps) for maps in zip(*forests, strict=True))
     interpolated = ridge + spread_residuals(scene, ridge, SPREAD_SCALES)
     return Guess(
         climatology=climatology[window],
         ridge=ridge[window],
         interpolated=interpolated[:, *window],
-        refined=np.stack([mean for mean, _ in refined]),
-        spread=np.concatenate([votes for _, votes in refined]).std(axis=0),
+        refined=refined,
+        # by the law of total variance, as all forests have as many trees: so the votes need not be kept
+        spread=np.sqrt(variances.mean(axis=(0, 1)) + means.var(axis=(0, 1))),
     )
 
 
@@ -137,8 +155,8 @@ def refine(
     settings: GuessSettings,
     rng: np.random.Generator,
     window: Window,
-) -> tuple[Image, NDArray[np.float32]]:
-    """Fit half of the trees to what a trend leaves of the visible pixels.
+) -> tuple[Image, NDArray[np.float32], NDArray[np.float32]]:
+    """Correct a trend by what it leaves of the visible pixels: a forest for each fold of them, fitted to all others.
 
     Args:
         scene: (height, width), NaN in the gaps.
@@ -146,30 +164,32 @@ def refine(
         features: (pixels, features), of all pixels.
         fitted: flat indices of the pixels to fit.
         settings: size of the forest.
-        rng: draws the trees.
+        rng: draws the folds and the trees.
         window: rows and columns that are wanted.
 
     Returns:
-        The trend as the trees correct it (rows, columns), and as each of them does (trees, rows, columns). In the first
-        a tree counts where it did not see the pixel; where all trees saw it, all count.
+        The trend as corrected by the forest that did not see the pixel, or by the mean of all where none did (rows,
+        columns); as corrected by each (FOLDS, rows, columns); and the variance of each forest's trees, the same.
     """
     from sklearn.ensemble import ExtraTreesRegressor
 
-    seed = int(rng.integers(2**31))
-    forest = ExtraTreesRegressor(
-        settings.trees // 2, min_samples_leaf=settings.leaf, bootstrap=True, n_jobs=1, random_state=seed
-    )
-    forest.fit(features[fitted], (scene - trend).ravel()[fitted])
-    wanted = np.arange(scene.size).reshape(scene.shape)[window]
-    asked = features[wanted.ravel()]
-    votes = np.stack([(trend[window].ravel() + tree.predict(asked)).astype(np.float32) for tree in forest.estimators_])
-    counted = np.ones((len(votes), scene.size), bool)
-    for tree, drawn in enumerate(forest.estimators_samples_):
-        counted[tree, fitted[drawn]] = False
-    counted[:, ~counted.any(axis=0)] = True
-    counted = counted[:, wanted.ravel()]
-    mean = votes.sum(axis=0, where=counted) / counted.sum(axis=0, dtype=np.float32)
-    return mean.reshape(wanted.shape), votes.reshape(-1, *wanted.shape)
+    residual = (scene - trend).ravel()
+    fold = np.full(scene.size, -1)
+    fold[fitted] = rng.permutation(len(fitted)) % FOLDS
+    wanted = np.arange(scene.size).reshape(scene.shape)[window].ravel()
+    asked, shape = features[wanted], trend[window].shape
+    means, variances = np.empty((2, FOLDS, *shape), np.float32)
+    for held in range(FOLDS):
+        seen = fitted[fold[fitted] != held]
+        seed, number = int(rng.integers(2**31)), settings.trees // (TRENDS * FOLDS)
+        forest = ExtraTreesRegressor(number, min_samples_leaf=settings.leaf, n_jobs=1, random_state=seed)
+        forest.fit(features[seen], residual[seen])
+        votes = np.stack([tree.predict(asked) for tree in forest.estimators_])
+        means[held] = trend[window] + votes.mean(axis=0).reshape(shape)
+        variances[held] = votes.var(axis=0).reshape(shape)
+    own = fold[wanted].reshape(1, *shape)
+    unseen = np.take_along_axis(means, np.maximum(own, 0), axis=0)
+    return np.where(own < 0, means.mean(axis=0), unseen)[0], means, variances
 
 
 def spread_residuals(scene: Image, trend: Image, scales: Sequence[float]) -> NDArray[np.float32]:

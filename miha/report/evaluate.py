@@ -19,7 +19,7 @@ from miha.problems.filler import Filler
 from miha.problems.gapfill import MIN_TARGETS, MIN_VISIBLE
 from miha.progress import publish
 from miha.rasters.gaps import blob
-from miha.rasters.guess import GuessSettings, guess_scene, tree_features, visible_pixels
+from miha.rasters.guess import GuessSettings, fit_climatology, fit_ridge, tree_features, visible_pixels
 from miha.rasters.predictors import Background
 from miha.rasters.stack import Image, list_rasters, read_date, read_scene
 from miha.records.archive import archive_path, read_archive, read_manifest
@@ -121,16 +121,19 @@ def baselines(filler: Filler, case: Case) -> dict[str, Image]:
     """What a user would otherwise take, on the same predictors: pixel mean plus offset, ridge, and trees."""
     from sklearn.ensemble import ExtraTreesRegressor  # costs a second, and a run's report needs none
 
-    static, rng = filler.sources.static, stream(0, "fill")
-    guess = guess_scene(case.scene, case.background, static, GuessSettings(trees=2), rng)
-    features = tree_features(case.background, static)
-    fitted = visible_pixels(case.scene, GuessSettings().fit_pixels, rng)
+    static, scene = filler.sources.static, case.scene
+    fitted = visible_pixels(scene, GuessSettings().fit_pixels, stream(0, "fill"))
+    features = tree_features(case.background.filled, case.background.level, static)
     with threadpool_limits(1):
         forest = ExtraTreesRegressor(BASELINE_TREES, n_jobs=-1, random_state=0)
-        forest.fit(features[fitted], case.scene.ravel()[fitted])
+        forest.fit(features[fitted], scene.ravel()[fitted])
         forest.n_jobs = 1  # sums in another order have other last bits
-        trees = forest.predict(features).reshape(case.scene.shape).astype(np.float32)
-    return {"mean_plus_offset": guess.climatology, "ridge": guess.ridge, "trees": trees}
+        trees = forest.predict(features).reshape(scene.shape).astype(np.float32)
+    return {
+        "mean_plus_offset": fit_climatology(scene, case.background),
+        "ridge": fit_ridge(scene, case.background, static, fitted),
+        "trees": trees,
+    }
 
 
 def evaluate_filling(model: Path, data: Path, against: dict[str, Path]) -> pd.DataFrame:

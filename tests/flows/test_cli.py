@@ -21,7 +21,7 @@ SMALL = [
     "--set",
     "problem.valid_samples=4",
     "--set",
-    "problem.trees=4",
+    "problem.trees=12",
     "--set",
     "schedule.initial_epochs=1",
     "--set",

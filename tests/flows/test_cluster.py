@@ -106,7 +106,7 @@ def command(scheduler, data, run_dir, *settings):
     small = (
         "problem.train_samples=6",
         "problem.valid_samples=4",
-        "problem.trees=4",
+        "problem.trees=12",
         "problem.width=4",
         "schedule.cycles=1",
     )

@@ -10,7 +10,7 @@ from runs import contents
 SETTINGS = {
     "problem.train_samples": 16,
     "problem.valid_samples": 8,
-    "problem.trees": 4,
+    "problem.trees": 12,
     "problem.width": 4,
     "problem.levels": 2,
     "schedule.initial_epochs": 10,

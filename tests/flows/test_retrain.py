@@ -14,7 +14,7 @@ pytestmark = pytest.mark.usefixtures("prefect_server")
 SMALL = [
     "problem.train_samples=6",
     "problem.valid_samples=4",
-    "problem.trees=4",
+    "problem.trees=12",
     "problem.width=4",
     "schedule.cycles=0",
 ]

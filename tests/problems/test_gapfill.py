@@ -28,7 +28,7 @@ def load(problem, cache, seed=0):
     return problem.load(cache, seed)
 
 
-SMALL = {"train_samples": 6, "valid_samples": 4, "trees": 4, "width": 4, "levels": 2}
+SMALL = {"train_samples": 6, "valid_samples": 4, "trees": 12, "width": 4, "levels": 2}
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ def test_a_guess_covers_the_scene_and_beats_climatology(days):
     scene, truth = days[0].copy(), days[0]
     scene[4:12, 6:16] = np.nan
     hidden = np.isnan(scene)
-    guess = guess_scene(scene, Background.of(days[1:]), NOTHING, GuessSettings(trees=10), np.random.default_rng(0))
+    guess = guess_scene(scene, Background.of(days[1:]), NOTHING, GuessSettings(trees=12), np.random.default_rng(0))
     errors = {name: np.abs(getattr(guess, name) - truth)[hidden].mean() for name in ("climatology", "ridge", "value")}
     assert errors["ridge"] < 0.2 * errors["climatology"]
     assert np.isfinite(guess.value).all()
@@ -23,23 +23,23 @@ def test_where_the_scene_is_visible_no_tree_that_saw_a_pixel_votes_on_it(days):
     rng = np.random.default_rng(0)
     scene = (rng.normal(0, 1, (20, 24)) + days[0]).astype(np.float32)
     scene[:, 20:] = np.nan
-    guess = guess_scene(scene, Background.of(days[1:]), NOTHING, GuessSettings(trees=30, leaf=1), rng)
+    guess = guess_scene(scene, Background.of(days[1:]), NOTHING, GuessSettings(trees=36, leaf=1), rng)
     visible = ~np.isnan(scene)
     assert np.abs(guess.value - scene)[visible].mean() > 0.7
 
 
-def test_the_guess_keeps_to_climatology_by_half_where_ridge_is_carried_off(days):
+def test_the_guess_is_not_carried_off_where_ridge_is(days):
     """Only low pixels are seen, with twice their usual contrast: ridge expects the same of the high ones."""
     background = Background.of(days[1:])
     low = background.level < np.quantile(background.level, 0.3)
     scene = np.where(low, 2 * background.level, np.nan).astype(np.float32)
-    guess = guess_scene(scene, background, NOTHING, GuessSettings(trees=20), np.random.default_rng(0))
-    departures = (scene - guess.climatology)[low]
-    by_ridge, by_climatology = guess.refined - guess.climatology
-    assert np.abs(by_ridge).max() > 1.5 * np.abs(departures).max()
-    assert departures.min() - 1e-3 <= by_climatology.min()
-    assert by_climatology.max() <= departures.max() + 1e-3
-    assert np.allclose(guess.value, guess.refined.mean(axis=0))
+    guess = guess_scene(scene, background, NOTHING, GuessSettings(trees=24), np.random.default_rng(0))
+    by_ridge, by_climatology, by_trees = guess.refined
+    seen = scene[low]
+    assert by_ridge.max() > seen.max() + 5
+    assert seen.min() - 1e-3 <= by_trees.min() <= by_trees.max() <= seen.max() + 1e-3
+    assert np.allclose(guess.value, np.median(guess.refined, axis=0))
+    assert guess.value.max() <= by_climatology.max()
 
 
 def test_trees_follow_a_front_that_runs_askew():
@@ -58,7 +58,7 @@ def test_a_window_gets_what_the_whole_scene_gets_there(days):
     scene = days[0].copy()
     scene[4:12, 6:16] = np.nan
     whole, part = (
-        guess_scene(scene, Background.of(days[1:]), NOTHING, GuessSettings(trees=4), np.random.default_rng(0), window)
+        guess_scene(scene, Background.of(days[1:]), NOTHING, GuessSettings(trees=12), np.random.default_rng(0), window)
         for window in ((slice(None), slice(None)), (slice(2, 9), slice(5, 20)))
     )
     for name in ("climatology", "ridge", "value", "spread"):
@@ -68,7 +68,7 @@ def test_a_window_gets_what_the_whole_scene_gets_there(days):
 def test_in_a_large_scene_a_part_of_the_pixels_is_fitted(days):
     scene = days[0].copy()
     scene[4:12, 6:16] = np.nan
-    settings = GuessSettings(trees=10, fit_pixels=100)
+    settings = GuessSettings(trees=12, fit_pixels=100)
     guess = guess_scene(scene, Background.of(days[1:]), NOTHING, settings, np.random.default_rng(0))
     assert np.abs(guess.value - days[0])[np.isnan(scene)].mean() < 1.0
 
@@ -76,7 +76,7 @@ def test_in_a_large_scene_a_part_of_the_pixels_is_fitted(days):
 def test_the_same_generator_gives_the_same_guess(days):
     scene = np.where(np.arange(24) < 12, days[0], np.nan)
     one, two = (
-        guess_scene(scene, Background.of(days[1:]), NOTHING, GuessSettings(trees=4), np.random.default_rng(7))
+        guess_scene(scene, Background.of(days[1:]), NOTHING, GuessSettings(trees=12), np.random.default_rng(7))
         for _ in range(2)
     )
     assert np.array_equal(one.value, two.value)
