@@ -1,7 +1,8 @@
 import numpy as np
 import pytest
+from sklearn.ensemble import ExtraTreesRegressor
 
-from miha.rasters.guess import GuessSettings, guess_scene, spread_residuals
+from miha.rasters.guess import FOLDS, GuessSettings, guess_scene, spread_residuals, tree_features
 from miha.rasters.predictors import Background, Static
 
 NOTHING = Static((), *(np.empty((0, 20, 24), np.float32) for _ in range(3)))
@@ -40,6 +41,30 @@ def test_the_guess_is_not_carried_off_where_ridge_is(days):
     assert seen.min() - 1e-3 <= by_trees.min() <= by_trees.max() <= seen.max() + 1e-3
     assert np.allclose(guess.value, np.median(guess.refined, axis=0))
     assert guess.value.max() <= by_climatology.max()
+
+
+def test_the_spread_is_that_between_all_trees(days, monkeypatch):
+    forests = []
+
+    class Kept(ExtraTreesRegressor):
+        def fit(self, *fitted):
+            forests.append(self)
+            return super().fit(*fitted)
+
+    monkeypatch.setattr("sklearn.ensemble.ExtraTreesRegressor", Kept)
+    scene, background = np.where(np.arange(24) < 12, days[0], np.nan), Background.of(days[1:])
+    guess = guess_scene(scene, background, NOTHING, GuessSettings(trees=36), np.random.default_rng(0))
+    anomalies = tree_features(background.anomalies, background.level, NOTHING)
+    filled = tree_features(background.filled, background.level, NOTHING)
+    trends = [(guess.ridge, anomalies), (guess.climatology, anomalies), (0, filled)]
+    votes = [
+        trend + tree.predict(features).reshape(20, 24)
+        for (trend, features), number in zip(trends, range(0, len(forests), FOLDS), strict=True)
+        for forest in forests[number : number + FOLDS]
+        for tree in forest.estimators_
+    ]
+    assert len(votes) == 36
+    assert np.allclose(guess.spread, np.std(votes, axis=0), rtol=1e-3, atol=1e-4)
 
 
 def test_trees_follow_a_front_that_runs_askew():
