@@ -19,7 +19,7 @@ from miha.rasters.stack import Image, Scene, read_date, read_scene
 from miha.records.archive import read_archive
 from miha.threads import fixed_threads
 
-MORE_TREES = 3  # times those of a training sample: they vote with less noise, and cost little where nothing is trained
+MIRRORINGS: tuple[tuple[int, ...], ...] = ((), (-1,), (-2,), (-1, -2))  # axes to flip, in one opinion each
 
 
 class Filler:
@@ -41,8 +41,7 @@ class Filler:
                 f"{archive} is of problem {manifest.problem.get('name')!r}; only gapfill archives fill scenes."
             )
         try:
-            trained = GapFill.model_validate({**manifest.problem, "data": data})
-            self.problem = trained.model_copy(update={"trees": MORE_TREES * trained.trees})
+            self.problem = GapFill.model_validate({**manifest.problem, "data": data})
             self.normalisation = Normalisation.model_validate(manifest.extras["normalisation"])
             self.layers = [Layer.model_validate(layer) for layer in manifest.extras["static"]]
             self.split = Split.model_validate(manifest.extras["split"])
@@ -57,8 +56,6 @@ class Filler:
         set_activations(self.network, manifest.record.hyperparameters.activations)
         load_weights(self.network, weights)
         self.network.eval()
-        # A network that learned from mirrored scenes is asked about all four mirrorings, and the mean is taken.
-        self.views: list[tuple[int, ...]] = [(), (-1,), (-2,), (-1, -2)] if self.problem.flips else [()]
 
     def _check_inputs(self, archive: Path) -> None:
         said = [(layer.name, layer.codes is None) for layer in self.layers]
@@ -98,14 +95,21 @@ class Filler:
         return Background.of(others.values)
 
     def predict(self, scene: Image, background: Background) -> Image:
-        """The network's answer for every pixel of a scene (height, width; NaN in the gaps), in the data's unit."""
-        rng = stream(self.seed, "fill")
-        encoded = self.problem.encode(scene, background, self.static, self.normalisation, rng)
-        inputs = torch.from_numpy(encoded.channels)[None]
+        """The scene at every pixel (height, width; NaN in the gaps), in the data's unit: the mean of several opinions.
+
+        The network is asked about a first guess with other trees each time, and about another mirroring of it if it
+        learned from mirrored scenes. More trees in one guess would be a guess of another kind than it learned from.
+        """
+        opinions = []
         with torch.inference_mode(), fixed_threads(1):
-            views = [self.network(inputs.flip(axes)).flip(axes) for axes in self.views]
-            output = torch.stack(views).mean(dim=0)[0].numpy()
-        return np.asarray(encoded.base + encoded.scale * output, np.float32)
+            for number, mirroring in enumerate(MIRRORINGS):
+                axes = mirroring if self.problem.flips else ()
+                rng = stream(self.seed, "fill", number)
+                encoded = self.problem.encode(scene, background, self.static, self.normalisation, rng)
+                inputs = torch.from_numpy(encoded.channels)[None]
+                output = self.network(inputs.flip(axes)).flip(axes)[0].numpy()
+                opinions.append(encoded.base + encoded.scale * output)
+        return np.asarray(np.mean(opinions, axis=0), np.float32)
 
     def plan(self, sources: Sequence[Path], out: Path) -> dict[Path, Path]:
         """Input → output of several fills; everything that can be told before the first is filled.
