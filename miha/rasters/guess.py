@@ -62,8 +62,8 @@ class Guess:
     def value(self) -> Image:
         """The best guess: the median of ``refined``.
 
-        Where little is visible ridge can be carried far off, and far from it trees alone keep to what they saw; the
-        median leaves out whichever strays.
+        Where little is visible ridge can be carried far off, while trees alone never leave the range of what they saw;
+        the median leaves out whichever strays.
         """
         return np.asarray(np.median(self.refined, axis=0))
 
