@@ -26,7 +26,7 @@ from miha.problems.encoding import FIXED_CHANNELS, Encoded, Normalisation, encod
 from miha.problems.nets.autoencoder import Autoencoder
 from miha.problems.nets.unet import UNet
 from miha.rasters.gaps import LARGEST, SMALLEST, Gaps
-from miha.rasters.guess import WHOLE, GuessSettings, Window
+from miha.rasters.guess import FOLDS, TRENDS, WHOLE, GuessSettings, Window
 from miha.rasters.predictors import Background, Static, read_static
 from miha.rasters.stack import Image, Mask, ReadOptions, Stack, list_rasters, read_stack
 from miha.records.archive import FORMAT_VERSION
@@ -80,7 +80,10 @@ class GapFill(Problem):
     patch: int = Field(128, ge=16, description="side of a sample, pixels; larger scenes are cropped to it")
     flips: bool = Field(True, description="mirror training batches at random")
     trees: int = Field(
-        48, ge=12, multiple_of=12, description="trees of the first guess, a third over ridge, a third over climatology"
+        48,
+        ge=TRENDS * FOLDS,
+        multiple_of=TRENDS * FOLDS,
+        description="trees of the first guess, a multiple of 12: a third over ridge, a third over climatology",
     )
     analogues: int = Field(5, ge=1, description="most similar days shown to the U-Net")
     band: int = Field(1, ge=1, description="band of each raster, from 1")
