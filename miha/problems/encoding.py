@@ -79,23 +79,22 @@ def encode_guess(
     """A first guess, where it errs on what is visible, and what else may tell how it errs in the gaps.
 
     Channels: visible or not; error of the guess where visible; spread of its trees; what trees on ridge, on climatology
-    and alone, ridge alone and climatology alone say instead; ridge with what it leaves spread into the gaps; level;
-    static layers; anomalies of the most similar days, and where those days are visible.
+    and alone, ridge alone and climatology alone say instead; that error spread into the gaps; level; static layers;
+    anomalies of the most similar days, and where those days are visible.
     """
     guess = guess_scene(scene, background, static, settings, rng, window)
     value = guess.value
     scale = normalisation.anomaly_std
-    seen = scene[window]
     anomalies = background.anomalies[analogues(scene, background, similar_days)][:, *window]
     level = (background.level[window] - normalisation.level_mean) / normalisation.level_std
     channels = [
-        ~np.isnan(seen),
-        np.nan_to_num(seen - value) / scale,
+        ~np.isnan(scene[window]),
+        np.nan_to_num(guess.error) / scale,
         guess.spread / scale,
         *((guess.refined - value) / scale),
         (guess.ridge - value) / scale,
         (guess.climatology - value) / scale,
-        *((guess.interpolated - value) / scale),
+        *(guess.residuals / scale),
         level,
         *(layer[window] for layer in (*static.continuous, *static.one_hot)),
         *(np.nan_to_num(anomalies) / scale),

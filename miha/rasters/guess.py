@@ -12,7 +12,7 @@ from miha.rasters.predictors import Background, Static
 from miha.rasters.stack import Image
 
 RIDGE_PENALTIES = np.logspace(-2, 6, 17)  # to choose from by leave-one-out error
-FADE = 0.01  # share of visible pixels at which a spread residual has faded to half
+FADE = 0.01  # share of known pixels at which a spread residual has faded to half
 SPREAD_SCALES = (1.0, 3.0, 9.0, 27.0)  # pixels
 AXES = 12  # along which trees see the position of a pixel
 TRENDS = 3  # that trees refine: ridge, climatology, and none
@@ -39,33 +39,29 @@ class GuessSettings:
 
 @dataclass(frozen=True)
 class Guess:
-    """Full-cover maps (height, width) for one scene or a window of it, in its unit.
+    """Maps (height, width) for one scene or a window of it, in its unit; all but ``error`` cover it fully.
 
     Attributes:
+        value: the best guess: the median of ``refined`` and what is near of its error. Where little is visible ridge
+            can be carried far off, while trees alone never leave the range of what they saw; the median leaves out
+            whichever strays.
+        error: what the median leaves of the visible pixels; NaN in the gaps.
+        residuals: (scales, height, width), that error spread into the gaps at each of SPREAD_SCALES.
         climatology: the level of each pixel over the other days, plus this scene's mean offset from it.
         ridge: ridge regression of the scene on the other days, terrain and land cover.
         refined: (TRENDS, height, width): ridge, climatology, and nothing, each plus trees fitted to what it leaves.
             Where the scene is visible, only trees that did not see the pixel vote, so that an error means the same
             there as inside the gaps.
         spread: standard deviation between all trees, each with what it refines.
-        interpolated: (scales, height, width), ``ridge`` plus what it leaves of the visible pixels, spread into the gaps
-            at each of SPREAD_SCALES.
     """
 
+    value: Image
+    error: Image
+    residuals: NDArray[np.float32]
     climatology: Image
     ridge: Image
-    interpolated: NDArray[np.float32]
     refined: NDArray[np.float32]
     spread: Image
-
-    @property
-    def value(self) -> Image:
-        """The best guess: the median of ``refined``.
-
-        Where little is visible ridge can be carried far off, while trees alone never leave the range of what they saw;
-        the median leaves out whichever strays.
-        """
-        return np.asarray(np.median(self.refined, axis=0))
 
 
 def tree_features(days: NDArray[np.float32], level: Image, static: Static) -> NDArray[np.float32]:
@@ -127,23 +123,30 @@ def guess_scene(
         rng: draws the trees and, in large scenes, the fitted pixels.
         window: rows and columns for which maps are wanted; all visible pixels are fitted in any case.
     """
+    pixels = np.arange(scene.size).reshape(scene.shape)[window]
     fitted = visible_pixels(scene, settings.fit_pixels, rng)
+    asked = np.union1d(pixels, fitted)  # errors beside the window reach into it
     climatology = fit_climatology(scene, background)
     ridge = fit_ridge(scene, background, static, fitted)
     anomalies = tree_features(np.nan_to_num(background.anomalies), background.level, static)
     days = tree_features(background.filled, background.level, static)
     trends = ((ridge, anomalies), (climatology, anomalies), (np.zeros_like(ridge), days))
     with threadpool_limits(1):
-        forests = [refine(scene, *trend, fitted, settings, rng, window) for trend in trends]
+        forests = [refine(scene, *trend, fitted, asked, settings, rng) for trend in trends]
     refined, means, variances = (np.stack(maps) for maps in zip(*forests, strict=True))
-    interpolated = ridge + spread_residuals(scene, ridge, SPREAD_SCALES)
+    error = np.full_like(scene, np.nan)
+    error.flat[asked] = scene.flat[asked] - np.median(refined, axis=0)
+    residuals = spread_residuals(error, SPREAD_SCALES)[:, *window]
+    inside = np.searchsorted(asked, pixels)
     return Guess(
+        value=np.median(refined, axis=0)[inside] + residuals[0],
+        error=error[window],
+        residuals=residuals,
         climatology=climatology[window],
         ridge=ridge[window],
-        interpolated=interpolated[:, *window],
-        refined=refined,
+        refined=refined[:, inside],
         # by the law of total variance, as all forests have as many trees: so the votes need not be kept
-        spread=np.sqrt(variances.mean(axis=(0, 1)) + means.var(axis=(0, 1))),
+        spread=np.sqrt(variances.mean(axis=(0, 1)) + means.var(axis=(0, 1)))[inside],
     )
 
 
@@ -152,10 +155,10 @@ def refine(
     trend: Image,
     features: NDArray[np.float32],
     fitted: NDArray[np.int64],
+    asked: NDArray[np.int64],
     settings: GuessSettings,
     rng: np.random.Generator,
-    window: Window,
-) -> tuple[Image, NDArray[np.float32], NDArray[np.float32]]:
+) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:
     """Correct a trend by what it leaves of the visible pixels: a forest for each fold of them, fitted to all others.
 
     Args:
@@ -163,53 +166,49 @@ def refine(
         trend: (height, width), known everywhere.
         features: (pixels, features), of all pixels.
         fitted: flat indices of the pixels to fit.
+        asked: flat indices of the pixels to correct.
         settings: size of the forest.
         rng: draws the folds and the trees.
-        window: rows and columns that are wanted.
 
     Returns:
-        The trend as corrected by the forest that did not see the pixel, or by the mean of all where none did (rows,
-        columns); as corrected by each (FOLDS, rows, columns); and the variance of each forest's trees, the same.
+        The trend as corrected by the forest that did not see the pixel, or by the mean of all where none did (asked);
+        as corrected by each (FOLDS, asked); and the variance of each forest's trees, the same.
     """
     from sklearn.ensemble import ExtraTreesRegressor
 
     residual = (scene - trend).ravel()
     fold = np.full(scene.size, -1)
     fold[fitted] = rng.permutation(len(fitted)) % FOLDS
-    wanted = np.arange(scene.size).reshape(scene.shape)[window].ravel()
-    asked, shape = features[wanted], trend[window].shape
-    means, variances = np.empty((2, FOLDS, *shape), np.float32)
+    wanted = features[asked]
+    means, variances = np.empty((2, FOLDS, len(asked)), np.float32)
     for held in range(FOLDS):
         seen = fitted[fold[fitted] != held]
         seed, number = int(rng.integers(2**31)), settings.trees // (TRENDS * FOLDS)
         forest = ExtraTreesRegressor(number, min_samples_leaf=settings.leaf, n_jobs=1, random_state=seed)
         forest.fit(features[seen], residual[seen])
-        votes = np.stack([tree.predict(asked) for tree in forest.estimators_])
-        means[held] = trend[window] + votes.mean(axis=0).reshape(shape)
-        variances[held] = votes.var(axis=0).reshape(shape)
-    own = fold[wanted].reshape(1, *shape)
-    unseen = np.take_along_axis(means, np.maximum(own, 0), axis=0)
-    return np.where(own < 0, means.mean(axis=0), unseen)[0], means, variances
+        votes = np.stack([tree.predict(wanted) for tree in forest.estimators_])
+        means[held] = trend.flat[asked] + votes.mean(axis=0)
+        variances[held] = votes.var(axis=0)
+    own = fold[asked]
+    unseen = np.take_along_axis(means, np.maximum(own, 0)[None], axis=0)[0]
+    return np.where(own < 0, means.mean(axis=0), unseen), means, variances
 
 
-def spread_residuals(scene: Image, trend: Image, scales: Sequence[float]) -> NDArray[np.float32]:
-    """What the visible pixels leave of a trend, spread into the gaps: a Gaussian mean of what is near, for each scale.
+def spread_residuals(residual: Image, scales: Sequence[float]) -> NDArray[np.float32]:
+    """Spread residuals into the gaps: a Gaussian mean of what is near, for each scale.
 
-    Normalised convolution (Knutsson and Westin 1993): far from all that is visible the mean fades to 0.
+    Normalised convolution (Knutsson and Westin 1993): far from all that is known the mean fades to 0.
 
     Args:
-        scene: (height, width), NaN in the gaps.
-        trend: (height, width), known everywhere.
+        residual: (height, width), NaN where it is not known.
         scales: standard deviations of the Gaussians, pixels.
 
     Returns:
-        (scales, height, width), in the unit of the scene.
+        (scales, height, width), in the unit of the residuals.
     """
-    visible = ~np.isnan(scene)
-    residual = np.where(visible, scene - trend, 0)
-    weight = visible.astype(np.float32)
+    known, weight = np.nan_to_num(residual), (~np.isnan(residual)).astype(np.float32)
     blurred = [
-        scipy.ndimage.gaussian_filter(residual, s, mode="nearest")
+        scipy.ndimage.gaussian_filter(known, s, mode="nearest")
         / (scipy.ndimage.gaussian_filter(weight, s, mode="nearest") + FADE)
         for s in scales
     ]

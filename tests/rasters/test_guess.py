@@ -16,7 +16,8 @@ def test_a_guess_covers_the_scene_and_beats_climatology(days):
     errors = {name: np.abs(getattr(guess, name) - truth)[hidden].mean() for name in ("climatology", "ridge", "value")}
     assert errors["ridge"] < 0.2 * errors["climatology"]
     assert np.isfinite(guess.value).all()
-    assert guess.interpolated.shape == (4, 20, 24)
+    assert guess.residuals.shape == (4, 20, 24)
+    assert np.array_equal(np.isnan(guess.error), hidden)
 
 
 def test_where_the_scene_is_visible_no_tree_that_saw_a_pixel_votes_on_it(days):
@@ -25,8 +26,7 @@ def test_where_the_scene_is_visible_no_tree_that_saw_a_pixel_votes_on_it(days):
     scene = (rng.normal(0, 1, (20, 24)) + days[0]).astype(np.float32)
     scene[:, 20:] = np.nan
     guess = guess_scene(scene, Background.of(days[1:]), NOTHING, GuessSettings(trees=36, leaf=1), rng)
-    visible = ~np.isnan(scene)
-    assert np.abs(guess.value - scene)[visible].mean() > 0.7
+    assert np.nanmean(np.abs(guess.error)) > 0.7
 
 
 def test_the_guess_is_not_carried_off_where_ridge_is(days):
@@ -39,8 +39,23 @@ def test_the_guess_is_not_carried_off_where_ridge_is(days):
     seen = scene[low]
     assert by_ridge.max() > seen.max() + 5
     assert seen.min() - 1e-3 <= by_trees.min() <= by_trees.max() <= seen.max() + 1e-3
-    assert np.allclose(guess.value, np.median(guess.refined, axis=0))
-    assert guess.value.max() <= by_climatology.max()
+    median = np.median(guess.refined, axis=0)
+    assert np.allclose(guess.value, median + guess.residuals[0])
+    assert median.max() <= by_climatology.max()
+
+
+def test_what_no_other_day_shows_is_carried_a_little_into_the_gap(days):
+    """A warm spot of this day alone reaches under the cloud."""
+    spot = np.zeros((20, 24), np.float32)
+    spot[8:12, 10:14] = 5
+    scene = days[0] + spot
+    scene[:, 12:] = np.nan
+    guess = guess_scene(scene, Background.of(days[1:]), NOTHING, GuessSettings(trees=12), np.random.default_rng(0))
+    near, far = np.s_[9:11, 12], np.s_[9:11, 20]
+    without = guess.value - guess.residuals[0]
+    error, error_without = (np.abs(value - days[0] - spot)[near].mean() for value in (guess.value, without))
+    assert error < 0.8 * error_without
+    assert np.abs(guess.residuals[0][far]).max() < 0.1
 
 
 def test_the_spread_is_that_between_all_trees(days, monkeypatch):
@@ -86,8 +101,8 @@ def test_a_window_gets_what_the_whole_scene_gets_there(days):
         guess_scene(scene, Background.of(days[1:]), NOTHING, GuessSettings(trees=12), np.random.default_rng(0), window)
         for window in ((slice(None), slice(None)), (slice(2, 9), slice(5, 20)))
     )
-    for name in ("climatology", "ridge", "value", "spread"):
-        assert np.array_equal(getattr(part, name), getattr(whole, name)[2:9, 5:20])
+    for name in ("value", "error", "residuals", "climatology", "ridge", "refined", "spread"):
+        assert np.array_equal(getattr(part, name), getattr(whole, name)[..., 2:9, 5:20], equal_nan=True)
 
 
 def test_in_a_large_scene_a_part_of_the_pixels_is_fitted(days):
@@ -108,8 +123,8 @@ def test_the_same_generator_gives_the_same_guess(days):
 
 
 def test_residuals_spread_into_gaps_and_fade_far_away():
-    scene, trend = np.full((60, 60), 3.0, np.float32), np.zeros((60, 60), np.float32)
-    scene[:, 10:] = np.nan
-    near, far = spread_residuals(scene, trend, (2.0,))[0, 30, [11, 59]]
+    residual = np.full((60, 60), 3.0, np.float32)
+    residual[:, 10:] = np.nan
+    near, far = spread_residuals(residual, (2.0,))[0, 30, [11, 59]]
     assert near == pytest.approx(3.0, rel=0.1)
     assert far == pytest.approx(0.0, abs=0.01)

@@ -28,7 +28,7 @@ class UNet(nn.Module):
             _block(widths[level] + widths[level + 1], widths[level]) for level in range(levels - 1)
         )
         self.dropout = nn.Dropout2d(0.0)  # behind the last BatchNorm, whose statistics it would falsify
-        self.head = nn.Conv2d(width, 1, kernel_size=1)
+        self.head = nn.Conv2d(channels + width, 1, kernel_size=1)  # what is linear in the inputs has a short way
         self.output_activation = nn.Identity()
         nn.init.zeros_(self.head.weight)
         nn.init.zeros_(self.head.bias)  # type: ignore[arg-type]
@@ -46,7 +46,7 @@ class UNet(nn.Module):
             features = functional.interpolate(features, scale_factor=2.0, mode="nearest")
             features = features[..., : skip.shape[-2], : skip.shape[-1]]
             features = self.decoder[level](torch.cat([skip, features], dim=1))
-        output: Tensor = self.output_activation(self.head(self.dropout(features)))
+        output: Tensor = self.output_activation(self.head(torch.cat([inputs, self.dropout(features)], dim=1)))
         return output[:, 0]
 
 
