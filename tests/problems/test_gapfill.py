@@ -214,6 +214,14 @@ def test_an_untrained_unet_answers_with_its_first_guess(problem):
     assert (network(torch.randn(1, network.encoder[0][0].in_channels, 20, 31)) == 0).all()
 
 
+def test_the_last_layer_of_the_unet_sees_its_inputs(problem):
+    network = problem.build_network()
+    inputs = torch.randn(2, network.encoder[0][0].in_channels, 20, 31)
+    with torch.no_grad():
+        network.head.weight[0, 3] = 0.5
+    assert torch.allclose(network(inputs), 0.5 * inputs[:, 3])
+
+
 def test_a_scene_is_filled_by_the_mean_of_four_opinions_on_a_guess_and_a_mirroring_each(trained, simulated):
     filler = Filler(archive_path(trained, "best"), simulated)
     path = list_rasters(simulated / "gapped")[0]
