@@ -134,12 +134,13 @@ def guess_scene(
     with threadpool_limits(1):
         forests = [refine(scene, *trend, fitted, asked, settings, rng) for trend in trends]
     refined, means, variances = (np.stack(maps) for maps in zip(*forests, strict=True))
+    median = np.median(refined, axis=0)
     error = np.full_like(scene, np.nan)
-    error.flat[asked] = scene.flat[asked] - np.median(refined, axis=0)
+    error.flat[asked] = scene.flat[asked] - median
     residuals = spread_residuals(error, SPREAD_SCALES)[:, *window]
     inside = np.searchsorted(asked, pixels)
     return Guess(
-        value=np.median(refined, axis=0)[inside] + residuals[0],
+        value=median[inside] + residuals[0],
         error=error[window],
         residuals=residuals,
         climatology=climatology[window],
