@@ -78,6 +78,9 @@ class GapFill(Problem):
     valid_fraction: float = Field(0.15, gt=0, lt=1, description="part of the clear days kept for validation")
     test_fraction: float = Field(0.15, ge=0, lt=1, description="part kept for the test; none where truth/ exists")
     patch: int = Field(128, ge=16, description="side of a sample, pixels; larger scenes are cropped to it")
+    window: int = Field(
+        64, ge=16, description="side of the part of a sample on which the U-Net trains, drawn anew each epoch, pixels"
+    )
     flips: bool = Field(True, description="mirror training batches at random")
     trees: int = Field(
         48,
@@ -193,7 +196,7 @@ class GapFill(Problem):
         write_text(checksum, digest_file(file))
 
     def _samples_file(self, cache: Path, seed: int) -> Path:
-        decisive = self.model_dump(mode="json", exclude={"data", "width", "levels", "loss", "flips"})
+        decisive = self.model_dump(mode="json", exclude={"data", "width", "levels", "loss", "window", "flips"})
         return cache / f"samples-{digest_json([decisive, self.fingerprint(), seed, FORMAT_VERSION])[:16]}.safetensors"
 
     def load(self, cache: Path, seed: int) -> Data:
@@ -224,9 +227,12 @@ class GapFill(Problem):
         return {**super().layers(network), output: (*SIGNED_ACTIVATIONS, "ReLU")}
 
     def augment(self, batch: Batch, draws: Tensor) -> Batch:
-        if not self.flips:
-            return batch
-        return Batch(*(_mirror(part, draws < 0.5) for part in batch if part is not None))
+        """Mirror each sample at random, and give the U-Net a window of it around a random pixel inside its gap."""
+        if self.flips:
+            batch = Batch(*(_mirror(part, draws < 0.5) for part in batch if part is not None))
+        if self.network == "unet" and max(batch.target.shape[1:]) > self.window:
+            batch = _windows(batch, self.window, 2 * draws[:, 0] % 1)  # what is left of a draw that mirrored
+        return batch
 
     def distort(self, batch: Batch, draws: Tensor, strength: float) -> Batch:
         """Add normal noise to what is observed: the scene itself, and the similar days; never where a cloud is."""
@@ -258,6 +264,17 @@ def _mirror(maps: Tensor, chosen: Tensor) -> Tensor:
     return maps
 
 
+def _windows(batch: Batch, side: int, places: Tensor) -> Batch:
+    """Of each sample a window around one of its targets; ``places`` (n), from 0 to below 1, say around which."""
+    assert batch.mask is not None, "gap filling has targets inside gaps alone"
+    parts = []
+    for inputs, target, mask, place in zip(batch.inputs, batch.target, batch.mask, places.tolist(), strict=True):
+        hidden = mask.numpy() > 0
+        window = window_around(hidden, side, int(place * hidden.sum()))
+        parts.append((inputs[:, *window], target[window], mask[window]))
+    return Batch(*(torch.stack(column) for column in zip(*parts, strict=True)))
+
+
 @lru_cache(maxsize=2)
 def _read_sources(data: Path, options: ReadOptions, stamp: tuple[tuple[str, int], ...]) -> Sources:
     history = read_stack(data / "history", options)
@@ -279,10 +296,10 @@ def paste_gap(day: Image, gaps: Gaps, fraction: float, rng: np.random.Generator)
     raise DataError(f"the scenes ({day.shape[0]}x{day.shape[1]} pixels) are too small to paste gaps on.")
 
 
-def crop(hidden: Mask, side: int, rng: np.random.Generator) -> Window:
-    """A window of at most ``side`` pixels a side around a hidden pixel drawn at random."""
+def window_around(hidden: Mask, side: int, number: int) -> Window:
+    """A window of at most ``side`` pixels a side around the hidden pixel of that number, counted row by row."""
     height, width = hidden.shape
-    row, column = np.argwhere(hidden)[rng.integers(hidden.sum())]
+    row, column = np.argwhere(hidden)[number]
     top = int(np.clip(row - side // 2, 0, max(0, height - side)))
     left = int(np.clip(column - side // 2, 0, max(0, width - side)))
     return slice(top, min(top + side, height)), slice(left, min(left + side, width))
@@ -309,7 +326,7 @@ def _make_sample(job: tuple[GapFill, int, Literal["train", "valid"], int]) -> Sa
         fraction = SMALLEST + (LARGEST - SMALLEST) * (number + 0.5) / problem.valid_samples
     scene = paste_gap(day, gaps, fraction, rng)
     hidden = np.isnan(scene) & ~np.isnan(day)
-    window = crop(hidden, problem.patch, rng)
+    window = window_around(hidden, problem.patch, int(rng.integers(hidden.sum())))
     encoded = problem.encode(
         scene, Background.of(others), sources.static, Normalisation.of(training.values), rng, window
     )

@@ -11,7 +11,7 @@ from miha.errors import ArchiveError, DataError
 from miha.evolution.seeds import stream
 from miha.problems.base import Batch, find_activations, find_dropouts
 from miha.problems.filler import Filler
-from miha.problems.gapfill import MIN_TARGETS, MIN_VISIBLE, NOISE, GapFill, crop, paste_gap
+from miha.problems.gapfill import MIN_TARGETS, MIN_VISIBLE, NOISE, GapFill, paste_gap, window_around
 from miha.rasters.gaps import Gaps
 from miha.rasters.simulate import simulate
 from miha.rasters.stack import list_rasters, read_scene
@@ -150,7 +150,7 @@ def test_scenes_larger_than_a_patch_are_cropped_around_hidden_pixels(simulated, 
     assert (data.train.tensors.mask.sum(dim=(1, 2)) > 0).all()
     hidden = np.zeros((40, 60), bool)
     hidden[39, 0] = True
-    assert crop(hidden, 16, np.random.default_rng(0)) == (slice(24, 40), slice(0, 16))
+    assert window_around(hidden, 16, 0) == (slice(24, 40), slice(0, 16))
 
 
 def test_a_gap_that_leaves_too_little_is_drawn_again():
