@@ -56,7 +56,7 @@ SETTINGS = {
     ),
     "unet": Setting(
         {"network": "unet", "patch": 64},
-        32,
+        16,
         {
             "initial_epochs": 2,
             "cycles": 2,

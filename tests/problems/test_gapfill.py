@@ -153,6 +153,25 @@ def test_scenes_larger_than_a_patch_are_cropped_around_hidden_pixels(simulated, 
     assert window_around(hidden, 16, 0) == (slice(24, 40), slice(0, 16))
 
 
+def test_the_unet_trains_on_windows_around_targets_drawn_anew(simulated, tmp_path):
+    problem = GapFill(data=simulated, window=16, flips=False, **SMALL)
+    batch = Batch(*load(problem, tmp_path).train.tensors)
+    draws = torch.rand(6, problem.draws_per_sample, generator=torch.Generator().manual_seed(0))
+    drawn, drawn_anew = problem.augment(batch, draws), problem.augment(batch, 1 - draws)
+    assert drawn.inputs.shape == (6, batch.inputs.shape[1], 16, 16)
+    assert (drawn.mask.sum(dim=(1, 2)) > 0).all()
+    for whole, part in zip(batch, drawn, strict=True):
+        cuts = whole.unfold(-2, 16, 1).unfold(-2, 16, 1).movedim(0, -1)  # (…, rows, columns, 16, 16, n)
+        assert all((cuts[..., n] == part[n][..., None, None, :, :]).all(dim=(-1, -2)).any() for n in range(6))
+    assert not torch.equal(drawn.target, drawn_anew.target)
+
+
+def test_the_autoencoder_trains_on_whole_samples(simulated, tmp_path):
+    problem = GapFill(data=simulated, network="autoencoder", window=16, **SMALL)
+    batch = Batch(*load(problem, tmp_path).train.tensors)
+    assert problem.augment(batch, torch.rand(6, 2)).inputs.shape == batch.inputs.shape
+
+
 def test_a_gap_that_leaves_too_little_is_drawn_again():
     day = np.full((20, 20), np.nan, np.float32)
     day[:10] = 1.0
