@@ -21,6 +21,7 @@ from miha.errors import DataError, StorageError
 from miha.evolution.hyperparameters import REGRESSION_LOSSES, SIGNED_ACTIVATIONS
 from miha.evolution.seeds import stream
 from miha.files import digest_file, digest_files, digest_json, replacing, write_text
+from miha.problems.augmentation import mirrored, window_around, windows_of
 from miha.problems.base import Batch, Data, ParallelMap, Problem, Samples
 from miha.problems.encoding import FIXED_CHANNELS, Encoded, Normalisation, encode_guess, encode_scene
 from miha.problems.nets.autoencoder import Autoencoder
@@ -28,7 +29,7 @@ from miha.problems.nets.unet import UNet
 from miha.rasters.gaps import LARGEST, SMALLEST, Gaps
 from miha.rasters.guess import FOLDS, TRENDS, WHOLE, GuessSettings, Window
 from miha.rasters.predictors import Background, Static, read_static
-from miha.rasters.stack import Image, Mask, ReadOptions, Stack, list_rasters, read_stack
+from miha.rasters.stack import Image, ReadOptions, Stack, list_rasters, read_stack
 from miha.records.archive import FORMAT_VERSION
 
 MIN_CLEAR = 0.3  # a day must show so much of the scene to have gaps pasted on it
@@ -229,9 +230,9 @@ class GapFill(Problem):
     def augment(self, batch: Batch, draws: Tensor) -> Batch:
         """Mirror each sample at random, and give the U-Net a window of it around a random pixel inside its gap."""
         if self.flips:
-            batch = Batch(*(_mirror(part, draws < 0.5) for part in batch if part is not None))
+            batch = Batch(*(mirrored(part, draws < 0.5) for part in batch if part is not None))
         if self.network == "unet" and max(batch.target.shape[1:]) > self.window:
-            batch = _windows(batch, self.window, 2 * draws[:, 0] % 1)  # what is left of a draw that mirrored
+            batch = windows_of(batch, self.window, 2 * draws[:, 0] % 1)  # what is left of a draw that mirrored
         return batch
 
     def distort(self, batch: Batch, draws: Tensor, strength: float) -> Batch:
@@ -256,25 +257,6 @@ class GapFill(Problem):
         return loss, error, count
 
 
-def _mirror(maps: Tensor, chosen: Tensor) -> Tensor:
-    """Mirror each of n maps (n, …, height, width) left to right and upside down where ``chosen`` (n, 2) says so."""
-    for number, axis in enumerate((-1, -2)):
-        which = chosen[:, number].view(-1, *[1] * (maps.dim() - 1))
-        maps = torch.where(which, maps.flip(axis), maps)
-    return maps
-
-
-def _windows(batch: Batch, side: int, places: Tensor) -> Batch:
-    """Of each sample a window around one of its targets; ``places`` (n), from 0 to below 1, say around which."""
-    assert batch.mask is not None, "gap filling has targets inside gaps alone"
-    parts = []
-    for inputs, target, mask, place in zip(batch.inputs, batch.target, batch.mask, places.tolist(), strict=True):
-        hidden = mask.numpy() > 0
-        window = window_around(hidden, side, int(place * hidden.sum()))
-        parts.append((inputs[:, *window], target[window], mask[window]))
-    return Batch(*(torch.stack(column) for column in zip(*parts, strict=True)))
-
-
 @lru_cache(maxsize=2)
 def _read_sources(data: Path, options: ReadOptions, stamp: tuple[tuple[str, int], ...]) -> Sources:
     history = read_stack(data / "history", options)
@@ -294,15 +276,6 @@ def paste_gap(day: Image, gaps: Gaps, fraction: float, rng: np.random.Generator)
             return np.where(gap, np.float32(np.nan), day)
         fraction = rng.uniform(SMALLEST, LARGEST)
     raise DataError(f"the scenes ({day.shape[0]}x{day.shape[1]} pixels) are too small to paste gaps on.")
-
-
-def window_around(hidden: Mask, side: int, number: int) -> Window:
-    """A window of at most ``side`` pixels a side around the hidden pixel of that number, counted row by row."""
-    height, width = hidden.shape
-    row, column = np.argwhere(hidden)[number]
-    top = int(np.clip(row - side // 2, 0, max(0, height - side)))
-    left = int(np.clip(column - side // 2, 0, max(0, width - side)))
-    return slice(top, min(top + side, height)), slice(left, min(left + side, width))
 
 
 Sample = tuple[NDArray[np.float32], Image, Image]  # inputs (n, height, width), target and mask (height, width)

@@ -9,9 +9,10 @@ from torch import nn
 import miha
 from miha.errors import ArchiveError, DataError
 from miha.evolution.seeds import stream
+from miha.problems.augmentation import window_around
 from miha.problems.base import Batch, find_activations, find_dropouts
 from miha.problems.filler import Filler
-from miha.problems.gapfill import MIN_TARGETS, MIN_VISIBLE, NOISE, GapFill, paste_gap, window_around
+from miha.problems.gapfill import MIN_TARGETS, MIN_VISIBLE, NOISE, GapFill, paste_gap
 from miha.rasters.gaps import Gaps
 from miha.rasters.simulate import simulate
 from miha.rasters.stack import list_rasters, read_scene
