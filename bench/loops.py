@@ -51,7 +51,7 @@ class NoiseScenes(GapFill):
     valid: int = Field(16, description="samples")
     height: int = 112
     across: int = Field(88, description="columns, pixels")
-    window: int = Field(128, description="side of what is trained on, pixels: all of a scene")
+    window: int = Field(4096, description="side of what is trained on, pixels: all of a scene")
 
     def fingerprint(self) -> str:
         return "noise"
