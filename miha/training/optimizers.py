@@ -90,8 +90,8 @@ def carry_state(flat: dict[str, Tensor], before: Hyperparameters, after: Hyperpa
         if OPTIMIZERS[after.optimizer].adam_like:
             return _carry_moments(flat, before, after)
         if after.optimizer == "SGD":
-            # Adam: m = β m + (1 - β) g; SGD with that momentum: b = β b + g. So b = m / (1 - β).
-            scale = 1 - _beta(before.momentum)
+            # Of a steady gradient g Adam's mean is g, and SGD's sum b = β b + g is g / (1 - β), by its own β.
+            scale = 1 - _beta(after.momentum)
             return {f"{name}/momentum_buffer": flat[f"{name}/exp_avg"] / scale for name in _names(flat)}
     same = before.optimizer == after.optimizer and before.momentum != 0  # SGD without it leaves an old buffer alone
     return flat if same else {}
