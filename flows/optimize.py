@@ -103,7 +103,7 @@ def optimize(config: RunConfig) -> Summary:
     """Train a network once while its hyperparameters adapt: initial training, cycles of candidates, final training."""
     _tag(config)
     experiment = Experiment(config)
-    if not experiment.nothing_left:
+    if not experiment.ended_before():
         _carry_out(experiment)
     summary = Summary.of(config.run_dir)
     report(experiment.directory.path, summary.markdown())

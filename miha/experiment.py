@@ -69,10 +69,19 @@ class Experiment:
         most = 1 if self.device == "cuda" else self.config.schedule.population_size
         return self.config.run.workers or min(os.cpu_count() or 1, most)
 
-    @property
-    def nothing_left(self) -> bool:
-        """True if this very run is finished and only its final models were kept, so that no stage could be reused."""
-        return self.config.run.keep == "final" and self.directory.finished(self._decisive())
+    def ended_before(self) -> bool:
+        """True if this very run came to its end and kept its final models only, so that no stage could be reused.
+
+        What it then had no time to remove is removed now.
+
+        Raises:
+            RunError: the directory is in use.
+        """
+        if not self.directory.finished_alone(self._decisive()):
+            return False
+        with self.directory.held():
+            self.directory.keep_final_only()
+        return True
 
     @contextmanager
     def open(self) -> Iterator[None]:
@@ -247,8 +256,8 @@ class Experiment:
         best, config = self.best, self.config
         self.directory.write_best(best.name)
         self.directory.write_tables(self.records, self.decisions.selections)
-        if config.replace or config.run.keep == "final":
-            self.directory.remove_leftovers(self.records, self.decisions.selections, config.run.keep == "final")
+        if config.replace:
+            self.directory.remove_leftovers(self.records, self.decisions.selections)
         self.directory.write_provenance(
             {
                 "configuration": config.model_dump(mode="json"),
@@ -256,8 +265,11 @@ class Experiment:
                 "data_digest": self.problem_spec.fingerprint,
                 "device": self.device,
                 "precision": self.precision,
+                "epochs": config.schedule.budget,
             }
         )
+        if config.run.keep == "final":
+            self.directory.keep_final_only()
         publish(
             "run_finished",
             best=best.name,

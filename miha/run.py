@@ -65,11 +65,11 @@ def optimize(problem: Problem, config: RunConfig) -> Run:
     if config.run.dask:
         raise ConfigError("run.dask trains on a cluster through Prefect. Leave out --no-prefect, or run.dask.")
     experiment = Experiment(config.model_copy(update={"problem": problem}))
-    if not experiment.nothing_left:
+    if not experiment.ended_before():
         _carry_out(experiment)
-        from miha.report.page import write_report  # matplotlib need not keep the first epoch waiting
+    from miha.report.page import write_report  # matplotlib need not keep the first epoch waiting
 
-        write_report(experiment.directory.path)
+    write_report(experiment.directory.path)
     best = read_manifest(archive_path(config.run_dir, "best")).record
     return Run(config.run_dir, best, read_tables(config.run_dir)[0])
 

@@ -81,16 +81,27 @@ class RunDirectory:
             raise RunError(f"{self.shown} holds archives of another configuration: {'; '.join(lost)}. {advice}")
 
     def claim(self, decisive: dict[str, Any]) -> None:
-        """Write ``config.json``; of a run that is extended, keep ``model_final`` as ``model_final_of_N_cycles.zip``."""
+        """Write ``config.json``; a run of another configuration that ended here has then not ended.
+
+        Of a run that is extended, ``model_final`` is kept as ``model_final_of_N_cycles.zip``. Samples of other data or
+        of another problem are removed.
+        """
         former, final = self._former(), archive_path(self.path, "final")
-        if former and final.exists() and former != decisive:
-            final.rename(final.with_name(f"model_final_of_{former['schedule']['cycles']}_cycles.zip"))
+        if former and former != decisive:
+            (self.path / "provenance.json").unlink(missing_ok=True)
+            if final.exists():
+                final.rename(final.with_name(f"model_final_of_{former['schedule']['cycles']}_cycles.zip"))
+            if any(former.get(key) != decisive[key] for key in ("problem", "data_digest", "seed", "format_version")):
+                shutil.rmtree(self.cache, ignore_errors=True)
         write_json(self.path / "config.json", decisive)
 
-    def finished(self, decisive: dict[str, Any]) -> bool:
-        """True if a run of this very configuration came to its end here."""
+    def finished_alone(self, decisive: dict[str, Any]) -> bool:
+        """True if a run of this very configuration came to its end here and kept its final models only."""
         files = [self.path / "provenance.json", *(archive_path(self.path, name) for name in ("final", "best"))]
-        return self._former() == decisive and all(file.exists() for file in files)
+        if self._former() != decisive or not all(file.exists() for file in files):
+            return False
+        kept: str = json.loads(files[0].read_text())["configuration"]["run"]["keep"]
+        return kept == "final"
 
     def _former(self) -> dict[str, Any] | None:
         """The configuration of an earlier run in this directory, if it can be read."""
@@ -111,12 +122,9 @@ class RunDirectory:
             with replacing(self.path / f"{name}.csv") as temporary:
                 frame.to_csv(temporary, index=False, lineterminator="\n")
 
-    def remove_leftovers(
-        self, records: Sequence[StageRecord], selections: Sequence[Selection], keep_final_only: bool
-    ) -> None:
-        """Remove what is not of this run; if told, all archives but ``model_final`` and ``model_best`` too."""
-        names = ["best", "final"] if keep_final_only else ["best", *(record.name for record in records)]
-        ours = {archive_path(self.path, name) for name in names}
+    def remove_leftovers(self, records: Sequence[StageRecord], selections: Sequence[Selection]) -> None:
+        """Remove what is not of this run."""
+        ours = {archive_path(self.path, name) for name in ("best", *(record.name for record in records))}
         for selection in selections:
             files = [f"{selection.cycle}_selection.json"]
             files += [f"{selection.cycle}_{number}_failure.json" for number in range(len(selection.outcomes))]
@@ -124,8 +132,12 @@ class RunDirectory:
         for folder in ("model", "population"):
             for path in set((self.path / folder).glob("*")) - ours:
                 path.unlink()
-        if keep_final_only:
-            shutil.rmtree(self.cache, ignore_errors=True)
+
+    def keep_final_only(self) -> None:
+        """Remove all archives but ``model_final`` and ``model_best``, and the samples."""
+        for path in set(self._archives()) - {archive_path(self.path, name) for name in ("final", "best")}:
+            path.unlink()
+        shutil.rmtree(self.cache, ignore_errors=True)
 
     def write_provenance(self, said: dict[str, Any]) -> None:
         """Write ``provenance.json``: what is given, and versions, host, git revision and clock."""
