@@ -42,7 +42,9 @@ class Decisions:
     def failed_before(self, spec: StageSpec) -> Failure | None:
         """The failure of a candidate that failed for good in an earlier try of this run."""
         failure = _read(Failure, self._failure_file(spec))
-        return failure if failure and failure.digest == spec.digest and not spec.archive.exists() else None
+        if failure is None or failure.digest != spec.digest or read_if_whole(spec.archive, spec.digest):
+            return None
+        return failure
 
     def fail(self, spec: StageSpec, error: BaseException) -> Outcome:
         """Record that a candidate failed for good, unless its archive is there: then only the word of it was lost."""
