@@ -146,9 +146,12 @@ def prepare(raw: Path, out: Path) -> None:
     Land surface temperature in kelvin, float32, EPSG:4326, -100 where there is no observation.
 
     Raises:
-        DataError: ``raw`` is not such a folder, or an array in it cannot be read.
+        DataError: ``raw`` is not such a folder, or an array in it cannot be read, or ``out`` is ``raw``.
     """
     bounds = _bounds(raw)
+    if out.resolve() == raw.resolve():
+        raise DataError(f"{out} holds the fetched files, which stay as they are. Choose another --out.")
+    methods = sorted(path for path in (raw / "model_outputs").glob("*") if path.is_dir())
     with replacing_folder(out) as folder:
         for path in _arrays(raw / "training_sample"):
             _write(folder / "history" / f"{path.stem[:8]}.tif", _load(path), bounds)
@@ -165,7 +168,7 @@ def prepare(raw: Path, out: Path) -> None:
         inputs = _by_size(raw / "inputs")
         for (day, size), path in inputs.items():
             _write(folder / "gapped" / f"{day}_gap{size:02d}.tif", _load(path), bounds)
-        for method in sorted(path for path in (raw / "model_outputs").iterdir() if path.is_dir()):
+        for method in methods:
             # Madrid's input of 27 percent is called 29 in the outputs, so they are matched by order.
             outputs = list(_by_size(method).values())
             if len(outputs) != len(inputs):

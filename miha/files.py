@@ -126,7 +126,12 @@ def replacing_folder(path: Path) -> Iterator[Path]:
         former = temporary.with_name(f"{temporary.name}-former")
         if path.exists():
             path.rename(former)  # a reader meets the whole of one or of the other
-        temporary.rename(path)
+        try:
+            temporary.rename(path)
+        except OSError:
+            if former.exists():
+                former.rename(path)
+            raise
         shutil.rmtree(former, ignore_errors=True)
     except OSError as error:
         raise _refused(path, error) from error

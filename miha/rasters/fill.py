@@ -22,8 +22,8 @@ OBSERVED, FILLED = 0, 1  # values of the sidecar <name>_source.tif
 def write_filled(source: Path, target: Path, values: Image, gaps: Mask, options: ReadOptions) -> None:
     """Write ``source`` with its gaps filled, and beside it ``<name>_source.tif`` (0 observed, 1 filled).
 
-    Name, profile, CRS, tags and every observed pixel stay. In integer rasters scale and offset are undone, and a
-    filled pixel never takes a nodata code.
+    Name, profile, CRS, tags and every observed pixel stay; an alpha band becomes opaque where it is filled. In integer
+    rasters scale and offset are undone, and a filled pixel never takes a nodata code.
 
     Args:
         source: the raster that was read.
@@ -33,7 +33,7 @@ def write_filled(source: Path, target: Path, values: Image, gaps: Mask, options:
         options: how ``source`` was read.
 
     Raises:
-        DataError: ``target`` is ``source``, or ``source`` cannot be read any more.
+        DataError: ``target`` is ``source``.
         StorageError: the disk is full or refuses.
     """
     if target.resolve() == source.resolve():
@@ -52,6 +52,8 @@ def write_filled(source: Path, target: Path, values: Image, gaps: Mask, options:
                         hole = gaps[window.toslices()]
                         band = block[options.band - 1]
                         band[hole] = encode(values[window.toslices()][hole], raster, options)
+                        for alpha in _alpha_bands(raster):
+                            block[alpha][hole] = _opaque(block.dtype)
                         output.write(block, window=window)
                 grid = {key: profile[key] for key in ("height", "width", "crs", "transform")}
             with rasterio.open(
@@ -62,6 +64,15 @@ def write_filled(source: Path, target: Path, values: Image, gaps: Mask, options:
             raise StorageError(f"cannot write {target}: {error}. Free space or choose another folder.") from error
         verify_raster(temporary)
         verify_raster(temporary_sidecar)
+
+
+def _alpha_bands(raster: DatasetReader) -> list[int]:
+    """Where in a block the bands lie that tell which pixels are seen."""
+    return [index for index, kind in enumerate(raster.colorinterp) if kind == ColorInterp.alpha]
+
+
+def _opaque(dtype: np.dtype[Any]) -> float:
+    return np.iinfo(dtype).max if np.issubdtype(dtype, np.integer) else 1.0
 
 
 def sidecar_of(target: Path) -> Path:
@@ -103,6 +114,7 @@ def encode(values: Image, raster: DatasetReader, options: ReadOptions) -> NDArra
             numbers[numbers == code] = np.nextafter(dtype.type(code), dtype.type(np.inf))
         return numbers
     limits = np.iinfo(dtype)
+    codes = {code for code in codes if limits.min <= code <= limits.max}
     numbers = np.clip(np.rint(stored), limits.min, limits.max)
     for code in codes:
         below, above = (_free(code, step, codes, limits) for step in (-1, 1))

@@ -51,8 +51,8 @@ class Static:
 def read_static(folder: Path, grid: Grid, known: Sequence[Layer] = ()) -> Static:
     """Read all rasters of ``static/``; one of integers with at most MAX_CLASSES values is taken as classes.
 
-    A missing folder is no error: then there are no layers. Layers that are ``known`` by name, from training, are
-    scaled as they were there.
+    A missing or empty folder is no error: then there are no layers. Layers that are ``known`` by name, from training,
+    are scaled as they were there.
 
     Raises:
         DataError: a layer that cannot be read or does not lie on ``grid``.
@@ -62,7 +62,7 @@ def read_static(folder: Path, grid: Grid, known: Sequence[Layer] = ()) -> Static
     continuous: list[Image] = []
     classes: list[Image] = []
     one_hot: list[Image] = []
-    for path in list_rasters(folder) if folder.is_dir() else []:
+    for path in list_rasters(folder, at_least=0) if folder.is_dir() else []:
         scene = read_scene(path)
         if difference := grid.difference(replace(scene.grid, bands=grid.bands)):
             raise DataError(f"{path} does not fit the scenes: {difference}. Bring all rasters to one grid (gdalwarp).")

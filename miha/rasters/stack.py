@@ -23,6 +23,7 @@ Mask = NDArray[np.bool_]  # (height, width)
 SUFFIXES = {".tif", ".tiff"}
 SIMULATED_TAG = "MIHA_SIMULATED"  # TIFF tag of rasters that no satellite took
 _EIGHT_DIGITS = re.compile(r"(?<!\d)(\d{8})(?!\d)")
+_GAP_SIZE = re.compile(r"_gap\d+$")  # behind the name of a scene whose day has more than one
 _log = logging.getLogger(__name__)
 
 
@@ -33,7 +34,7 @@ class ReadOptions:
     Attributes:
         band: which band of each file, from 1.
         nodata: a code that means "no observation", beside the file's own tag and NaN; in stored (unscaled) numbers.
-        date_pattern: ``strptime`` pattern of the file name without its suffix, e.g. ``MOD11A1.A%Y%j``.
+        date_pattern: ``strptime`` pattern of the file name without its suffix (and ``_gap05``), e.g. ``MOD11A1.A%Y%j``.
     """
 
     band: int = 1
@@ -199,7 +200,7 @@ def read_date(path: Path, pattern: str | None = None) -> date:
     """
     if pattern:
         try:
-            return datetime.strptime(path.stem, pattern).date()
+            return datetime.strptime(_GAP_SIZE.sub("", path.stem), pattern).date()
         except ValueError:
             pass  # the other two ways may still fit; the error below names all three
     for digits in _EIGHT_DIGITS.findall(path.stem):
