@@ -96,9 +96,9 @@ class Problem(BaseModel, ABC):
     @classmethod
     def _name_by_import_path(cls, said: Any) -> Any:
         """A problem that is not built in is known by where it can be imported from."""
-        if isinstance(said, dict) and cls.model_fields["name"].default == "":
-            return {**said, "name": f"{cls.__module__}:{cls.__qualname__}"}
-        return said
+        built_in = "name" in cls.__annotations__ and cls.model_fields["name"].default
+        name = built_in or f"{cls.__module__}:{cls.__qualname__}"  # a subclass of a built-in problem has its own
+        return {**said, "name": name} if isinstance(said, dict) else said
 
     def settings(self) -> dict[str, Any]:
         """All settings but paths, as JSON."""

@@ -9,6 +9,7 @@ from pydantic import ValidationError
 
 from miha.errors import ArchiveError, DataError
 from miha.evolution.seeds import stream
+from miha.problems import build_problem
 from miha.problems.base import load_weights, set_activations
 from miha.problems.encoding import Normalisation
 from miha.problems.gapfill import MIN_VISIBLE, GapFill, Split
@@ -16,17 +17,22 @@ from miha.progress import publish
 from miha.rasters.fill import plan_fills, write_filled
 from miha.rasters.predictors import Background, Layer, read_static
 from miha.rasters.stack import Image, Scene, read_date, read_scene
-from miha.records.archive import read_archive
+from miha.records.archive import Manifest, read_archive
 from miha.threads import fixed_threads
 
 MIRRORINGS: tuple[tuple[int, ...], ...] = ((), (-1,), (-2,), (-1, -2))  # axes to flip, in one opinion each
+
+
+def can_fill(manifest: Manifest) -> bool:
+    """True if an archive is of gap filling, or of a subclass of it."""
+    return isinstance(build_problem(manifest.problem), GapFill)
 
 
 class Filler:
     """A trained network, ready to fill scenes of one data set. Filling is in float32 and on one thread.
 
     Args:
-        archive: a model archive of problem ``gapfill``.
+        archive: a model archive of problem ``gapfill``, or of a subclass of it, whose module is then imported.
         data: the data set: ``history/`` and ``static/`` are read.
 
     Raises:
@@ -36,12 +42,11 @@ class Filler:
 
     def __init__(self, archive: Path, data: Path) -> None:
         manifest, weights, _ = read_archive(archive)
-        if manifest.problem.get("name") != "gapfill":
-            raise ArchiveError(
-                f"{archive} is of problem {manifest.problem.get('name')!r}; only gapfill archives fill scenes."
-            )
         try:
-            self.problem = GapFill.model_validate({**manifest.problem, "data": data})
+            problem = build_problem({**manifest.problem, "data": data})
+            if not isinstance(problem, GapFill):
+                raise ArchiveError(f"{archive} is of problem {problem.name!r}; only gapfill archives fill scenes.")
+            self.problem = problem
             self.normalisation = Normalisation.model_validate(manifest.extras["normalisation"])
             self.layers = [Layer.model_validate(layer) for layer in manifest.extras["static"]]
             self.split = Split.model_validate(manifest.extras["split"])

@@ -32,7 +32,7 @@ from miha.rasters.predictors import Background, Static, read_static
 from miha.rasters.stack import Image, ReadOptions, Stack, list_rasters, read_stack
 from miha.records.archive import FORMAT_VERSION
 
-MIN_CLEAR = 0.3  # a day must show so much of the scene to have gaps pasted on it
+MIN_CLEAR = 0.3  # a day must show so much of what any day shows to have gaps pasted on it
 MIN_DAYS = 4  # days that clear: two to learn from, one to validate on, one to test on
 MIN_VISIBLE = 32  # pixels that a pasted gap must leave to see
 NOISE = 0.2  # standard deviations of what is observed, at an augmentation of 1
@@ -65,7 +65,7 @@ class GapFill(Problem):
     draws_per_sample: ClassVar[int] = 2
     draws_per_distortion: ClassVar[int] = 1
 
-    name: Literal["gapfill"] = Field("gapfill", description="gapfill, mnist, or module:Class of your own")
+    name: str = Field("gapfill", description="gapfill, mnist, or module:Class of your own")
     network: Literal["unet", "autoencoder"] = Field(
         "unet", description="unet: refines a guess by ridge and trees; autoencoder: the article's, sees the scene alone"
     )
@@ -109,15 +109,17 @@ class GapFill(Problem):
 
     def _files(self) -> list[Path]:
         static = self.data / "static"
-        return list_rasters(self.data / "history") + (list_rasters(static) if static.is_dir() else [])
+        return list_rasters(self.data / "history") + (list_rasters(static, at_least=0) if static.is_dir() else [])
 
     def fingerprint(self) -> str:
         self.split(0)  # says what is wrong with the data before anything is written
-        return digest_json([digest_files(self._files(), self.data), self._has_truth])
+        return digest_json([digest_files(self._files(), self.data), self.has_truth])
 
     @property
-    def _has_truth(self) -> bool:
-        return (self.data / "truth").is_dir() and any((self.data / "truth").iterdir())
+    def has_truth(self) -> bool:
+        """True if ``truth/`` holds scenes to judge by, so that no day of the history need be held out for the test."""
+        truth = self.data / "truth"
+        return truth.is_dir() and bool(list_rasters(truth, at_least=0))
 
     def split(self, seed: int) -> Split:
         """Divide the days of the history; only clear days validate and test, all others train.
@@ -129,10 +131,9 @@ class GapFill(Problem):
             DataError: too few clear days.
         """
         history = self.sources().history
-        shown = 1 - np.isnan(history.values).mean(axis=(1, 2))
-        clear = np.flatnonzero(shown >= MIN_CLEAR)
+        clear = clear_days(history.values)
         valid = max(1, round(len(clear) * self.valid_fraction))
-        test = 0 if self._has_truth else max(1, round(len(clear) * self.test_fraction))
+        test = 0 if self.has_truth or not self.test_fraction else max(1, round(len(clear) * self.test_fraction))
         if len(clear) < MIN_DAYS or len(clear) - valid - test < 2:
             raise DataError(
                 f"too few days: {self.data / 'history'} has {len(clear)} that show at least {MIN_CLEAR:.0%} of the "
@@ -187,6 +188,8 @@ class GapFill(Problem):
         jobs = [(self, seed, "train", number) for number in range(self.train_samples)]
         jobs += [(self, seed, "valid", number) for number in range(self.valid_samples)]
         inputs, target, mask = (np.stack(column) for column in zip(*parallel_map(_make_sample, jobs), strict=True))
+        if self._samples_file(cache, seed) != file:
+            raise DataError(f"{self.data} changed while samples were made of it. Run the same command again.")
         arrays = {"inputs": inputs, "target": target, "mask": mask}
         tensors = {name: torch.from_numpy(array) for name, array in arrays.items()}
         with replacing(file) as temporary:
@@ -216,11 +219,8 @@ class GapFill(Problem):
         if self.network == "autoencoder":
             return Autoencoder()
         static = self.sources().static
-        return UNet(self.channels(len(static.continuous) + len(static.one_hot)), self.width, self.levels)
-
-    def channels(self, static_channels: int) -> int:
-        """Input channels of the network."""
-        return 1 if self.network == "autoencoder" else FIXED_CHANNELS + static_channels + 2 * self.analogues
+        channels = FIXED_CHANNELS + len(static.continuous) + len(static.one_hot) + 2 * self.analogues
+        return UNet(channels, self.width, self.levels)
 
     def layers(self, network: nn.Module) -> dict[str, tuple[str, ...]]:
         # Standardised values have both signs and exceed 1: only activations that do, or the one in place, may end it.
@@ -263,6 +263,12 @@ def _read_sources(data: Path, options: ReadOptions, stamp: tuple[tuple[str, int]
     return Sources(history, read_static(data / "static", history.grid))
 
 
+def clear_days(values: NDArray[np.float32]) -> NDArray[np.int64]:
+    """Which of the days (days, height, width) show MIN_CLEAR of all that any day shows: not of what is never seen."""
+    seen = ~np.isnan(values)
+    return np.flatnonzero(seen.sum(axis=(1, 2)) >= MIN_CLEAR * seen.any(axis=0).sum())
+
+
 def paste_gap(day: Image, gaps: Gaps, fraction: float, rng: np.random.Generator) -> Image:
     """Hide about ``fraction`` of the visible pixels of a day; draws again until there is something to see and to learn.
 
@@ -288,8 +294,7 @@ def _make_sample(job: tuple[GapFill, int, Literal["train", "valid"], int]) -> Sa
     sources, split, training = problem.sources(), problem.split(seed), problem.training_days(seed)
     gaps = Gaps.of(training.values)
     if part == "train":
-        shown = 1 - np.isnan(training.values).mean(axis=(1, 2))
-        chosen = int(rng.choice(np.flatnonzero(shown >= MIN_CLEAR)))
+        chosen = int(rng.choice(clear_days(training.values)))
         day, others = training.values[chosen], np.delete(training.values, chosen, axis=0)
         fraction = rng.uniform(SMALLEST, LARGEST)
     else:

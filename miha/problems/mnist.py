@@ -5,7 +5,7 @@ import math
 import zlib
 from functools import cache
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -43,7 +43,7 @@ class Mnist(Problem):
     metric: ClassVar[str] = "accuracy"
     draws_per_distortion: ClassVar[int] = 6 + 2 * KNOTS**2
 
-    name: Literal["mnist"] = Field("mnist", description="gapfill, mnist, or module:Class of your own")
+    name: str = Field("mnist", description="gapfill, mnist, or module:Class of your own")
     samples: int = Field(10_000, ge=100, le=60_000, description="digits used, the first of the training set")
     valid_fraction: float = Field(0.2, gt=0, lt=1, description="part of them kept for validation, drawn at random")
     hidden: int = Field(400, ge=1, description="hidden units")

@@ -6,7 +6,7 @@ from typing import Any
 import pandas as pd
 
 from miha.files import replacing_folder, write_json
-from miha.problems.filler import Filler
+from miha.problems.filler import Filler, can_fill
 from miha.records.archive import archive_path, read_manifest
 from miha.records.history import read_tables
 from miha.records.lineage import lineage_frame
@@ -40,7 +40,7 @@ def write_plots(folder: Path, run_dir: Path, data: Path, errors: pd.DataFrame) -
     model = archive_path(run_dir, "best")
     with replacing_folder(folder) as temporary:
         lineage.drop(columns="candidate").to_csv(temporary / "learning.csv", index=False, lineterminator="\n")
-        if read_manifest(model).problem.get("name") != "gapfill":
+        if not can_fill(read_manifest(model)):
             return
         by_gap = errors[MIHA].rename("mae").rename_axis("gap").reset_index()
         by_gap.to_csv(temporary / "errors.csv", index=False, lineterminator="\n")

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 
 from miha.errors import DataError, RunError
 from miha.files import write_text
-from miha.problems.filler import Filler
+from miha.problems.filler import Filler, can_fill
 from miha.records.archive import Manifest, archive_path, read_manifest
 from miha.records.history import read_tables
 from miha.report.maps import example_maps
@@ -44,7 +44,7 @@ def write_report(run_dir: Path) -> Path:
         best=best,
         last=last,
         epochs=len(history),
-        budget=_budget(provenance["configuration"]["schedule"]),
+        budget=_budget(provenance["configuration"], provenance["epochs"]),
         figure=_embed(plot_history(history, population)),
         population=population.to_dict("records"),
         maps=maps,
@@ -57,17 +57,21 @@ def write_report(run_dir: Path) -> Path:
     return run_dir / "report.html"
 
 
-def _budget(schedule: dict[str, Any]) -> str:
+def _budget(configuration: dict[str, Any], epochs: int) -> str:
+    schedule = configuration["schedule"]
     final = schedule["final_epochs"] or schedule["initial_epochs"]
+    if configuration["unchanged"]:
+        return f"{epochs} epochs with unchanged hyperparameters"
     return (
-        f"{schedule['initial_epochs']} initial + {schedule['cycles']} cycles of ({schedule['population_size']} "
-        f"candidates × {schedule['candidate_epochs']} + {schedule['fixing_epochs']} fixing) + {final} final"
+        f"{epochs} epochs: {schedule['initial_epochs']} initial + {schedule['cycles']} cycles of "
+        f"({schedule['population_size']} candidates × {schedule['candidate_epochs']} + {schedule['fixing_epochs']} "
+        f"fixing) + {final} final"
     )
 
 
 def _maps(run_dir: Path, best: Manifest, data: Path) -> tuple[list[str], str]:
     """Embedded figures of some held-out gaps, or why there are none."""
-    if best.problem.get("name") != "gapfill":
+    if not can_fill(best):
         return [], "This problem has no maps."
     try:
         return [_embed(figure) for figure in example_maps(Filler(archive_path(run_dir, "best"), data)).values()], ""

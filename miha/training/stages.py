@@ -7,6 +7,7 @@ there, whole and of the same digest, is not trained again: not by a second run, 
 import functools
 import inspect
 import platform
+import sys
 import threading
 import time
 from collections.abc import Sequence
@@ -16,11 +17,11 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field
 from torch import nn
 
-from miha.errors import ArchiveError
+from miha.errors import ArchiveError, DataError
 from miha.evolution.hyperparameters import Hyperparameters, Offer
 from miha.evolution.seeds import torch_seed
 from miha.files import append_line, digest_json
-from miha.problems import BUILT_IN, Problem, build_problem
+from miha.problems import Problem, build_problem
 from miha.problems.base import (
     Data,
     find_activations,
@@ -48,7 +49,7 @@ class ProblemSpec(BaseModel):
 
     settings: dict[str, Any]
     fingerprint: str  # of the data
-    network: str  # digest of the network's structure, and of the class of a problem that is not built in
+    network: str  # digest of the network's structure, and of the source of the user's own classes
     data: str  # a path, not in the digest
     cache: str  # a path, not in the digest
 
@@ -69,14 +70,23 @@ class ProblemSpec(BaseModel):
 
 
 def _digest_code(problem: Problem) -> str:
-    """Changes when the network does, or the class of the user's own problem (its losses decide the weights too)."""
+    """Changes when the network does, or the source of a class of the user's own: of the problem, or in the network."""
     with seeded(0):
         network = problem.build_network()
     shapes = {name: list(tensor.shape) for name, tensor in network.state_dict().items()}
-    own = problem.name not in BUILT_IN
-    return digest_json(
-        [repr(network), shapes, problem.channels_last, inspect.getsource(type(problem)) if own else None]
-    )
+    classes = {kind for one in (problem, *network.modules()) for kind in type(one).__mro__}
+    own = sorted(_source(kind) for kind in classes if kind.__module__.partition(".")[0] not in _LIBRARIES)
+    return digest_json([repr(network), shapes, problem.channels_last, own])
+
+
+_LIBRARIES = {*sys.stdlib_module_names, "miha", "pydantic", "torch"}  # where a user's own classes are not
+
+
+def _source(kind: type) -> str:
+    try:
+        return inspect.getsource(kind)
+    except (OSError, TypeError):  # made at run time, e.g. by torch.fx
+        return kind.__qualname__
 
 
 class StageSpec(BaseModel):
@@ -275,8 +285,9 @@ def configure(network: nn.Module, hyperparameters: Hyperparameters) -> None:
 @functools.lru_cache(maxsize=1)
 def _load(spec_json: str, seed: int) -> tuple[Problem, Data, dict[str, Any]]:
     spec = ProblemSpec.model_validate_json(spec_json)
-    problem = spec.build()
-    cache = Path(spec.cache)
+    problem, cache = spec.build(), Path(spec.cache)
+    if problem.fingerprint() != spec.fingerprint:
+        raise DataError(f"{spec.data} changed after the run had begun. Put it back as it was, or begin a new run.")
     return problem, problem.load(cache, seed), problem.extras(cache, seed)
 
 
