@@ -11,9 +11,9 @@ import pandas as pd
 import torch
 from threadpoolctl import threadpool_limits
 
-from miha.errors import DataError
+from miha.errors import ArchiveError, DataError
 from miha.evolution.seeds import stream
-from miha.problems import Mnist
+from miha.problems import Mnist, build_problem
 from miha.problems.base import load_weights, set_activations
 from miha.problems.filler import Filler
 from miha.problems.gapfill import MIN_TARGETS, MIN_VISIBLE
@@ -21,7 +21,7 @@ from miha.progress import publish
 from miha.rasters.gaps import blob
 from miha.rasters.guess import GuessSettings, fit_climatology, fit_ridge, tree_features, visible_pixels
 from miha.rasters.predictors import Background
-from miha.rasters.stack import Image, list_rasters, read_date, read_scene
+from miha.rasters.stack import Image, ReadOptions, Scene, list_rasters, read_date, read_scene
 from miha.records.archive import archive_path, read_archive, read_manifest
 from miha.threads import fixed_threads
 
@@ -54,7 +54,7 @@ def held_out_cases(filler: Filler) -> Iterator[Case]:
         DataError: a gapped scene without truth of its day, or neither truth nor test days.
     """
     data = filler.problem.data
-    if (data / "truth").is_dir():
+    if filler.problem.has_truth:
         yield from _cases_with_truth(filler, data)
     else:
         yield from _cases_of_test_days(filler)
@@ -76,20 +76,24 @@ def _cases_with_truth(filler: Filler, data: Path) -> Iterator[Case]:
             raise DataError(
                 f"the model learned from {when}, whose truth it is judged by. Remove it from history/, train anew."
             )
-        scene, truth = filler.read(path), read_scene(truths[when], filler.problem.reading)
-        if difference := scene.grid.difference(truth.grid):
-            raise DataError(
-                f"{truths[when]} does not fit {path}: {difference}. Bring all rasters to one grid (gdalwarp)."
-            )
+        scene = filler.read(path)
+        truth = _on_grid_of(scene, truths[when], filler.problem.reading)
+        if not (scene.gaps & ~np.isnan(truth)).any():
+            raise DataError(f"{path} hides no pixel that {truths[when]} knows. Remove it from gapped/.")
         published = {
-            method.name: read_scene(method / path.name, filler.problem.reading).values
+            method.name: _on_grid_of(scene, method / path.name, filler.problem.reading)
             for method in methods
             if (method / path.name).is_file()
         }
-        found.append(
-            Case(_size(path, scene.values), when, scene.values, truth.values, filler.background(path), published)
-        )
+        found.append(Case(_size(path, scene.values), when, scene.values, truth, filler.background(path), published))
     yield from sorted(found, key=lambda case: case.gap)
+
+
+def _on_grid_of(scene: Scene, path: Path, options: ReadOptions) -> Image:
+    other = read_scene(path, options)
+    if difference := scene.grid.difference(other.grid):
+        raise DataError(f"{path} does not fit {scene.path}: {difference}. Bring all rasters to one grid (gdalwarp).")
+    return other.values
 
 
 def _size(path: Path, scene: Image) -> str:
@@ -143,16 +147,20 @@ def evaluate_filling(model: Path, data: Path, against: dict[str, Path]) -> pd.Da
         model: the archive to judge, column ``miha``.
         data: the data set with the held-out gaps.
         against: further archives by the name of their column.
+
+    Raises:
+        DataError: nothing to judge by, or one of ``against`` learned from a day on which ``model`` is judged.
     """
     filler = Filler(model, data)
     rivals = {name: Filler(archive, data) for name, archive in against.items()}
-    for name, rival in rivals.items():
-        if shared := {*rival.split.train, *rival.split.valid} & set(filler.split.test):
-            raise DataError(
-                f"{name} learned from test days of this run ({', '.join(sorted(shared))}). Use runs of one seed."
-            )
     rows: list[dict[str, Any]] = []
     for case in held_out_cases(filler):
+        for name, rival in rivals.items():
+            if case.day.isoformat() in {*rival.split.train, *rival.split.valid}:
+                raise DataError(
+                    f"{name} learned from {case.day}, on which this run is judged. Use runs that held the same days "
+                    "back: of one data set and seed."
+                )
         publish("evaluating", gap=case.gap)
         maps = {**case.published, **baselines(filler, case)}
         maps |= {name: rival.predict(case.scene, case.background) for name, rival in rivals.items()}
@@ -190,7 +198,9 @@ def mean_errors(fillers: dict[str, Filler]) -> dict[str, float]:
 def evaluate_digits(model: Path, data: Path) -> dict[str, float]:
     """Accuracy (0 to 1) on the 10,000 test digits, and on the first 500 of them as in the article."""
     manifest, weights, _ = read_archive(model)
-    problem = Mnist.model_validate({**manifest.problem, "data": data})
+    problem = build_problem({**manifest.problem, "data": data})
+    if not isinstance(problem, Mnist):
+        raise ArchiveError(f"{model} is of problem {problem.name!r}, not of digits. Compare runs of one problem.")
     network = problem.build_network()
     set_activations(network, manifest.record.hyperparameters.activations)
     load_weights(network, weights)
@@ -222,7 +232,7 @@ def evaluate(run_dir: Path, data: Path, against: Path | None = None) -> tuple[di
         "epochs": len(pd.read_csv(run_dir / "history.csv")),
         "hyperparameters": manifest.record.hyperparameters.model_dump(mode="json"),
     }
-    if manifest.problem.get("name") == "mnist":
+    if isinstance(build_problem(manifest.problem), Mnist):
         metrics: dict[str, Any] = evaluate_digits(model, data)
         others = {name: evaluate_digits(archive, data) for name, archive in rivals.items()}
         frame = pd.DataFrame({**others, MIHA: metrics}).rename_axis("test digits")
