@@ -6,6 +6,7 @@ from runs import contents, trained, watch
 
 import miha
 from miha.errors import RunError
+from miha.progress import observed_by
 from miha.records.archive import read_manifest
 from miha.training.stages import run_stage
 
@@ -31,6 +32,28 @@ def test_a_candidate_that_fails_for_good_is_recorded_and_never_revived(tiny, tin
     _, events = watch(tiny, config)
     assert trained(events) == []
     assert contents(run.run_dir) == before
+
+
+def test_an_archive_of_another_run_does_not_revive_a_candidate_that_failed_for_good(tiny, tiny_config, monkeypatch):
+    def failing(spec):
+        if spec.name == "1_1":
+            raise ValueError("impossible")
+        return run_stage(spec)
+
+    def cut(event):
+        if event["event"] == "stage_started" and event["stage"] == "1":
+            raise KeyboardInterrupt
+
+    miha.optimize(tiny, tiny_config(seed=1))
+    config = tiny_config(replace=True, faults={"retries": 0})
+    with monkeypatch.context() as patched, observed_by(cut), pytest.raises(KeyboardInterrupt):
+        patched.setattr("miha.run.run_stage", failing)
+        miha.optimize(tiny, config)
+    assert (config.run_dir / "population/1_1_model.zip").exists()
+    run, events = watch(tiny, config)
+    assert "1_1" not in trained(events)
+    population = pd.read_csv(run.run_dir / "population.csv")
+    assert population[population.status != "ok"].candidate.tolist() == [1]
 
 
 def test_too_few_survivors_end_the_run_and_say_what_happened_to_each(tiny, tiny_config, monkeypatch):

@@ -13,6 +13,7 @@ from miha.errors import RunError
 from miha.evolution.crossover import cross
 from miha.progress import observed_by
 from miha.records.archive import read_archive, read_manifest
+from miha.rundir import RunDirectory
 
 CROSSING = {"seed": 2, "schedule": {"population_size": 6}, "search": {"crossovers": 2}}
 
@@ -273,3 +274,50 @@ def test_a_finished_run_of_which_only_the_final_models_were_kept_is_not_trained_
     again, events = watch(tiny, tiny_config(run={"keep": "final"}))
     assert trained(events) == []
     assert again.best == first.best
+
+
+def test_a_finished_run_may_be_kept_otherwise_and_nothing_is_trained_for_it(tiny, tiny_config):
+    miha.optimize(tiny, tiny_config())
+    _, events = watch(tiny, tiny_config(run={"keep": "final"}))
+    assert trained(events) == []
+    run, events = watch(tiny, tiny_config())
+    assert trained(events) == []
+    assert sorted(path.name for path in run.run_dir.rglob("*.zip")) == ["model_best.zip", "model_final.zip"]
+
+
+def test_a_run_that_dies_while_it_removes_archives_has_ended_and_removes_the_rest(tiny, tiny_config, monkeypatch):
+    def die(_):
+        raise KeyboardInterrupt
+
+    config = tiny_config(run={"keep": "final"})
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(RunDirectory, "keep_final_only", die)
+        miha.optimize(tiny, config)
+    run, events = watch(tiny, config)
+    assert trained(events) == []
+    assert sorted(path.name for path in run.run_dir.rglob("*.zip")) == ["model_best.zip", "model_final.zip"]
+    assert (run.run_dir / "report.html").exists()
+
+
+@pytest.mark.parametrize("change", [{"schedule": {"cycles": 3}}, {"seed": 1, "replace": True}])
+def test_a_run_that_dies_before_its_best_model_is_written_does_not_end_with_that_of_the_run_before(
+    tiny, tiny_config, monkeypatch, change
+):
+    def die(*_):
+        raise KeyboardInterrupt
+
+    alone = {"run": {"keep": "final"}}
+    miha.optimize(tiny, tiny_config(**alone))
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(RunDirectory, "write_best", die)
+        miha.optimize(tiny, tiny_config(**alone, **change))
+    again = miha.optimize(tiny, tiny_config(**alone, **change))
+    fresh = miha.optimize(tiny, tiny_config("fresh", **alone, **change))
+    assert again.model.read_bytes() == fresh.model.read_bytes()
+
+
+def test_samples_of_a_run_that_is_replaced_go_with_it(small_fill):
+    for seed in (0, 1):
+        config = small_fill().model_copy(update={"seed": seed, "replace": True})
+        run = miha.optimize(config.problem, config)
+        assert len(list((run.run_dir / "cache").glob("*.safetensors"))) == 1
