@@ -156,3 +156,18 @@ def test_the_published_cities_are_fetched_and_prepared(published_data, tmp_path,
     assert stack.values.shape == (days, *shape)
     assert len(list_rasters(tmp_path / "scenes" / "gapped")) == 8
     assert len(list((tmp_path / "scenes" / "published").glob("*/*.tif"))) == 24
+
+
+def test_raw_files_are_never_replaced_by_what_is_made_of_them(upstream, tmp_path):
+    fetch("madrid", tmp_path / "raw")
+    with pytest.raises(DataError, match="holds the fetched files"):
+        prepare(tmp_path / "raw", tmp_path / "elsewhere" / ".." / "raw")
+    assert (tmp_path / "raw" / "training_sample").is_dir()
+
+
+def test_a_city_without_published_maps_is_prepared_all_the_same(upstream, tmp_path):
+    fetch("madrid", tmp_path / "raw")
+    shutil.rmtree(tmp_path / "raw" / "model_outputs")
+    prepare(tmp_path / "raw", tmp_path / "scenes")
+    assert not (tmp_path / "scenes" / "published").exists()
+    assert len(list_rasters(tmp_path / "scenes" / "gapped")) == 3

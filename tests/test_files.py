@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import pytest
 
 from miha.errors import DataError, StorageError
@@ -31,6 +33,23 @@ def test_a_failure_leaves_the_former_file_or_folder_and_nothing_else(tmp_path):
     assert (tmp_path / "a.json").read_text() == "1\n"
     assert (tmp_path / "out" / "kept.txt").exists()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.json", "out"]
+
+
+def test_a_folder_that_cannot_take_its_place_leaves_the_former_one_there(tmp_path, monkeypatch):
+    with replacing_folder(tmp_path / "out") as folder:
+        (folder / "kept.txt").write_text("kept")
+    rename = Path.rename
+
+    def refuse(path, target):
+        if not path.name.endswith("-former") and target == tmp_path / "out":
+            raise OSError("no")
+        return rename(path, target)
+
+    monkeypatch.setattr(Path, "rename", refuse)
+    with pytest.raises(StorageError, match="cannot write"), replacing_folder(tmp_path / "out"):
+        pass
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+    assert (tmp_path / "out" / "kept.txt").exists()
 
 
 def test_a_place_that_cannot_be_written_is_told(tmp_path):

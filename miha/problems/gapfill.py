@@ -22,7 +22,7 @@ from miha.evolution.hyperparameters import REGRESSION_LOSSES, SIGNED_ACTIVATIONS
 from miha.evolution.seeds import stream
 from miha.files import digest_file, digest_files, digest_json, replacing, write_text
 from miha.problems.augmentation import mirrored, window_around, windows_of
-from miha.problems.base import Batch, Data, ParallelMap, Problem, Samples
+from miha.problems.base import Batch, Data, ParallelMap, Problem, Samples, find_activations
 from miha.problems.encoding import FIXED_CHANNELS, Encoded, Normalisation, encode_guess, encode_scene
 from miha.problems.nets.autoencoder import Autoencoder
 from miha.problems.nets.unet import UNet
@@ -225,7 +225,8 @@ class GapFill(Problem):
     def layers(self, network: nn.Module) -> dict[str, tuple[str, ...]]:
         # Standardised values have both signs and exceed 1: only activations that do, or the one in place, may end it.
         output = "output_activation" if self.network == "unet" else "layer4.1"
-        return {**super().layers(network), output: (*SIGNED_ACTIVATIONS, "ReLU")}
+        ends = {output: (*SIGNED_ACTIVATIONS, "ReLU")} if output in find_activations(network) else {}
+        return {**super().layers(network), **ends}
 
     def augment(self, batch: Batch, draws: Tensor) -> Batch:
         """Mirror each sample at random, and give the U-Net a window of it around a random pixel inside its gap."""

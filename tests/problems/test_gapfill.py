@@ -12,11 +12,12 @@ from miha.evolution.seeds import stream
 from miha.problems.augmentation import window_around
 from miha.problems.base import Batch, find_activations, find_dropouts
 from miha.problems.filler import Filler
-from miha.problems.gapfill import MIN_TARGETS, MIN_VISIBLE, NOISE, GapFill, paste_gap
+from miha.problems.gapfill import MIN_TARGETS, MIN_VISIBLE, NOISE, GapFill, clear_days, paste_gap
 from miha.rasters.gaps import Gaps
 from miha.rasters.simulate import simulate
 from miha.rasters.stack import list_rasters, read_scene
 from miha.records.archive import archive_path
+from miha.report.evaluate import evaluate
 
 
 def in_order(function, items):
@@ -68,6 +69,35 @@ def test_the_split_is_seeded_disjoint_and_without_test_days_where_there_is_truth
     assert not set(without_truth.test) & {*without_truth.train, *without_truth.valid}
 
 
+@pytest.mark.parametrize("content", [None, ".gitkeep"])
+def test_a_truth_folder_without_scenes_is_none(scenes, content):
+    shutil.rmtree(scenes / "truth")
+    without = GapFill(data=scenes).split(0)
+    (scenes / "truth").mkdir()
+    if content:
+        (scenes / "truth" / content).touch()
+    assert GapFill(data=scenes).split(0) == without
+    assert without.test
+
+
+def test_no_day_is_held_out_for_the_test_if_none_is_wanted(scenes):
+    shutil.rmtree(scenes / "truth")
+    assert GapFill(data=scenes, test_fraction=0).split(0).test == ()
+
+
+def test_static_layers_are_optional_even_where_their_folder_exists(scenes):
+    for path in list_rasters(scenes / "static"):
+        path.unlink()
+    assert GapFill(data=scenes).sources().static.layers == ()
+    assert GapFill(data=scenes).fingerprint()
+
+
+def test_a_day_is_clear_by_its_share_of_what_any_day_shows():
+    days = np.full((3, 10, 10), np.nan, np.float32)
+    days[0, :2], days[1, :2, :3], days[2, :2, :2] = 1, 1, 1  # 20 pixels are ever seen: 20, 6 and 4 of them
+    assert clear_days(days).tolist() == [0, 1]
+
+
 def test_a_day_that_trained_stays_out_of_the_test_as_days_are_added(tmp_path):
     simulate(tmp_path / "all", days=30, height=32, width=32, seed=3)
     for folder in ("truth", "gapped"):
@@ -106,6 +136,17 @@ def test_samples_are_drawn_once_per_run_and_by_its_seed(problem, tmp_path):
     before = files[0].stat().st_mtime_ns
     load(problem, tmp_path / "a")
     assert files[0].stat().st_mtime_ns == before
+
+
+def test_data_that_change_while_samples_are_made_are_told_and_no_sample_is_kept(scenes, tmp_path):
+    def altering(function, items):
+        made = in_order(function, items)
+        alter(list_rasters(scenes / "history")[0])
+        return made
+
+    with pytest.raises(DataError, match="changed while samples were made"):
+        GapFill(data=scenes, **SMALL).prepare(tmp_path / "cache", 0, altering)
+    assert not (tmp_path / "cache").exists()
 
 
 def test_nothing_of_validation_days_enters_training_samples(scenes, tmp_path):
@@ -228,6 +269,26 @@ def test_both_networks_learn_and_fill(simulated, tmp_path, network):
     source = list_rasters(simulated / "gapped")[0]
     filler.fill(source, tmp_path / "out" / source.name)
     assert not read_scene(tmp_path / "out" / source.name).gaps.any()
+
+
+class Pointwise(GapFill):
+    """Gap filling with a network of one's own."""
+
+    def build_network(self):
+        network = nn.Sequential(nn.LazyConv2d(4, 1), nn.ReLU(), nn.LazyConv2d(1, 1), nn.Flatten(1, 2))
+        network(torch.zeros(1, super().build_network().encoder[0][0].in_channels, 4, 4))
+        return network
+
+
+def test_a_subclass_trains_and_fills_with_its_own_network(small_fill, simulated, tmp_path):
+    config = small_fill()
+    run = miha.optimize(Pointwise(data=simulated, **SMALL), config)
+    assert run.best.hyperparameters.activations.keys() == {"1"}
+    assert (run.run_dir / "report.html").read_text().count("data:image/png") == 4
+    source = list_rasters(simulated / "gapped")[0]
+    Filler(run.model, simulated).fill(source, tmp_path / "out" / source.name)
+    assert not read_scene(tmp_path / "out" / source.name).gaps.any()
+    assert set(evaluate(run.run_dir, simulated)[0]["methods"]) == {"mean_plus_offset", "ridge", "trees"}
 
 
 def test_an_untrained_unet_answers_with_its_first_guess(problem):

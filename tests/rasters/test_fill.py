@@ -3,6 +3,7 @@ import shutil
 import numpy as np
 import pytest
 import rasterio
+from rasterio.enums import ColorInterp
 from rasterio.errors import RasterioIOError
 from test_stack import write
 
@@ -150,3 +151,22 @@ def test_a_raster_that_was_not_written_whole_is_noticed(tmp_path):
     (tmp_path / "empty.tif").write_bytes(b"")
     with pytest.raises(StorageError, match=r"empty\.tif .*written whole"):
         verify_raster(tmp_path / "empty.tif")
+
+
+@pytest.mark.parametrize("code", [-9999, 70000])
+def test_a_nodata_code_that_the_type_cannot_hold_is_no_obstacle(tmp_path, code):
+    path = write(tmp_path / "20200101.tif", np.array([[0, 77]], np.uint16), nodata=0)
+    filled(path, tmp_path / "out", 5.0, ReadOptions(nodata=code))
+    with rasterio.open(tmp_path / "out" / "20200101.tif") as after:
+        assert after.read(1).tolist() == [[5, 77]]
+
+
+def test_what_an_alpha_band_hides_is_shown_once_it_is_filled(tmp_path):
+    path = write(tmp_path / "20200101.tif", np.array([[[9, 9, 9]], [[0, 255, 128]]], np.uint8))
+    with rasterio.open(path, "r+") as raster:
+        raster.colorinterp = ColorInterp.gray, ColorInterp.alpha
+    before, after = filled(path, tmp_path / "out", 5.0)
+    assert before.gaps.tolist() == [[True, False, False]]
+    assert after.values.tolist() == [[5, 9, 9]]
+    with rasterio.open(tmp_path / "out" / "20200101.tif") as raster:
+        assert raster.read(2).tolist() == [[255, 255, 128]]

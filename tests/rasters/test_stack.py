@@ -94,6 +94,7 @@ def test_else_the_date_is_the_tiffs_datetime_tag(tmp_path):
 
 def test_a_configured_pattern_reads_other_names(tmp_path):
     assert read_date(Path("MOD11A1.A2019246.tif"), "MOD11A1.A%Y%j") == date(2019, 9, 3)
+    assert read_date(Path("MOD11A1.A2019246_gap05.tif"), "MOD11A1.A%Y%j") == date(2019, 9, 3)
     with pytest.raises(DataError, match=r"the date of .*scene\.tif cannot be read.*problem\.date_pattern"):
         read_date(write(tmp_path / "scene.tif", GRID), "x%Y")
 

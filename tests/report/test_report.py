@@ -1,8 +1,10 @@
 import json
+import shutil
 
 import numpy as np
 import pandas as pd
 import pytest
+import rasterio
 
 import miha
 from miha.errors import DataError, RunError
@@ -84,6 +86,53 @@ def test_a_gapped_scene_without_truth_is_named(run, scenes):
     source.rename(source.with_name("20190101_gap05.tif"))
     with pytest.raises(DataError, match=r"20190101_gap05\.tif has no truth of 2019-01-01"):
         evaluate(run.run_dir, scenes)
+
+
+def test_a_gap_of_which_no_pixel_is_known_is_named(run, scenes):
+    gapped, truth = (list_rasters(scenes / folder)[0] for folder in ("gapped", "truth"))
+    shutil.copy(truth, gapped)
+    with pytest.raises(DataError, match=rf"{gapped.name} hides no pixel that .*{truth.name} knows"):
+        evaluate(run.run_dir, scenes)
+
+
+def published(scenes, method, change=0.0):
+    """Maps of a published method: the truth and a constant, for each gapped scene."""
+    with rasterio.open(list_rasters(scenes / "truth")[0]) as raster:
+        stored = raster.read() + np.round(change / raster.scales[0]).astype(raster.dtypes[0])
+    for path in list_rasters(scenes / "gapped"):
+        target = scenes / "published" / method / path.name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(path, target)
+        with rasterio.open(target, "r+") as raster:
+            raster.write(stored)
+    return sorted((scenes / "published" / method).iterdir())
+
+
+def test_published_methods_stand_beside_ours_if_they_filled_every_gap(run, scenes):
+    published(scenes, "whole", 2.0)
+    published(scenes, "partial")[0].unlink()
+    metrics, frame, _ = evaluate(run.run_dir, scenes)
+    assert "partial" not in frame
+    assert metrics["methods"]["whole"]["mean"] == pytest.approx(2.0, rel=1e-4)
+
+
+def test_a_published_map_on_another_grid_is_named(run, scenes):
+    path = published(scenes, "shifted")[0]
+    with rasterio.open(path, "r+") as raster:
+        raster.transform = raster.transform * raster.transform.translation(1, 0)
+    with pytest.raises(DataError, match=rf"{path.name} does not fit .*: its transform is"):
+        evaluate(run.run_dir, scenes)
+
+
+def test_no_model_is_judged_on_a_day_that_it_learned(run, small_fill, scenes):
+    day = list_rasters(scenes / "truth")[0]
+    shutil.copy(day, scenes / "history" / day.name)
+    config = small_fill("learned", data=scenes)
+    learned = miha.optimize(config.problem, config)
+    with pytest.raises(DataError, match="the model learned from 20"):
+        evaluate(learned.run_dir, scenes)
+    with pytest.raises(DataError, match=r"learned learned from 20.*Use runs that held the same days back"):
+        evaluate(run.run_dir, scenes, against=learned.run_dir)
 
 
 def test_metrics_say_what_won_and_what_it_cost(run, simulated):

@@ -1,4 +1,6 @@
+import importlib
 import json
+import linecache
 import os
 import subprocess
 import sys
@@ -9,13 +11,13 @@ from tiny import TunableProblem
 from torch.nn.modules.module import register_module_forward_pre_hook
 from torch.optim.optimizer import register_optimizer_step_pre_hook
 
-from miha.errors import ArchiveError
+from miha.errors import ArchiveError, DataError
 from miha.evolution.hyperparameters import OPTIMIZERS
 from miha.evolution.mutation import OPERATORS, SearchSpace
 from miha.experiment import Experiment
 from miha.progress import observed_by
 from miha.records.archive import archive_path, read_archive, read_manifest
-from miha.training.stages import StageSpec, run_stage
+from miha.training.stages import ProblemSpec, StageSpec, run_stage
 
 
 @pytest.fixture
@@ -90,6 +92,37 @@ def test_the_digest_does_not_depend_on_where_and_how(experiment, field, value):
 def test_the_digest_depends_on_what_decides_the_weights(experiment, field, value):
     spec = experiment.initial()
     assert spec.model_copy(update={field: value}).digest != spec.digest
+
+
+def test_the_digest_depends_on_the_source_of_the_users_own_classes(tmp_path, monkeypatch):
+    (tmp_path / "nets.py").write_text("from torch import nn\n\nclass Net(nn.Linear):\n    scale = 1.0\n")
+    (tmp_path / "own.py").write_text(
+        "import nets\nfrom tiny import TinyProblem\n\nclass Own(TinyProblem):\n"
+        "    def build_network(self):\n        return nets.Net(2, 1)\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+
+    def digest(file, before, after):
+        text = (tmp_path / file).read_text()
+        (tmp_path / file).write_text(text.replace(before, after))
+        for name in ("nets", "own"):
+            sys.modules.pop(name, None)
+        linecache.checkcache()
+        importlib.invalidate_caches()
+        return ProblemSpec.of(importlib.import_module("own").Own(), tmp_path).network
+
+    first = digest("own.py", "", "")
+    assert digest("own.py", "import nets", "# a comment elsewhere\nimport nets") == first
+    second = digest("nets.py", "1.0", "2.00")
+    third = digest("own.py", "return nets.Net(2, 1)", "return nets.Net(2, 1, bias=True)")
+    assert len({first, second, third}) == 3
+
+
+def test_data_that_changed_after_the_run_had_begun_are_told(experiment):
+    spec = experiment.initial()
+    other = spec.problem.model_copy(update={"fingerprint": "of other data"})
+    with pytest.raises(DataError, match="changed after the run had begun"):
+        run_stage(spec.model_copy(update={"problem": other}))
 
 
 def test_the_digest_depends_on_problem_data_and_hyperparameters_but_not_on_paths(experiment):
