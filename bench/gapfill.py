@@ -55,8 +55,8 @@ SETTINGS = {
         WHAT_THE_AUTOENCODER_LACKS,
     ),
     "unet": Setting(
-        {"network": "unet", "patch": 64},
-        16,
+        {"network": "unet"},
+        32,
         {
             "initial_epochs": 2,
             "cycles": 2,

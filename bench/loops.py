@@ -16,16 +16,15 @@ from miha.evolution.hyperparameters import Hyperparameters
 from miha.problems import GapFill, Mnist, Problem
 from miha.problems.base import Batch, Data, Samples
 from miha.problems.nets.unet import UNet
-from miha.training.loop import EVALUATION_BATCH, network_to_device, train_epochs
+from miha.training.loop import EVALUATION_BATCH, network_to_device, to_device, train_epochs
 from miha.training.optimizers import build_optimizer
 
-CHANNELS = 26  # of the U-Net on Madrid
+CHANNELS = 30  # of the U-Net on Madrid
 
 
 class NoiseDigits(Mnist):
     """The article's network on noise in the shape of digits."""
 
-    name: str = ""
     train: int = Field(8000, description="samples")
     valid: int = Field(2000, description="samples")
 
@@ -46,7 +45,6 @@ class NoiseDigits(Mnist):
 class NoiseScenes(GapFill):
     """The U-Net, or the autoencoder, on noise in the shape of scenes; by default of Madrid's."""
 
-    name: str = ""
     train: int = Field(64, description="samples")
     valid: int = Field(16, description="samples")
     height: int = 112
@@ -111,7 +109,7 @@ def our_epochs(task: Task, epochs: int, precision: str = "float32") -> None:
 
 
 def usual_epochs(task: Task, epochs: int) -> None:
-    """A DataLoader over a TensorDataset, shuffled, and Adam as PyTorch gives it."""
+    """A DataLoader over a TensorDataset, shuffled, and Adam and the order of images as PyTorch gives them."""
     task.network.to(memory_format=torch.contiguous_format)
     train, valid = (TensorDataset(*_present(samples)) for samples in (task.data.train, task.data.valid))
     loader = DataLoader(train, batch_size=task.point.batch_size, shuffle=True)
@@ -131,8 +129,11 @@ def usual_epochs(task: Task, epochs: int) -> None:
 
 
 def bare_epochs(task: Task, epochs: int) -> None:
-    """Batches split once and for all, fused Adam, the same validation, and nothing else: no shuffling, no sums."""
-    task.network.to(memory_format=torch.contiguous_format)
+    """Batches split once and for all, fused Adam, the same validation, and nothing else: no shuffling, no sums.
+
+    Images are in the order that the problem wants, as in our loop.
+    """
+    network_to_device(task.network, "cpu", task.problem.channels_last)
     size = task.point.batch_size
     train, valid = (
         list(zip(*(part.split(length) for part in _present(samples)), strict=True))
@@ -142,11 +143,11 @@ def bare_epochs(task: Task, epochs: int) -> None:
     for _ in range(epochs):
         task.network.train()
         for parts in train:
-            batch = _augmented(task.problem, parts)
+            batch = to_device(_augmented(task.problem, parts), "cpu", task.problem.channels_last)
             optimizer.zero_grad()
             _mean_loss(task, batch).backward()
             optimizer.step()
-        _judge(task, valid)
+        _judge(task, valid, task.problem.channels_last)
 
 
 def _evaluation_batch(task: Task) -> int:
@@ -154,10 +155,10 @@ def _evaluation_batch(task: Task) -> int:
 
 
 @torch.no_grad()
-def _judge(task: Task, batches: Any) -> None:
+def _judge(task: Task, batches: Any, channels_last: bool = False) -> None:
     task.network.eval()
     for parts in batches:
-        batch = Batch(*parts)
+        batch = to_device(Batch(*parts), "cpu", channels_last)
         loss, metric, count = task.problem.validation(task.network(batch.inputs), batch)
         _ = float(loss / count), float(metric / count)
 

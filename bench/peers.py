@@ -28,7 +28,6 @@ ACTIVATION = "layer1.1"  # the hidden one of the article's network
 class SmoothedDigits(Mnist):
     """The digits with any amount of label smoothing in training; validation is what it always is."""
 
-    name: str = ""
     smoothing: float = Field(0.0, ge=0, le=1)
 
     def training_loss(self, output: Tensor, batch: Batch, name: str | None) -> tuple[Tensor, int]:
@@ -70,7 +69,10 @@ def layered(trial: optuna.Trial, problem: Mnist, seed: int) -> Candidate:
 
 
 def fixed(trial: optuna.Trial, problem: Mnist, seed: int) -> Candidate:
-    """Our space: the article's network, and everything about its training that MIHA can change."""
+    """Our space: the article's network, and what MIHA may change about its training.
+
+    Without the focal loss and beta2, but with any amount of label smoothing where MIHA has one.
+    """
     optimizer = trial.suggest_categorical("optimizer", list(OPTIMIZERS))
     kind = OPTIMIZERS[optimizer]
     point = Hyperparameters(

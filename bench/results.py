@@ -67,7 +67,7 @@ class Results:
         stored = self.results.setdefault(column, {})
         if str(seed) not in stored:
             print(f"{self.name} · {column} · {seed} …", flush=True)
-            stored[str(seed)] = {**measure(), "git_revision": git_revision()}
+            stored[str(seed)] = {**measure(), "git_revision": git_revision(), "date": today()}
             self.save()
             print(f"{self.name} · {column} · {seed}: {_brief(stored[str(seed)])}", flush=True)
         return stored[str(seed)]
@@ -96,7 +96,9 @@ class Results:
         print(f"\n{text}\n", flush=True)
         if self.document:
             facts = machine()
-            told = f"`{facts['command']}`\n\n{text}\n\n{facts['cpu']}, {facts['cores']} cores; {facts['date']}, "
+            days = sorted(result["date"] for column in self.results.values() for result in column.values())
+            when = " to ".join(dict.fromkeys([days[0], days[-1]])) if days else today()
+            told = f"`{facts['command']}`\n\n{text}\n\n{facts['cpu']}, {facts['cores']} cores; {when}, "
             put_block(self.document, f"bench.{self.name}", told + f"PyTorch {facts['libraries']['torch']}.")
 
 
@@ -142,9 +144,14 @@ def machine() -> dict[str, Any]:
         "python": platform.python_version(),
         "libraries": {name: found for name in LIBRARIES if (found := _version(name))},
         "git_revision": git_revision(),
-        "date": datetime.now(UTC).date().isoformat(),
+        "date": today(),
         "command": _command(),
     }
+
+
+def today() -> str:
+    """The date in UTC, YYYY-MM-DD."""
+    return datetime.now(UTC).date().isoformat()
 
 
 def _cpu() -> str:

@@ -12,7 +12,7 @@ DIGITS_BATCH = 64  # samples, to start with, or throughout where it is not searc
 def figures_of(run: Run) -> Result:
     """Epochs, seconds of training, the changes that won, and the best model's hyperparameters.
 
-    Seconds are summed over the processes: the same whether the run was interrupted or not.
+    Seconds are summed over the processes; of a stage that was interrupted, those since its last checkpoint.
     """
     population = pd.read_csv(run.run_dir / "population.csv")
     return {
