@@ -1,10 +1,12 @@
 """What tests share: a tiny problem that trains in milliseconds, and a tiny simulated data set."""
 
+import hashlib
 import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from tiny import TinyProblem
 
@@ -77,3 +79,27 @@ def published_data() -> Path:
     if not folder or not (Path(folder) / "ssgp").is_dir():
         pytest.skip("needs the published data sets: set MIHA_DATA_DIR to a folder that holds ssgp/ and mnist/")
     return Path(folder)
+
+
+@pytest.fixture
+def upstream(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder as MIHA_DATA_DIR may name it, with a small city of the shape of a published one."""
+    city = tmp_path / "published" / "ssgp" / "Madrid"
+    rng = np.random.default_rng(0)
+    truth = (300 + rng.random((6, 5))).astype(np.float32)
+    arrays = {f"training_sample/2019090{day}T000000.npy": truth + day for day in range(1, 4)}
+    arrays["actual_matrix/20190905T000000.npy"] = truth
+    arrays["additional_matrices/elevation_matrix.npy"] = rng.random((6, 5)) * 1000
+    arrays["additional_matrices/biomes_matrix.npy"] = rng.integers(1, 4, (6, 5)).astype(float)
+    for percent, named in ((5, 5), (27, 29), (94, 94)):
+        gapped = truth.copy()
+        gapped.ravel()[: round(30 * percent / 100)] = -100
+        arrays[f"inputs/20190905T000000_{percent}_percent.npy"] = gapped
+        arrays[f"model_outputs/A/20190905T000000_{named}_percent.npy"] = truth.astype(float) + percent
+    for name, array in arrays.items():
+        (city / name).parent.mkdir(parents=True, exist_ok=True)
+        np.save(city / name, array)
+    listed = {f"Madrid/{name}": hashlib.sha256((city / name).read_bytes()).hexdigest() for name in arrays}
+    monkeypatch.setattr("miha.datasets.checksums", lambda name: listed)
+    monkeypatch.setenv("MIHA_DATA_DIR", str(tmp_path / "published"))
+    return city

@@ -2,6 +2,7 @@ import re
 from pathlib import Path
 
 import pytest
+import yaml
 
 from miha.config import RunConfig, make_config, read_config
 from miha.errors import ConfigError
@@ -192,3 +193,14 @@ def test_dropouts_that_differ_stay_as_they_are_written():
 def test_a_start_that_the_problem_has_no_place_for_is_told(said, message):
     with pytest.raises(ConfigError, match=message):
         make_config({"start": said}).start.point({}, Offer({}))
+
+
+ROOT = Path(__file__).parents[1]
+PARAMS = yaml.safe_load((ROOT / "params.yaml").read_text())
+
+
+@pytest.mark.parametrize(
+    "files", [["demo.yaml"], *(["params.yaml:optimize", f"params.yaml:datasets.{name}"] for name in PARAMS["datasets"])]
+)
+def test_the_configurations_in_the_project_are_right(files):
+    assert read_config([str(ROOT / file) for file in files], [], {}).problem.name == "gapfill"

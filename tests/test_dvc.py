@@ -190,7 +190,7 @@ def test_a_mistake_in_params_is_told_by_the_stage(tmp_path, change, message):
     assert not (clone.folder / "runs" / "tiny" / "model").exists()
 
 
-def test_an_unknown_data_set_and_missing_sources_are_told(tmp_path):
+def test_an_unknown_data_set_is_told(tmp_path):
     clone = Clone(tmp_path / "clone", {**TINY, "published": ["madrid", "atlantis"]})
     assert "evaluate@atlantis" in clone.dvc("repro", "evaluate@atlantis", check=False)
     assert "unknown data set 'atlantis'" in clone.dvc("repro", "fetch@atlantis", check=False)

@@ -4,7 +4,8 @@ import sys
 import pytest
 from processes import ROOT, alive, descendants, environment, running, said, wait_for
 
-from bench.results import Results, put_block, spread, table
+from bench import gapfill, mnist, speed
+from bench.results import DOCUMENT, RESULTS, Results, put_block, spread, table
 from miha.errors import MihaError
 
 
@@ -86,3 +87,31 @@ def test_processes_of_a_bench_that_is_killed_end_with_it(tmp_path):
         assert alive(children)
         process.kill()
         wait_for(lambda: not alive(children), 10, log)
+
+
+def test_the_footer_says_from_when_to_when_was_measured(make, monkeypatch):
+    for day, seed in (("2026-01-02", 0), ("2026-01-05", 1), ("2026-01-09", 1)):
+        monkeypatch.setattr("bench.results.today", lambda day=day: day)
+        results = make()
+        results.once("ours", seed, lambda: {"loss": 1.0})
+        results.publish("text")
+    assert "2026-01-02 to 2026-01-05, PyTorch" in results.document.read_text()
+
+
+@pytest.mark.parametrize("part", ["mnist", "gapfill autoencoder", "gapfill unet", "gapfill ablations", "speed"])
+def test_the_documentation_shows_the_stored_figures(part):
+    name = part.split()[0]
+    settings = json.loads((RESULTS / f"{name}.json").read_text())["settings"]
+    results = Results(name, settings, fresh=False)
+    told = {
+        "mnist": lambda: mnist.rows_of(results),
+        "gapfill autoencoder": lambda: (
+            f"{gapfill.comparison(results, 'autoencoder')}\n{gapfill.winners(results, 'autoencoder')}"
+        ),
+        "gapfill unet": lambda: f"{gapfill.comparison(results, 'unet')}\n{gapfill.winners(results, 'unet')}",
+        "gapfill ablations": lambda: gapfill.ablation_table(results),
+        "speed": lambda: speed.rows_of(results),
+    }[part]()
+    lines = told.splitlines() if isinstance(told, str) else [f"| {' | '.join(row)} |" for row in told]
+    page = DOCUMENT.read_text()
+    assert [line for line in lines if line not in page] == []

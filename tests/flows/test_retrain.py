@@ -1,13 +1,21 @@
+import inspect
 import os
 import time
+from pathlib import Path
 
+import numpy as np
 import pytest
+import yaml
+from prefect import flow
 
 from flows.incoming import fill_incoming
 from flows.retrain import retrain
+from miha.config import read_config
+from miha.datasets import fetch
 from miha.errors import ConfigError, DataError, RunError
 from miha.locking import held
-from miha.rasters.stack import list_rasters
+from miha.rasters.stack import list_rasters, read_scene
+from tasks.releasing import prepare_if_changed
 
 pytestmark = pytest.mark.usefixtures("prefect_server")
 
@@ -112,14 +120,31 @@ def test_two_flows_do_not_fill_one_folder_at_the_same_time(site, incoming, tmp_p
         fill_incoming(**site, incoming=incoming, out=tmp_path / "filled")
 
 
-def test_raw_files_are_prepared_once_for_what_they_are(published_data, tmp_path):
-    from miha.datasets import fetch
+@flow
+def prepares(raw: Path, data: Path, stamp: Path) -> bool:
+    return prepare_if_changed(raw, data, stamp)
 
-    fetch("madrid", tmp_path / "raw")
-    said = {"dataset": "madrid", "data": tmp_path / "scenes", "raw": tmp_path / "raw", "models": tmp_path / "models"}
-    few = [*SMALL, "schedule.initial_epochs=1"]
-    retrain(**said, settings=few, runs=tmp_path / "runs")
-    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "scenes").rglob("*.tif")}
-    assert len(before) > 50
-    retrain(**said, settings=few, runs=tmp_path / "runs2")
-    assert {path: path.stat().st_mtime_ns for path in (tmp_path / "scenes").rglob("*.tif")} == before
+
+def test_raw_files_are_prepared_anew_when_and_only_when_they_changed(upstream, tmp_path):
+    raw, data = tmp_path / "raw", tmp_path / "scenes"
+    said = {"raw": raw, "data": data, "stamp": tmp_path / "models" / "prepared.sha256"}
+    fetch("madrid", raw)
+    assert prepares(**said)
+    before = {path: path.stat().st_mtime_ns for path in data.rglob("*.tif")}
+    assert not prepares(**said)
+    assert {path: path.stat().st_mtime_ns for path in data.rglob("*.tif")} == before
+    day = raw / "training_sample" / "20190901T000000.npy"
+    np.save(day, np.load(day) + 1)
+    scene = read_scene(data / "history" / "20190901.tif").values
+    assert prepares(**said)
+    assert np.array_equal(read_scene(data / "history" / "20190901.tif").values, scene + 1)
+
+
+def test_deployments_say_what_their_flows_take():
+    deployments = yaml.safe_load(Path("prefect.yaml").read_text())["deployments"]
+    flows = {"flows/retrain.py:retrain": retrain, "flows/incoming.py:fill_incoming": fill_incoming}
+    assert {deployment["entrypoint"] for deployment in deployments} == flows.keys()
+    for deployment in deployments:
+        said = deployment["parameters"]
+        inspect.signature(flows[deployment["entrypoint"]].fn).bind(**said)
+        assert read_config(said.get("config", []), said.get("settings", []), {})

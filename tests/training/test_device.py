@@ -1,6 +1,7 @@
 """Where a run computes. What needs a GPU runs where there is one."""
 
 import os
+from pathlib import Path
 
 import pytest
 import torch
@@ -39,6 +40,15 @@ def test_bfloat16_is_chosen_for_images_where_the_device_computes_in_it(seen_gpu,
     assert resolve_precision("auto", "cuda", GapFill()) == "bfloat16"
     assert resolve_precision("auto", "cuda", Mnist()) == "float32", "a small network gains nothing"
     assert resolve_precision("float32", "cuda", GapFill()) == "float32"
+
+
+@pytest.mark.skipif(not Path("/proc/cpuinfo").exists(), reason="the processor is known from /proc/cpuinfo")
+def test_a_processor_computes_in_bfloat16_where_it_has_instructions_for_it():
+    flags = Path("/proc/cpuinfo").read_text()
+    able = "avx512_bf16" in flags or "amx_tile" in flags
+    assert resolve_precision("auto", "cpu", GapFill()) == ("bfloat16" if able else "float32")
+    assert resolve_precision("auto", "cpu", Mnist()) == "float32"
+    assert resolve_precision("bfloat16", "cpu", Mnist()) == "bfloat16"
 
 
 def test_candidates_have_a_gpu_one_at_a_time_unless_told_otherwise(tiny, tiny_config, seen_gpu):
