@@ -1,4 +1,4 @@
-"""Each bench with next to nothing to do; no figure matters here."""
+"""Benches with next to nothing to do; no figure matters here."""
 
 import gzip
 import importlib
@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from bench.ablations import NAMES, PATCHES
+from bench.faults import main as faults
 from bench.gapfill import FULL, kind_of, run_one, schedule_of
 from bench.gapfill import main as gapfill
 from bench.growth import exponent
@@ -17,6 +18,8 @@ from bench.heldout import without_truth
 from bench.loops import NoiseDigits, NoiseScenes, Task, bare_epochs, our_epochs, usual_epochs
 from bench.mnist import OPTUNA_OURS, PBT
 from bench.mnist import main as mnist
+from bench.speed import Part
+from bench.speed import main as speed
 from miha.config import Schedule
 
 
@@ -115,3 +118,20 @@ def test_every_loop_trains(loop, problem):
 
 def test_an_exponent_is_the_power_by_which_values_grow():
     assert exponent([1, 2, 4], [3.0, 12.0, 48.0]) == pytest.approx(2.0)
+
+
+@pytest.mark.slow
+def test_loops_are_timed(tmp_path):
+    document = tmp_path / "results.md"
+    speed(repeats=1, growth_repeats=1, epochs=1, only=[Part.loop], results=tmp_path, document=document)
+    rows = [line for line in document.read_text().splitlines() if "our loop" in line]
+    assert len(rows) == 4
+    assert not any("nan" in row or "inf" in row for row in rows)
+
+
+@pytest.mark.slow
+def test_runs_are_killed_until_they_finish(tmp_path):
+    faults(kills=1, out=tmp_path, document=tmp_path / "results.md")
+    said = json.loads((tmp_path / "faults.json").read_text())["results"]["run"].values()
+    assert sum(run["whole run"] + run["one worker"] for run in said) >= 1
+    assert all(run["same bits"] for run in said)

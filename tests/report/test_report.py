@@ -41,6 +41,7 @@ def test_a_page_of_a_run_without_candidates_or_maps_says_so(tiny, tiny_config):
     page = (run.run_dir / "report.html").read_text()
     assert "This problem has no maps." in page
     assert "<h2>Candidates</h2>" not in page
+    assert f"{len(run.history)} epochs with unchanged hyperparameters" in page
 
 
 def test_a_folder_that_is_no_finished_run_has_no_page(tmp_path):
