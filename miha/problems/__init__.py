@@ -1,8 +1,10 @@
 """What is learned: problems, and the networks that learn them."""
 
 import importlib
+from pathlib import Path
 from typing import Any
 
+from miha.errors import ArchiveError
 from miha.problems.base import Problem
 from miha.problems.gapfill import GapFill
 from miha.problems.mnist import Mnist
@@ -25,6 +27,21 @@ def build_problem(said: Any) -> Problem:
     return kind.model_validate(said)
 
 
+def archived_problem(settings: dict[str, Any], data: Path = Path()) -> Problem:
+    """The problem that an archive is of, from the settings in its manifest.
+
+    Raises:
+        ArchiveError: it cannot be built here.
+    """
+    try:
+        return build_problem({**settings, "data": data})
+    except ValueError as error:
+        raise ArchiveError(
+            f"the problem that the model was trained for cannot be built: {error}. Run this where its module can be "
+            "imported (PYTHONPATH)."
+        ) from error
+
+
 def _import(name: str) -> type[Problem]:
     module, _, cls = name.partition(":")
     known = f"known are {', '.join(BUILT_IN)}, and module:Class of your own"
@@ -37,4 +54,4 @@ def _import(name: str) -> type[Problem]:
     return kind
 
 
-__all__ = ["BUILT_IN", "GapFill", "Mnist", "Problem", "build_problem"]
+__all__ = ["BUILT_IN", "GapFill", "Mnist", "Problem", "archived_problem", "build_problem"]

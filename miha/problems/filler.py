@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from miha.errors import ArchiveError, DataError
 from miha.evolution.seeds import stream
-from miha.problems import build_problem
+from miha.problems import archived_problem
 from miha.problems.base import load_weights, set_activations
 from miha.problems.encoding import Normalisation
 from miha.problems.gapfill import MIN_VISIBLE, GapFill, Split
@@ -25,7 +25,7 @@ MIRRORINGS: tuple[tuple[int, ...], ...] = ((), (-1,), (-2,), (-1, -2))  # axes t
 
 def can_fill(manifest: Manifest) -> bool:
     """True if an archive is of gap filling, or of a subclass of it."""
-    return isinstance(build_problem(manifest.problem), GapFill)
+    return isinstance(archived_problem(manifest.problem), GapFill)
 
 
 class Filler:
@@ -42,11 +42,11 @@ class Filler:
 
     def __init__(self, archive: Path, data: Path) -> None:
         manifest, weights, _ = read_archive(archive)
+        problem = archived_problem(manifest.problem, data)
+        if not isinstance(problem, GapFill):
+            raise ArchiveError(f"{archive} is of problem {problem.name!r}; only gapfill archives fill scenes.")
+        self.problem = problem
         try:
-            problem = build_problem({**manifest.problem, "data": data})
-            if not isinstance(problem, GapFill):
-                raise ArchiveError(f"{archive} is of problem {problem.name!r}; only gapfill archives fill scenes.")
-            self.problem = problem
             self.normalisation = Normalisation.model_validate(manifest.extras["normalisation"])
             self.layers = [Layer.model_validate(layer) for layer in manifest.extras["static"]]
             self.split = Split.model_validate(manifest.extras["split"])

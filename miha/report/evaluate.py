@@ -13,7 +13,7 @@ from threadpoolctl import threadpool_limits
 
 from miha.errors import ArchiveError, DataError
 from miha.evolution.seeds import stream
-from miha.problems import Mnist, build_problem
+from miha.problems import Mnist, archived_problem
 from miha.problems.base import load_weights, set_activations
 from miha.problems.filler import Filler
 from miha.problems.gapfill import MIN_TARGETS, MIN_VISIBLE
@@ -198,7 +198,7 @@ def mean_errors(fillers: dict[str, Filler]) -> dict[str, float]:
 def evaluate_digits(model: Path, data: Path) -> dict[str, float]:
     """Accuracy (0 to 1) on the 10,000 test digits, and on the first 500 of them as in the article."""
     manifest, weights, _ = read_archive(model)
-    problem = build_problem({**manifest.problem, "data": data})
+    problem = archived_problem(manifest.problem, data)
     if not isinstance(problem, Mnist):
         raise ArchiveError(f"{model} is of problem {problem.name!r}, not of digits. Compare runs of one problem.")
     network = problem.build_network()
@@ -232,7 +232,7 @@ def evaluate(run_dir: Path, data: Path, against: Path | None = None) -> tuple[di
         "epochs": len(pd.read_csv(run_dir / "history.csv")),
         "hyperparameters": manifest.record.hyperparameters.model_dump(mode="json"),
     }
-    if isinstance(build_problem(manifest.problem), Mnist):
+    if isinstance(archived_problem(manifest.problem), Mnist):
         metrics: dict[str, Any] = evaluate_digits(model, data)
         others = {name: evaluate_digits(archive, data) for name, archive in rivals.items()}
         frame = pd.DataFrame({**others, MIHA: metrics}).rename_axis("test digits")

@@ -2,11 +2,14 @@
 
 import importlib
 import re
+import sys
 from pathlib import Path
 
 import pytest
 
 import miha
+from miha.errors import ArchiveError
+from miha.report.page import write_report
 
 PAGE = Path(__file__).parents[2] / "docs" / "your-own-network.md"
 
@@ -23,3 +26,7 @@ def test_the_example_of_the_documentation_trains(tmp_path, monkeypatch, workers)
     run = miha.optimize(wine.Wine(hidden=64), config)
     assert len(run.history) == config.schedule.budget
     assert run.history.accuracy.iloc[-1] > 0.9
+    monkeypatch.undo()
+    sys.modules.pop("wine")
+    with pytest.raises(ArchiveError, match=r"no problem 'wine:Wine'.*PYTHONPATH"):
+        write_report(run.run_dir)
