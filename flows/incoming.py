@@ -7,7 +7,6 @@ from prefect.task_runners import ThreadPoolTaskRunner
 from pydantic import BaseModel
 
 from miha.errors import ConfigError, DataError
-from miha.files import remove_unfinished
 from miha.locking import held
 from miha.release import released_model
 from tasks.filling import fill_scene, load_filler
@@ -48,7 +47,6 @@ def fill_incoming(
             f"out is {out}, where scenes arrive or are set aside. Choose another folder for filled scenes."
         )
     with held(out, "choose another folder for the filled scenes."):
-        remove_unfinished(out)
         scenes, rejected = find_unfilled(incoming, out, settle)
         for scene, reason in rejected.items():
             set_aside(scene, rejected_folder, reason)

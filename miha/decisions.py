@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from miha.errors import RunError
+from miha.errors import DataError, RunError
 from miha.evolution.fitness import FitnessSettings, fittest, score
 from miha.files import digest_json, write_json
 from miha.progress import publish
@@ -47,9 +47,15 @@ class Decisions:
         return failure
 
     def fail(self, spec: StageSpec, error: BaseException) -> Outcome:
-        """Record that a candidate failed for good, unless its archive is there: then only the word of it was lost."""
+        """Record that a candidate failed for good, unless its archive is there: then only the word of it was lost.
+
+        Raises:
+            DataError: the data cannot be used any more, which is not the candidate's doing.
+        """
         if archive := read_if_whole(spec.archive, spec.digest):
             return archive.manifest.record
+        if isinstance(error, DataError):
+            raise error
         reason = " ".join(f"{type(error).__name__}: {error}".split())[:300]
         failure = Failure(name=spec.name, digest=spec.digest, reason=reason)
         write_json(self._failure_file(spec), failure.model_dump())

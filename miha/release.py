@@ -14,7 +14,7 @@ from miha.errors import ArchiveError, DataError
 from miha.files import digest_file, replacing, write_json
 from miha.locking import held
 from miha.problems.filler import Filler
-from miha.report.evaluate import mean_errors
+from miha.report.evaluate import NoSharedDayError, mean_errors
 
 POINTER = "released.json"
 
@@ -109,7 +109,7 @@ def _decide(new: Filler, candidate: Path, target: Path, data: Path) -> Verdict:
             rival = f"the released model cannot be used: {error}"
     try:
         errors = mean_errors({"new": new, "old": old} if old else {"new": new})
-    except DataError as error:
+    except NoSharedDayError as error:
         if old is None:
             raise
         reason = f"it cannot be compared with the released one: {error} Remove {models / POINTER} to release it."

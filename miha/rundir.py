@@ -20,6 +20,7 @@ from miha.records.archive import archive_path, read_archive, write_archive
 from miha.records.history import Selection, history_frame, population_frame
 from miha.records.record import StageRecord
 
+DECISIVE_FOR_SAMPLES = ("problem", "network_digest", "data_digest", "seed", "format_version")  # keys of config.json
 LIBRARIES = ("torch", "numpy", "scikit-learn", "rasterio", "pandas", "pydantic")
 
 
@@ -83,15 +84,15 @@ class RunDirectory:
     def claim(self, decisive: dict[str, Any]) -> None:
         """Write ``config.json``; a run of another configuration that ended here has then not ended.
 
-        Of a run that is extended, ``model_final`` is kept as ``model_final_of_N_cycles.zip``. Samples of other data or
-        of another problem are removed.
+        Of a run that is extended, ``model_final`` is kept as ``model_final_of_N_cycles.zip``. Samples of other data, of
+        another problem or of other code are removed.
         """
-        former, final = self._former(), archive_path(self.path, "final")
-        if former and former != decisive:
+        former, final = self._former() or {}, archive_path(self.path, "final")
+        if former != decisive:
             (self.path / "provenance.json").unlink(missing_ok=True)
-            if final.exists():
+            if former and final.exists():
                 final.rename(final.with_name(f"model_final_of_{former['schedule']['cycles']}_cycles.zip"))
-            if any(former.get(key) != decisive[key] for key in ("problem", "data_digest", "seed", "format_version")):
+            if any(former.get(key) != decisive[key] for key in DECISIVE_FOR_SAMPLES):
                 shutil.rmtree(self.cache, ignore_errors=True)
         write_json(self.path / "config.json", decisive)
 

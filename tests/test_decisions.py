@@ -5,7 +5,7 @@ import pytest
 from runs import contents, trained, watch
 
 import miha
-from miha.errors import RunError
+from miha.errors import DataError, RunError
 from miha.progress import observed_by
 from miha.records.archive import read_manifest
 from miha.training.stages import run_stage
@@ -32,6 +32,19 @@ def test_a_candidate_that_fails_for_good_is_recorded_and_never_revived(tiny, tin
     _, events = watch(tiny, config)
     assert trained(events) == []
     assert contents(run.run_dir) == before
+
+
+def test_data_that_cannot_be_used_any_more_stop_the_run_and_blame_no_candidate(tiny, tiny_config, monkeypatch):
+    def failing(spec):
+        if spec.name == "1_1":
+            raise DataError("the data changed")
+        return run_stage(spec)
+
+    with monkeypatch.context() as patched, pytest.raises(DataError, match="the data changed"):
+        patched.setattr("miha.run.run_stage", failing)
+        miha.optimize(tiny, tiny_config())
+    run = miha.optimize(tiny, tiny_config())
+    assert set(pd.read_csv(run.run_dir / "population.csv").status) == {"ok"}
 
 
 def test_an_archive_of_another_run_does_not_revive_a_candidate_that_failed_for_good(tiny, tiny_config, monkeypatch):

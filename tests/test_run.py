@@ -316,6 +316,21 @@ def test_a_run_that_dies_before_its_best_model_is_written_does_not_end_with_that
     assert again.model.read_bytes() == fresh.model.read_bytes()
 
 
+def test_a_run_whose_configuration_is_damaged_does_not_pass_for_one_that_replaces_it(tiny, tiny_config):
+    alone = {"run": {"keep": "final"}}
+    former = miha.optimize(tiny, tiny_config(**alone))
+    (former.run_dir / "config.json").write_text("{")
+
+    def cut(event):
+        if event["event"] == "stage_started" and event["stage"] == "1":
+            raise KeyboardInterrupt
+
+    with observed_by(cut), pytest.raises(KeyboardInterrupt):
+        miha.optimize(tiny, tiny_config(**alone, seed=1, replace=True))
+    again = miha.optimize(tiny, tiny_config(**alone, seed=1, replace=True))
+    assert again.model.read_bytes() == miha.optimize(tiny, tiny_config("fresh", **alone, seed=1)).model.read_bytes()
+
+
 def test_samples_of_a_run_that_is_replaced_go_with_it(small_fill):
     for seed in (0, 1):
         config = small_fill().model_copy(update={"seed": seed, "replace": True})

@@ -36,10 +36,7 @@ def archived_problem(settings: dict[str, Any], data: Path = Path()) -> Problem:
     try:
         return build_problem({**settings, "data": data})
     except ValueError as error:
-        raise ArchiveError(
-            f"the problem that the model was trained for cannot be built: {error}. Run this where its module can be "
-            "imported (PYTHONPATH)."
-        ) from error
+        raise ArchiveError(f"the problem that the model was trained for cannot be built here: {error}") from error
 
 
 def _import(name: str) -> type[Problem]:
@@ -47,8 +44,9 @@ def _import(name: str) -> type[Problem]:
     known = f"known are {', '.join(BUILT_IN)}, and module:Class of your own"
     try:
         kind = getattr(importlib.import_module(module), cls)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise ValueError(f"no problem {name!r} ({error}); {known}") from error
+    except Exception as error:  # whatever a module of the user's may raise
+        where = "put the class into a module of its own" if module == "__main__" else "set PYTHONPATH to its folder"
+        raise ValueError(f"no problem {name!r} ({error}); {known}: {where}") from error
     if not (isinstance(kind, type) and issubclass(kind, Problem)):
         raise ValueError(f"{name} is no subclass of miha.Problem; {known}")
     return kind

@@ -21,7 +21,7 @@ from miha.progress import publish
 from miha.rasters.gaps import blob
 from miha.rasters.guess import GuessSettings, fit_climatology, fit_ridge, tree_features, visible_pixels
 from miha.rasters.predictors import Background
-from miha.rasters.stack import Image, ReadOptions, Scene, list_rasters, read_date, read_scene
+from miha.rasters.stack import Image, list_rasters, read_date, read_scene
 from miha.records.archive import archive_path, read_archive, read_manifest
 from miha.threads import fixed_threads
 
@@ -39,7 +39,7 @@ class Case:
     scene: Image
     truth: Image
     background: Background
-    published: dict[str, Image]
+    published: dict[str, Path]  # method → its map of this gap
 
     def error(self, values: Image) -> float:
         """Mean absolute error inside the gap, where the truth is known."""
@@ -77,23 +77,20 @@ def _cases_with_truth(filler: Filler, data: Path) -> Iterator[Case]:
                 f"the model learned from {when}, whose truth it is judged by. Remove it from history/, train anew."
             )
         scene = filler.read(path)
-        truth = _on_grid_of(scene, truths[when], filler.problem.reading)
+        truth = _read_on_grid(filler, truths[when])
         if not (scene.gaps & ~np.isnan(truth)).any():
             raise DataError(f"{path} hides no pixel that {truths[when]} knows. Remove it from gapped/.")
-        published = {
-            method.name: _on_grid_of(scene, method / path.name, filler.problem.reading)
-            for method in methods
-            if (method / path.name).is_file()
-        }
+        published = {method.name: method / path.name for method in methods if (method / path.name).is_file()}
         found.append(Case(_size(path, scene.values), when, scene.values, truth, filler.background(path), published))
     yield from sorted(found, key=lambda case: case.gap)
 
 
-def _on_grid_of(scene: Scene, path: Path, options: ReadOptions) -> Image:
-    other = read_scene(path, options)
-    if difference := scene.grid.difference(other.grid):
-        raise DataError(f"{path} does not fit {scene.path}: {difference}. Bring all rasters to one grid (gdalwarp).")
-    return other.values
+def _read_on_grid(filler: Filler, path: Path) -> Image:
+    """A raster that must lie on the grid of the scenes."""
+    scene, grid = read_scene(path, filler.problem.reading), filler.sources.history.grid
+    if difference := grid.difference(scene.grid):
+        raise DataError(f"{path} does not fit the scenes: {difference}. Bring all rasters to one grid (gdalwarp).")
+    return scene.values
 
 
 def _size(path: Path, scene: Image) -> str:
@@ -162,11 +159,16 @@ def evaluate_filling(model: Path, data: Path, against: dict[str, Path]) -> pd.Da
                     "back: of one data set and seed."
                 )
         publish("evaluating", gap=case.gap)
-        maps = {**case.published, **baselines(filler, case)}
+        maps = {name: _read_on_grid(filler, path) for name, path in case.published.items()}
+        maps |= baselines(filler, case)
         maps |= {name: rival.predict(case.scene, case.background) for name, rival in rivals.items()}
         maps[MIHA] = filler.predict(case.scene, case.background)
         rows.append({"gap": case.gap, **{name: case.error(values) for name, values in maps.items()}})
     return pd.DataFrame(rows).groupby("gap").mean()
+
+
+class NoSharedDayError(DataError):
+    """Models that no held-out day can compare: each day was learned from by one of them."""
 
 
 def mean_errors(fillers: dict[str, Filler]) -> dict[str, float]:
@@ -175,7 +177,8 @@ def mean_errors(fillers: dict[str, Filler]) -> dict[str, float]:
     Days that any of the others learned from do not count. A model that gives no number somewhere has no error: NaN.
 
     Raises:
-        DataError: no gap is left to judge by.
+        NoSharedDayError: no gap is left to judge by.
+        DataError: the held-out gaps cannot be used.
     """
     first, *others = fillers.values()
     learned = {day for other in others for day in (*other.split.train, *other.split.valid)}
@@ -188,7 +191,7 @@ def mean_errors(fillers: dict[str, Filler]) -> dict[str, float]:
         if case.day.isoformat() not in learned
     ]
     if not rows:
-        raise DataError(
+        raise NoSharedDayError(
             f"the models share no held-out day of {first.problem.data}: all were learned from. Add truth/ or days."
         )
     means = pd.DataFrame(rows).groupby("gap").mean(skipna=False).mean(skipna=False)

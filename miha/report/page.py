@@ -10,7 +10,7 @@ from typing import Any
 import jinja2
 from matplotlib.figure import Figure
 
-from miha.errors import DataError, RunError
+from miha.errors import ArchiveError, DataError, RunError
 from miha.files import write_text
 from miha.problems.filler import Filler, can_fill
 from miha.records.archive import Manifest, archive_path, read_manifest
@@ -71,11 +71,11 @@ def _budget(configuration: dict[str, Any], epochs: int) -> str:
 
 def _maps(run_dir: Path, best: Manifest, data: Path) -> tuple[list[str], str]:
     """Embedded figures of some held-out gaps, or why there are none."""
-    if not can_fill(best):
-        return [], "This problem has no maps."
     try:
+        if not can_fill(best):
+            return [], "This problem has no maps."
         return [_embed(figure) for figure in example_maps(Filler(archive_path(run_dir, "best"), data)).values()], ""
-    except DataError as error:
+    except (ArchiveError, DataError) as error:
         return [], f"No maps: {error}"
 
 

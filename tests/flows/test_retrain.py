@@ -115,13 +115,6 @@ def test_a_folder_that_nothing_has_arrived_in_yet_is_made(site, tmp_path):
     assert (tmp_path / "soon").is_dir()
 
 
-def test_what_a_killed_flow_left_half_written_is_removed(site, tmp_path):
-    (tmp_path / "filled").mkdir()
-    (tmp_path / "filled" / ".unfinished-20210703-abc.tif").touch()
-    fill_incoming(**site, incoming=tmp_path / "soon", out=tmp_path / "filled")
-    assert [path.name for path in (tmp_path / "filled").iterdir() if path.name != ".lock"] == []
-
-
 def test_two_flows_do_not_fill_one_folder_at_the_same_time(site, incoming, tmp_path):
     with held(tmp_path / "filled", "wait."), pytest.raises(RunError, match="is in use by process"):
         fill_incoming(**site, incoming=incoming, out=tmp_path / "filled")

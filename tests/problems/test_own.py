@@ -9,6 +9,7 @@ import pytest
 
 import miha
 from miha.errors import ArchiveError
+from miha.report.evaluate import evaluate
 from miha.report.page import write_report
 
 PAGE = Path(__file__).parents[2] / "docs" / "your-own-network.md"
@@ -28,5 +29,20 @@ def test_the_example_of_the_documentation_trains(tmp_path, monkeypatch, workers)
     assert run.history.accuracy.iloc[-1] > 0.9
     monkeypatch.undo()
     sys.modules.pop("wine")
+    assert (
+        "No maps: the problem that the model was trained for cannot be built here: no problem"
+        in write_report(run.run_dir).read_text()
+    )
     with pytest.raises(ArchiveError, match=r"no problem 'wine:Wine'.*PYTHONPATH"):
-        write_report(run.run_dir)
+        evaluate(run.run_dir, tmp_path)
+
+
+class Renamed(miha.GapFill):
+    name: str = "gapfill"
+
+
+def test_a_subclass_is_known_by_where_it_can_be_imported_from_whatever_it_calls_itself(simulated):
+    config = miha.RunConfig(problem=Renamed(data=simulated))
+    again = miha.RunConfig.model_validate_json(config.model_dump_json())
+    assert type(again.problem) is Renamed
+    assert again == config
