@@ -244,11 +244,10 @@ def main(
     work.sort(key=lambda job: ARTICLES in job[0])  # what a bench that is cut short can best do without comes last
     started = time.monotonic()
     with process_pool(processes) as pool:
-        made = [
-            pool.submit(prepare, what, seed, scenes, runs, samples)
-            for what in ("unet", "autoencoder")  # ablations learn from the autoencoder's
-            for seed in range(max(counts[what], counts["ablation"] if what == "autoencoder" else 0))
-        ]
+        needed = {
+            (column.partition(",")[0].replace("ablation", "autoencoder"), seed) for column, seed, _ in kept.left(work)
+        }
+        made = [pool.submit(prepare, *what, scenes, runs, samples) for what in sorted(needed, reverse=True)]
         for number, future in enumerate(as_completed(made), start=1):
             future.result()
             print(f"samples: {number} of {len(made)} made, {time.monotonic() - started:.0f} s", flush=True)

@@ -72,9 +72,13 @@ class Results:
             print(f"{self.name} · {column} · {seed}: {_brief(stored[str(seed)])}", flush=True)
         return stored[str(seed)]
 
+    def left(self, jobs: Sequence[Job]) -> list[Job]:
+        """The jobs whose result is not stored yet."""
+        return [job for job in jobs if str(job[1]) not in self.results.get(job[0], {})]
+
     def each(self, jobs: Sequence[Job], processes: int) -> None:
         """Measure what is not stored yet, several jobs side by side, each in a process of its own pool."""
-        left = [job for job in jobs if str(job[1]) not in self.results.get(job[0], {})]
+        left = self.left(jobs)
         with process_pool(processes) as pool:
             running = {pool.submit(measure): (column, seed) for column, seed, measure in left}
             for done, future in enumerate(as_completed(running), start=1):

@@ -98,6 +98,12 @@ def test_the_footer_says_from_when_to_when_was_measured(make, monkeypatch):
     assert "2026-01-02 to 2026-01-05, PyTorch" in results.document.read_text()
 
 
+def test_stored_figures_of_scenes_are_of_the_settings_of_the_bench():
+    stored = json.loads((RESULTS / "gapfill.json").read_text())["settings"]
+    now = {name: setting._asdict() for name, setting in gapfill.SETTINGS.items()}
+    assert {name: stored[name] for name in now} == json.loads(json.dumps(now))
+
+
 @pytest.mark.parametrize("part", ["mnist", "gapfill autoencoder", "gapfill unet", "gapfill ablations", "speed"])
 def test_the_documentation_shows_the_stored_figures(part):
     name = part.split()[0]
