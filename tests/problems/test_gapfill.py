@@ -4,20 +4,16 @@ from itertools import pairwise
 import numpy as np
 import pytest
 import torch
+from scenes import SMALL, alter
 from torch import nn
 
-import miha
-from miha.errors import ArchiveError, DataError
-from miha.evolution.seeds import stream
+from miha.errors import DataError
 from miha.problems.augmentation import window_around
 from miha.problems.base import Batch, find_activations, find_dropouts
-from miha.problems.filler import Filler
 from miha.problems.gapfill import MIN_TARGETS, MIN_VISIBLE, NOISE, GapFill, clear_days, paste_gap
 from miha.rasters.gaps import Gaps
 from miha.rasters.simulate import simulate
-from miha.rasters.stack import list_rasters, read_scene
-from miha.records.archive import archive_path
-from miha.report.evaluate import evaluate
+from miha.rasters.stack import list_rasters
 
 
 def in_order(function, items):
@@ -29,33 +25,9 @@ def load(problem, cache, seed=0):
     return problem.load(cache, seed)
 
 
-SMALL = {"train_samples": 6, "valid_samples": 4, "trees": 12, "width": 4, "levels": 2}
-
-
 @pytest.fixture
 def problem(simulated):
     return GapFill(data=simulated, **SMALL)
-
-
-@pytest.fixture(scope="module")
-def trained(simulated, tmp_path_factory):
-    """The directory of a small finished run."""
-    run_dir = tmp_path_factory.mktemp("runs") / "run"
-    config = miha.RunConfig.model_validate(
-        {
-            "run_dir": run_dir,
-            "run": {"workers": 1},
-            "schedule": {
-                "initial_epochs": 1,
-                "cycles": 1,
-                "population_size": 2,
-                "candidate_epochs": 1,
-                "fixing_epochs": 1,
-            },
-        }
-    )
-    miha.optimize(GapFill(data=simulated, **SMALL), config)
-    return run_dir
 
 
 def test_the_split_is_seeded_disjoint_and_without_test_days_where_there_is_truth(problem, scenes):
@@ -159,15 +131,6 @@ def test_nothing_of_validation_days_enters_training_samples(scenes, tmp_path):
     assert all(torch.equal(a, b) for a, b in zip(before, after, strict=True))
 
 
-def alter(path):
-    """Add 40 K to every observed pixel."""
-    import rasterio
-
-    with rasterio.open(path, "r+") as raster:
-        values = raster.read(1)
-        raster.write(np.where(values > 0, values + 2000, values).astype(values.dtype), 1)
-
-
 def test_training_reads_history_and_static_alone(scenes, tmp_path):
     problem = GapFill(data=scenes, **SMALL)
     before = load(problem, tmp_path / "before").train.tensors
@@ -255,42 +218,6 @@ def test_the_articles_autoencoder_has_its_four_convolutions_and_keeps_any_size(s
         assert network(torch.zeros(2, 1, *size)).shape == (2, *size)
 
 
-@pytest.mark.parametrize("network", ["unet", "autoencoder"])
-def test_both_networks_learn_and_fill(simulated, tmp_path, network):
-    config = miha.RunConfig.model_validate(
-        {
-            "run_dir": tmp_path / "run",
-            "run": {"workers": 1},
-            "schedule": {"initial_epochs": 2, "cycles": 0, "final_epochs": 1},
-        }
-    )
-    run = miha.optimize(GapFill(data=simulated, network=network, **SMALL), config)
-    filler = Filler(run.model, simulated)
-    source = list_rasters(simulated / "gapped")[0]
-    filler.fill(source, tmp_path / "out" / source.name)
-    assert not read_scene(tmp_path / "out" / source.name).gaps.any()
-
-
-class Pointwise(GapFill):
-    """Gap filling with a network of one's own."""
-
-    def build_network(self):
-        network = nn.Sequential(nn.LazyConv2d(4, 1), nn.ReLU(), nn.LazyConv2d(1, 1), nn.Flatten(1, 2))
-        network(torch.zeros(1, super().build_network().encoder[0][0].in_channels, 4, 4))
-        return network
-
-
-def test_a_subclass_trains_and_fills_with_its_own_network(small_fill, simulated, tmp_path):
-    config = small_fill()
-    run = miha.optimize(Pointwise(data=simulated, **SMALL), config)
-    assert run.best.hyperparameters.activations.keys() == {"1"}
-    assert (run.run_dir / "report.html").read_text().count("data:image/png") == 4
-    source = list_rasters(simulated / "gapped")[0]
-    Filler(run.model, simulated).fill(source, tmp_path / "out" / source.name)
-    assert not read_scene(tmp_path / "out" / source.name).gaps.any()
-    assert set(evaluate(run.run_dir, simulated)[0]["methods"]) == {"mean_plus_offset", "ridge", "trees"}
-
-
 def test_an_untrained_unet_answers_with_its_first_guess(problem):
     network = problem.build_network()
     assert (network(torch.randn(1, network.encoder[0][0].in_channels, 20, 31)) == 0).all()
@@ -302,71 +229,6 @@ def test_the_last_layer_of_the_unet_sees_its_inputs(problem):
     with torch.no_grad():
         network.head.weight[0, 3] = 0.5
     assert torch.allclose(network(inputs), 0.5 * inputs[:, 3])
-
-
-def test_a_scene_is_filled_by_the_mean_of_four_opinions_on_a_guess_and_a_mirroring_each(trained, simulated):
-    filler = Filler(archive_path(trained, "best"), simulated)
-    path = list_rasters(simulated / "gapped")[0]
-    scene, background = filler.read(path).values, filler.background(path)
-
-    def opinion(number, mirroring):
-        encoded = filler.problem.encode(
-            scene, background, filler.static, filler.normalisation, stream(filler.seed, "fill", number)
-        )
-        inputs = torch.from_numpy(encoded.channels)[None]
-        with torch.inference_mode():
-            output = mirroring(filler.network(mirroring(inputs)))[0].numpy()
-        return encoded.base + encoded.scale * output
-
-    mirrorings = (lambda x: x, lambda x: x.flip(-1), lambda x: x.flip(-2), lambda x: x.flip(-1, -2))
-    opinions = [opinion(number, mirroring) for number, mirroring in enumerate(mirrorings)]
-    assert np.allclose(filler.predict(scene, background), np.mean(opinions, axis=0), atol=1e-4)
-    assert np.abs(opinions[0] - opinions[1]).max() > 1e-2
-
-
-def test_filled_bits_depend_on_the_scene_history_and_static_alone(trained, scenes, tmp_path):
-    """Altering truth and the sibling scenes changes nothing; nor does filling all of them at once."""
-    archive, sources = archive_path(trained, "best"), list_rasters(scenes / "gapped")
-    chosen = sources[3]
-    Filler(archive, scenes).fill(chosen, tmp_path / "before" / chosen.name)
-    Filler(archive, scenes).fill_all(sources, tmp_path / "together")
-    for path in [*list_rasters(scenes / "truth"), *(path for path in sources if path != chosen)]:
-        alter(path)
-    Filler(archive, scenes).fill(chosen, tmp_path / "after" / chosen.name)
-    bits = [(tmp_path / name / chosen.name).read_bytes() for name in ("before", "together", "after")]
-    assert bits[0] == bits[1] == bits[2]
-
-
-def test_a_scene_of_the_history_is_filled_without_its_own_day(trained, simulated, tmp_path):
-    filler = Filler(archive_path(trained, "best"), simulated)
-    source = max(list_rasters(simulated / "history"), key=lambda path: read_scene(path).gaps.mean() % 0.9)
-    assert len(filler.background(source).offsets) == len(filler.sources.history) - 1
-    filler.fill(source, tmp_path / source.name)
-    assert not read_scene(tmp_path / source.name).gaps.any()
-
-
-def test_a_scene_that_cannot_be_filled_is_named_before_any_is_written(trained, scenes, tmp_path):
-    filler = Filler(archive_path(trained, "best"), scenes)
-    sources = list_rasters(scenes / "gapped")
-    import rasterio
-
-    with rasterio.open(sources[-1], "r+") as raster:
-        raster.write(np.zeros((1, 32, 32), np.uint16))
-    with pytest.raises(DataError, match=rf"{sources[-1].name} has 0 valid pixels"):
-        filler.fill_all(sources, tmp_path / "out")
-    assert not (tmp_path / "out").exists()
-
-
-def test_an_archive_made_for_other_inputs_is_refused(trained, scenes):
-    (scenes / "static" / "landcover.tif").unlink()
-    with pytest.raises(ArchiveError, match="made for other inputs: static layers"):
-        Filler(archive_path(trained, "best"), scenes)
-
-
-def test_an_archive_of_another_problem_is_refused(tiny, tiny_config, simulated):
-    run = miha.optimize(tiny, tiny_config())
-    with pytest.raises(ArchiveError, match="only gapfill archives fill scenes"):
-        Filler(run.model, simulated)
 
 
 @pytest.mark.parametrize("network", ["unet", "autoencoder"])
