@@ -92,7 +92,7 @@ class RunDirectory:
             (self.path / "provenance.json").unlink(missing_ok=True)
             if former and final.exists():
                 final.rename(final.with_name(f"model_final_of_{former['schedule']['cycles']}_cycles.zip"))
-            if any(former.get(key) != decisive[key] for key in DECISIVE_FOR_SAMPLES):
+            if former and any(former.get(key) != decisive[key] for key in DECISIVE_FOR_SAMPLES):
                 shutil.rmtree(self.cache, ignore_errors=True)
         write_json(self.path / "config.json", decisive)
 

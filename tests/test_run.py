@@ -336,3 +336,13 @@ def test_samples_of_a_run_that_is_replaced_go_with_it(small_fill):
         config = small_fill().model_copy(update={"seed": seed, "replace": True})
         run = miha.optimize(config.problem, config)
         assert len(list((run.run_dir / "cache").glob("*.safetensors"))) == 1
+
+
+def test_samples_outlive_a_configuration_that_dvc_removed_before_it_continues_a_stage(small_fill):
+    config = small_fill().model_copy(update={"replace": True})
+    miha.optimize(config.problem, config)
+    (samples,) = (config.run_dir / "cache").glob("*.safetensors")
+    made = samples.stat().st_mtime_ns
+    (config.run_dir / "config.json").unlink()
+    miha.optimize(config.problem, config)
+    assert samples.stat().st_mtime_ns == made
