@@ -53,7 +53,7 @@ def _terminate(number: int, frame: FrameType | None) -> None:
 def _shown(when_stopped: str = "Stopped.") -> Iterator[Any]:
     """Show the events of the block in the terminal; yields the console. Ctrl-C and SIGTERM end with a word."""
     from flows.display import Display, plain_console
-    from miha.progress import observed_by
+    from miha.events import observed_by
 
     console = plain_console()
     try:
@@ -137,7 +137,7 @@ def optimize(
         from miha.training.workers import warm_up
 
         warm_up()
-    from miha.config import read_config
+    from miha.config_files import read_config
     from miha.experiment import Experiment
 
     given = {
@@ -161,7 +161,7 @@ def optimize(
         else:
             from miha.run import optimize as run
 
-            run(chosen.problem, chosen)
+            run(chosen)
         console.print(f"Report: {chosen.run_dir / 'report.html'}", markup=False)
 
 
@@ -174,21 +174,21 @@ def evaluate(
     summary: Annotated[Path | None, typer.Option(help="file for its own figures and hyperparameters")] = None,
     plots: Annotated[Path | None, typer.Option(help="folder for CSV and PNG files to plot; it is replaced")] = None,
 ) -> None:
-    """Judge a run's best model on held-out gaps, beside baselines and published methods. Mean absolute error."""
+    """Judge a run's best model: on held-out gaps beside baselines and published methods, or on test samples."""
     from miha.files import write_json
     from miha.report.evaluate import evaluate as judge
     from miha.report.exports import write_plots, write_summary
-    from miha.report.tables import metrics_table
+    from miha.report.tables import judgement_table
 
     with _shown() as console:
-        metrics, frame, title = judge(run_dir, data, against)
-        console.print(metrics_table(frame, title))
+        metrics, judgement = judge(run_dir, data, against)
+        console.print(judgement_table(judgement))
     if json:
         write_json(json, metrics)
     if summary:
         write_summary(summary, metrics)
     if plots:
-        write_plots(plots, run_dir, data, frame)
+        write_plots(plots, run_dir, data, judgement)
 
 
 @app.command()
@@ -204,12 +204,12 @@ def fill(
 ) -> None:
     """Fill the gaps of scenes. Observed pixels stay as they are; <name>_source.tif tells which were filled."""
     from miha.errors import ConfigError
-    from miha.problems.filler import Filler
-    from miha.records.archive import archive_path
+    from miha.gapfill.filler import Filler
+    from miha.records.record import model_path
 
     if (run_dir is None) == (model is None):
         raise ConfigError("give either --run-dir or --model.")
-    archive = model if model else archive_path(run_dir, "best")  # type: ignore[arg-type]
+    archive = model if model else model_path(run_dir, "best")  # type: ignore[arg-type]
     with _shown():
         if prefect:
             from flows.fill import fill as flow

@@ -1,5 +1,6 @@
 """What a run shows in the terminal: its budget, progress bars, each cycle's candidates, and who won."""
 
+from functools import singledispatchmethod
 from types import TracebackType
 from typing import Any
 
@@ -16,9 +17,25 @@ from rich.progress import (
 )
 from rich.table import Table
 
-from miha.progress import Event
+from miha.events import (
+    CandidateFailed,
+    Counted,
+    EpochEnded,
+    Event,
+    RunEnded,
+    RunStarted,
+    Selected,
+    StageEnded,
+    StageRetried,
+    StageReused,
+    StageStarted,
+    Told,
+    Working,
+)
+from miha.records.record import StageId
 
 NO_TERMINAL_WIDTH = 160
+ALL_EPOCHS = "all epochs"
 
 
 def plain_console() -> Console:
@@ -36,13 +53,14 @@ class Display:
             TextColumn("{task.description}"),
             BarColumn(),
             MofNCompleteColumn(),
-            TextColumn("{task.fields[told]}"),
+            TextColumn("{task.fields[note]}"),
             TimeElapsedColumn(),
             TimeRemainingColumn(),
             console=console,
             transient=True,
         )
-        self.bars: dict[str, TaskID] = {}
+        self.bars: dict[str | StageId, TaskID] = {}
+        self.epochs: dict[StageId, int] = {}  # trained of each stage; of one that is tried again, not twice
 
     def __enter__(self) -> "Display":
         self.progress.start()
@@ -54,120 +72,110 @@ class Display:
         self.progress.stop()
 
     def __call__(self, event: Event) -> None:
-        """Show one event; those of no interest here are passed over."""
-        details = _escaped(event)
-        show = getattr(self, f"_{details.pop('event')}", None)
-        if show:
-            show(**details)
+        """Show one event."""
+        self._show(event)
 
-    def _bar(self, name: str, total: int, done: int = 0) -> None:
-        self.bars[name] = self.progress.add_task(name, total=total, completed=done, told="")
+    def _bar(self, key: str | StageId, label: str, total: int | None, done: int = 0) -> None:
+        self._close(key)
+        self.bars[key] = self.progress.add_task(escape(label), total=total, completed=done, note="")
 
-    def _close(self, name: str) -> None:
-        if name in self.bars:
-            self.progress.remove_task(self.bars.pop(name))
+    def _close(self, key: str | StageId) -> None:
+        if key in self.bars:
+            self.progress.remove_task(self.bars.pop(key))
+
+    def _trained(self, stage: StageId, epochs: int) -> None:
+        self.epochs[stage] = epochs
+        if ALL_EPOCHS in self.bars:
+            self.progress.update(self.bars[ALL_EPOCHS], completed=sum(self.epochs.values()))
 
     # ---------------------------------------------------------------- one method for each event
 
-    def _run_started(self, budget: int, schedule: dict[str, Any], unchanged: bool, run_dir: str, **where: str) -> None:
-        m, c, p, n, k = (
-            schedule[key]
-            for key in ("initial_epochs", "cycles", "population_size", "candidate_epochs", "fixing_epochs")
-        )
-        final = schedule["final_epochs"] or m
-        kind = "unchanged hyperparameters" if unchanged else f"{c} cycles of {p} candidates"
+    @singledispatchmethod
+    def _show(self, event: Any) -> None:
+        raise TypeError(f"no display of {event!r}")
+
+    @_show.register
+    def _(self, event: RunStarted) -> None:
         self.console.print(
-            f"[bold]Budget {budget} epochs[/] = {m} + {c} × ({p}·{n} + {k}) + {final}; {kind}; "
-            f"{where['device']}, {where['precision']}; {run_dir}"
+            f"[bold]Budget {event.budget} epochs[/] = {event.schedule}; {event.device}, {event.precision}; "
+            f"{escape(event.run_dir)}"
         )
-        self._bar("all epochs", budget)
+        self._bar(ALL_EPOCHS, ALL_EPOCHS, event.budget)
 
-    def _preparing(self, data: str) -> None:
-        self.preparing = self.progress.add_task(f"samples from {data}", total=None, told="")
+    @_show.register
+    def _(self, event: Working) -> None:
+        self._bar("working", event.work, None)
 
-    def _prepared(self, seconds: float) -> None:
-        self.progress.remove_task(self.preparing)
-        self.console.print(f"samples ready after {seconds:.0f} s")
+    @_show.register
+    def _(self, event: Told) -> None:
+        self._close("working")
+        self.console.print(event.line, markup=False)
 
-    def _population(self, cycle: int, changes: list[str], wanted: int) -> None:
-        if len(changes) < wanted:
-            self.console.print(f"cycle {cycle}: {len(changes)} candidates, not {wanted}: no more distinct changes")
+    @_show.register
+    def _(self, event: Counted) -> None:
+        if event.work not in self.bars:
+            self._bar(event.work, event.work, event.total)
+        self.progress.update(self.bars[event.work], completed=event.done, note=escape(event.part))
 
-    def _stage_started(self, stage: str, change: str, epochs: int, done: int) -> None:
-        self._close(stage)
-        self._bar(stage, epochs, done)
-        self.progress.update(self.bars[stage], description=f"{stage} ({change})")
-        if done:
-            self.console.print(f"{stage}: continues after {done} epochs")
-        self._advance(done)
+    @_show.register
+    def _(self, event: StageStarted) -> None:
+        self._bar(event.stage, f"{event.stage} ({event.change})", event.epochs, event.done)
+        if event.done:
+            self.console.print(f"{event.stage}: continues after {event.done} epochs")
+        self._trained(event.stage, event.done)
 
-    def _epoch(self, stage: str, valid_loss: float | None, **_: Any) -> None:
-        if (bar := self.bars.get(stage)) is not None:
-            told = "loss not finite" if valid_loss is None else f"loss {valid_loss:.4f}"
-            self.progress.update(bar, advance=1, told=told)
-        self._advance(1)
+    @_show.register
+    def _(self, event: EpochEnded) -> None:
+        loss = event.epoch.valid_loss
+        if (bar := self.bars.get(event.stage)) is not None:
+            self.progress.update(bar, advance=1, note="loss not finite" if loss is None else f"loss {loss:.4f}")
+        self._trained(event.stage, self.epochs.get(event.stage, 0) + 1)
 
-    def _advance(self, epochs: int) -> None:
-        if "all epochs" in self.bars:
-            self.progress.update(self.bars["all epochs"], advance=epochs)
+    @_show.register
+    def _(self, event: StageReused) -> None:
+        self.console.print(escape(f"{event.stage} ({event.change}): trained before, reused"))
+        self._trained(event.stage, event.epochs)
 
-    def _stage_reused(self, stage: str, change: str, epochs: int) -> None:
-        self.console.print(f"{stage} ({change}): trained before, reused")
-        self._advance(epochs)
+    @_show.register
+    def _(self, event: StageEnded) -> None:
+        self._close(event.stage)
+        if event.stage.kind != "candidate":
+            loss = "not finite" if event.valid_loss is None else f"{event.valid_loss:.4f}"
+            self.console.print(f"{event.stage}: validation loss {loss} after {event.seconds:.1f} s")
 
-    def _stage_finished(self, stage: str, change: str, seconds: float, valid_loss: float | None) -> None:
-        self._close(stage)
-        if "_" not in stage:
-            told = "not finite" if valid_loss is None else f"{valid_loss:.4f}"
-            self.console.print(f"{stage}: validation loss {told} after {seconds:.1f} s")
+    @_show.register
+    def _(self, event: StageRetried) -> None:
+        self._close(event.stage)
+        self.console.print("[yellow]" + escape(f"{event.stage} ({event.change}) is tried again: {event.reason}"))
 
-    def _retry(self, stage: str, change: str, reason: str) -> None:
-        self._close(stage)
-        self.console.print(f"[yellow]{stage} ({change}) is tried again: {reason}")
+    @_show.register
+    def _(self, event: CandidateFailed) -> None:
+        self._close(event.stage)
+        self.console.print("[yellow]" + escape(f"{event.stage} ({event.change}) failed for good: {event.reason}"))
 
-    def _candidate_failed(self, stage: str, change: str, reason: str) -> None:
-        self._close(stage)
-        self.console.print(f"[yellow]{stage} ({change}) failed for good: {reason}")
-
-    def _selected(
-        self, cycle: int, selected: int, outcomes: list[dict[str, Any]], losses: dict[int, Any], **_: Any
-    ) -> None:
-        table = Table(title=f"cycle {cycle}", title_justify="left", box=None, pad_edge=False)
+    @_show.register
+    def _(self, event: Selected) -> None:
+        selection = event.selection
+        table = Table(title=f"cycle {selection.cycle}", title_justify="left", box=None, pad_edge=False)
         for column in ("candidate", "change", "validation loss by epoch", "fitness", ""):
             table.add_column(column, justify="right" if column in ("candidate", "fitness") else "left")
-        for outcome in outcomes:
-            number = outcome["candidate"]
-            curve = " → ".join("–" if loss is None else f"{loss:.4f}" for loss in losses.get(number, ()))
-            fitness = "–" if outcome["fitness"] is None else f"{outcome['fitness']:+.4f}"
-            verdict = "selected" if number == selected else "" if outcome["status"] == "ok" else outcome["status"]
-            style = "bold green" if number == selected else None
-            table.add_row(str(number), outcome["change"], curve, fitness, verdict, style=style)
+        for outcome in selection.outcomes:
+            won = outcome.candidate == selection.selected
+            curve = event.losses.get(outcome.candidate, ())
+            verdict = "selected" if won else "" if outcome.status == "ok" else outcome.status
+            table.add_row(
+                str(outcome.candidate),
+                escape(str(outcome.change)),
+                " → ".join("–" if loss is None else f"{loss:.4f}" for loss in curve),
+                "–" if outcome.fitness is None else f"{outcome.fitness:+.4f}",
+                escape(verdict),
+                style="bold green" if won else None,
+            )
         self.console.print(table)
 
-    def _run_finished(self, best: str, valid_loss: float, metrics: dict[str, float | None], run_dir: str) -> None:
-        told = ", ".join(f"{name} {value:.4f}" for name, value in metrics.items() if value is not None)
-        self.console.print(
-            f"[bold]Best model: {best}[/], validation loss {valid_loss:.4f} ({told}) → {run_dir}/model/model_best.zip"
-        )
-
-    def _fetched(self, done: int, total: int, file: str) -> None:
-        if "files" not in self.bars:
-            self._bar("files", total)
-        self.progress.update(self.bars["files"], completed=done, told=file.rpartition("/")[2])
-
-    def _evaluating(self, gap: str) -> None:
-        if "gaps" not in self.bars:
-            self.bars["gaps"] = self.progress.add_task("gaps", total=None, told="")
-        self.progress.update(self.bars["gaps"], advance=1, told=f"{gap} %")
-
-    def _filled(self, file: str, pixels: int) -> None:
-        self.console.print(f"{file}: {pixels} pixels filled")
-
-
-def _escaped(value: Any) -> Any:
-    """The same, with no text in it that Rich would take for markup."""
-    if isinstance(value, str):
-        return escape(value)
-    if isinstance(value, dict):
-        return {key: _escaped(inner) for key, inner in value.items()}
-    return [_escaped(inner) for inner in value] if isinstance(value, list | tuple) else value
+    @_show.register
+    def _(self, event: RunEnded) -> None:
+        numbers = {"validation loss": event.epoch.valid_loss, **event.epoch.metrics}
+        figures = ", ".join(f"{name} {value:.4f}" for name, value in numbers.items() if value is not None)
+        model = escape(f"{event.run_dir}/model/model_best.zip")
+        self.console.print(f"[bold]Best model: {escape(event.best)}[/], {figures} → {model}")

@@ -7,8 +7,8 @@ from prefect.task_runners import ThreadPoolTaskRunner
 from pydantic import BaseModel
 
 from miha.errors import ConfigError, DataError
+from miha.gapfill.release import released_model
 from miha.locking import held
-from miha.release import released_model
 from tasks.filling import fill_scene, load_filler
 from tasks.incoming import find_unfilled, set_aside
 

@@ -1,30 +1,23 @@
 """The flow that trains a network while its hyperparameters adapt."""
 
-from concurrent.futures import CancelledError
-from contextlib import nullcontext
 from pathlib import Path
 
 from prefect import flow
 from prefect.client.orchestration import get_client
-from prefect.futures import PrefectFuture
 from prefect.runtime import flow_run
 from prefect.task_runners import ThreadPoolTaskRunner
 from pydantic import BaseModel
 
 from miha.config import RunConfig
-from miha.decisions import Decisions, Outcome
-from miha.errors import RunError
 from miha.experiment import Experiment
-from miha.records.archive import archive_path, read_manifest
-from miha.records.history import read_tables
-from miha.records.record import StageRecord
-from miha.run import mainline_failure
-from miha.training.stages import StageSpec, longest_first
-from miha.training.workers import working
+from miha.records.archive import read_manifest
+from miha.records.record import model_path
+from miha.records.tables import read_tables
+from miha.walk import walk
 from tasks.cluster import cluster
-from tasks.deciding import generate_population, report, select_fittest
+from tasks.deciding import report
 from tasks.ghosts import crash_ghosts
-from tasks.training import prepare_samples, training_task
+from tasks.runner import PrefectRunner
 
 
 class Summary(BaseModel):
@@ -40,7 +33,7 @@ class Summary(BaseModel):
     @classmethod
     def of(cls, run_dir: Path) -> "Summary":
         """Read it from the directory of a finished run."""
-        record = read_manifest(archive_path(run_dir, "best")).record
+        record = read_manifest(model_path(run_dir, "best")).record
         history, population = read_tables(run_dir)
         return cls(
             run_dir=run_dir,
@@ -78,6 +71,25 @@ def carry_out(config: RunConfig) -> Summary:
         return optimize.with_options(task_runner=task_runner)(config)  # type: ignore[arg-type]
 
 
+def _run_name() -> str:
+    config = RunConfig.model_validate(flow_run.parameters["config"])
+    return f"{config.problem.data.name or config.problem.name}, seed {config.seed}"
+
+
+@flow(name="optimize", flow_run_name=_run_name, task_runner=ThreadPoolTaskRunner())  # type: ignore[arg-type]
+def optimize(config: RunConfig) -> Summary:
+    """Train a network once while its hyperparameters adapt: initial training, cycles of candidates, final training."""
+    _tag(config)
+    experiment = Experiment(config)
+    if not experiment.ended_before():
+        with experiment.open():
+            crash_ghosts(_directory_tag(config), flow_run.id)
+            walk(experiment, PrefectRunner(experiment))
+    summary = Summary.of(config.run_dir)
+    report(experiment.directory.path, summary.markdown())
+    return summary
+
+
 def _tag(config: RunConfig) -> None:
     """Give the flow run, and it alone, the tags by which it can be found on the Prefect page.
 
@@ -91,71 +103,3 @@ def _tag(config: RunConfig) -> None:
 
 def _directory_tag(config: RunConfig) -> str:
     return f"in {config.run_dir.resolve()}"
-
-
-def _run_name() -> str:
-    config = RunConfig.model_validate(flow_run.parameters["config"])
-    return f"{config.problem.data.name or config.problem.name}, seed {config.seed}"
-
-
-@flow(name="optimize", flow_run_name=_run_name, task_runner=ThreadPoolTaskRunner())  # type: ignore[arg-type]
-def optimize(config: RunConfig) -> Summary:
-    """Train a network once while its hyperparameters adapt: initial training, cycles of candidates, final training."""
-    _tag(config)
-    experiment = Experiment(config)
-    if not experiment.ended_before():
-        _carry_out(experiment)
-    summary = Summary.of(config.run_dir)
-    report(experiment.directory.path, summary.markdown())
-    return summary
-
-
-def _carry_out(experiment: Experiment) -> None:
-    """The whole run; on a cluster nothing is trained by processes of this machine."""
-    config = experiment.config
-    with experiment.open():
-        crash_ghosts(_directory_tag(config), flow_run.id)
-        with working(experiment.preparing_processes):
-            prepare_samples(experiment)
-        with nullcontext() if config.run.dask else working(experiment.training_processes):
-            _train_stages(experiment)
-
-
-def _train_stages(experiment: Experiment) -> None:
-    """All stages, in their order."""
-    config = experiment.config
-    current = experiment.advance(_train(config, experiment.initial()))
-    for cycle in range(1, config.schedule.cycles + 1):
-        if config.unchanged:
-            spec = experiment.unchanged_cycle(cycle, current)
-        else:
-            population = generate_population(experiment, cycle, current)
-            outcomes = _train_population(experiment, population)
-            spec = experiment.fixing(cycle, select_fittest(experiment, cycle, current, population, outcomes))
-        current = experiment.advance(_train(config, spec))
-    experiment.advance(_train(config, experiment.final(current)))
-
-
-def _train(config: RunConfig, spec: StageSpec) -> StageRecord:
-    try:
-        return training_task(spec, config.faults).submit(spec).result()
-    except Exception as error:
-        raise mainline_failure(spec, error) from error
-
-
-def _train_population(experiment: Experiment, population: list[StageSpec]) -> list[Outcome]:
-    """Fan the candidates out; one that fails for good is recorded and does not stop its siblings."""
-    faults, decisions = experiment.config.faults, experiment.decisions
-    failed = {spec.name: failure for spec in population if (failure := decisions.failed_before(spec))}
-    wanted = longest_first([spec for spec in population if spec.name not in failed])
-    futures = {spec.name: training_task(spec, faults).submit(spec) for spec in wanted}
-    return [failed.get(spec.name) or _outcome(decisions, spec, futures[spec.name]) for spec in population]
-
-
-def _outcome(decisions: Decisions, spec: StageSpec, future: PrefectFuture[StageRecord]) -> Outcome:
-    try:
-        return future.result()
-    except CancelledError as error:  # the pool was stopped, or the cluster is gone: not the candidate's doing
-        raise RunError(f"{spec.name} was not trained to its end: {error}. Run the same command again.") from error
-    except Exception as error:  # whatever it was, it is recorded; Dask raises errors of its own for lost workers
-        return decisions.fail(spec, error)

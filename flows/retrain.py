@@ -6,8 +6,8 @@ from prefect import flow
 from prefect.runtime import flow_run
 
 from flows.optimize import carry_out
-from miha.config import read_config
-from miha.release import Verdict
+from miha.config_files import read_config
+from miha.gapfill.release import Verdict
 from tasks.releasing import prepare_if_changed, release
 
 

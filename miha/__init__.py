@@ -1,7 +1,8 @@
 """MIHA tunes the hyperparameters of a PyTorch network while it trains, and fills cloud gaps in rasters.
 
 >>> import miha
->>> run = miha.optimize(miha.GapFill(data="data/scenes/madrid"), miha.RunConfig(run_dir="runs/madrid"))
+>>> config = miha.RunConfig(problem=miha.GapFill(data="data/scenes/madrid"), run_dir="runs/madrid")
+>>> run = miha.optimize(config)
 >>> run.best.valid_loss, run.history.tail()
 """
 
@@ -10,24 +11,30 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from miha.config import RunConfig
+    from miha.digits.problem import Mnist
     from miha.errors import MihaError
-    from miha.problems import GapFill, Mnist, Problem
+    from miha.gapfill.problem import GapFill
+    from miha.problems.problem import Problem
+    from miha.problems.samples import Batch, Data, Samples
     from miha.run import Run, optimize
 
-_WHERE = {
-    "GapFill": "miha.problems",
+_MODULES = {
+    "Batch": "miha.problems.samples",
+    "Data": "miha.problems.samples",
+    "GapFill": "miha.gapfill.problem",
     "MihaError": "miha.errors",
-    "Mnist": "miha.problems",
-    "Problem": "miha.problems",
+    "Mnist": "miha.digits.problem",
+    "Problem": "miha.problems.problem",
     "Run": "miha.run",
     "RunConfig": "miha.config",
+    "Samples": "miha.problems.samples",
     "optimize": "miha.run",
 }
-__all__ = ["GapFill", "MihaError", "Mnist", "Problem", "Run", "RunConfig", "optimize"]
+__all__ = ["Batch", "Data", "GapFill", "MihaError", "Mnist", "Problem", "Run", "RunConfig", "Samples", "optimize"]
 
 
 def __getattr__(name: str) -> Any:
     """Import on first use: PyTorch costs seconds, and `miha --help` needs none of it."""
-    if name not in _WHERE:
+    if name not in _MODULES:
         raise AttributeError(f"module 'miha' has no attribute {name!r}")
-    return getattr(importlib.import_module(_WHERE[name]), name)
+    return getattr(importlib.import_module(_MODULES[name]), name)

@@ -2,7 +2,6 @@
 
 import gzip
 import hashlib
-import json
 import logging
 import os
 import re
@@ -16,11 +15,13 @@ import numpy as np
 import rasterio
 from numpy.typing import NDArray
 from pooch.core import retrieve
+from pydantic import BaseModel, ConfigDict
 from rasterio.transform import from_bounds
 
+from miha.documents import read_document
 from miha.errors import DataError
-from miha.files import replacing_folder
-from miha.progress import publish
+from miha.events import Counted, publish
+from miha.files import replacing_folder, write_json
 from miha.rasters.stack import verify_raster
 
 DATA_DIR_VARIABLE = "MIHA_DATA_DIR"
@@ -45,6 +46,17 @@ class Published:
     local: str
     folder: str = ""
     bounds: tuple[float, float, float, float] | None = None
+
+
+class Origin(BaseModel):
+    """What ``source.json`` says beside fetched files: a name in PUBLISHED, and what is written there of it."""
+
+    model_config = ConfigDict(frozen=True)
+
+    name: str
+    url: str
+    folder: str
+    bounds: tuple[float, float, float, float] | None
 
 
 _SSGP = "https://raw.githubusercontent.com/Dreamlone/SSGP-toolbox/d7621b547cdc87bac677db2fe8dbcdca8de2b62c/Comparison"
@@ -84,21 +96,21 @@ def fetch(name: str, out: Path) -> None:
     source, listed = PUBLISHED.get(name), checksums(name)
     assert source is not None
     if out.is_dir() and all(_matches(out / _inside(source, file), checksum) for file, checksum in listed.items()):
-        publish("fetched", done=len(listed), total=len(listed), file=f"{out} (complete already)")
+        publish(Counted("files", len(listed), len(listed), f"{out} (complete already)"))
         return
     with replacing_folder(out) as folder:
         for done, (file, checksum) in enumerate(listed.items(), start=1):
             target = folder / _inside(source, file)
             target.parent.mkdir(parents=True, exist_ok=True)
-            origin = _bring(source, file, target)
+            brought_from = _bring(source, file, target)
             if not _matches(target, checksum):
                 raise DataError(
-                    f"{origin} has another checksum than the manifest ({checksum[:12]}…); nothing was kept. "
+                    f"{brought_from} has another checksum than the manifest ({checksum[:12]}…); nothing was kept. "
                     "Fetch again, or repair the source."
                 )
-            publish("fetched", done=done, total=len(listed), file=file)
-        said = {"name": name, "url": source.url, "folder": source.folder, "bounds": source.bounds}
-        (folder / SOURCE_FILE).write_text(json.dumps(said, indent=2, sort_keys=True) + "\n")
+            publish(Counted("files", done, len(listed), file.rpartition("/")[2]))
+        origin = Origin(name=name, url=source.url, folder=source.folder, bounds=source.bounds)
+        write_json(folder / SOURCE_FILE, origin.model_dump(mode="json"))
 
 
 def _inside(source: Published, file: str) -> str:
@@ -189,7 +201,8 @@ def _bounds(raw: Path) -> tuple[float, float, float, float]:
             f"{raw} is no fetched city: it has no training_sample/. Get one with `miha fetch madrid --out {raw}`."
         )
     file = raw / SOURCE_FILE
-    name = json.loads(file.read_text())["name"] if file.exists() else raw.name.lower()
+    remedy = "Fetch the data again."
+    name = read_document(file, Origin, DataError, remedy).name if file.exists() else raw.name.lower()
     bounds = PUBLISHED[name].bounds if name in PUBLISHED else None
     if bounds is None:
         cities = ", ".join(city for city, source in PUBLISHED.items() if source.bounds)

@@ -8,15 +8,17 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel
 
+from miha.documents import read_document
 from miha.errors import DataError, RunError
+from miha.events import CandidateFailed, publish
 from miha.evolution.fitness import FitnessSettings, fittest, score
 from miha.files import digest_json, write_json
-from miha.progress import publish
-from miha.records.history import CandidateOutcome, Failure, Selection
 from miha.records.record import StageRecord
-from miha.training.stages import StageSpec, read_if_whole
+from miha.records.selection import CandidateOutcome, Failure, Selection
+from miha.training.spec import StageSpec
+from miha.training.stage import read_if_whole
 
 Outcome = StageRecord | Failure
 _Decision = TypeVar("_Decision", bound=BaseModel)
@@ -36,8 +38,6 @@ class Decisions:
         self.fitness = fitness
         self.criterion = digest_json(fitness.model_dump(mode="json"))
         self.min_survivors = min_survivors
-        self.selections: list[Selection] = []
-        self.candidates: list[StageRecord] = []
 
     def failed_before(self, spec: StageSpec) -> Failure | None:
         """The failure of a candidate that failed for good in an earlier try of this run."""
@@ -57,18 +57,19 @@ class Decisions:
         if isinstance(error, DataError):
             raise error
         reason = " ".join(f"{type(error).__name__}: {error}".split())[:300]
-        failure = Failure(name=spec.name, digest=spec.digest, reason=reason)
+        failure = Failure(stage=spec.stage, digest=spec.digest, reason=reason)
         write_json(self._failure_file(spec), failure.model_dump())
-        publish("candidate_failed", stage=spec.name, change=spec.change, reason=reason)
+        publish(CandidateFailed(spec.stage, spec.change, reason))
         return failure
 
     def select(
         self, cycle: int, parent: StageRecord, specs: Sequence[StageSpec], outcomes: Sequence[Outcome]
-    ) -> StageRecord:
-        """Choose the fittest candidate of a cycle, or read what was chosen before; returns its record.
+    ) -> Selection:
+        """Choose the fittest candidate of a cycle, or read what was chosen before.
 
         Raises:
-            RunError: fewer than ``min_survivors`` candidates came through; the message says what happened to each.
+            RunError: fewer than ``min_survivors`` candidates came through (the message says what happened to each), or
+                the archive of what was chosen before is lost.
         """
         digests = tuple(spec.digest for spec in specs)
         file = self.folder / f"{cycle}_selection.json"
@@ -78,50 +79,42 @@ class Decisions:
             write_json(file, selection.model_dump(mode="json"))
         for spec in specs:
             spec.checkpoint.unlink(missing_ok=True)  # of candidates that failed for good: they are never revived
-        self.selections.append(selection)
-        records = {number: outcome for number, outcome in enumerate(outcomes) if isinstance(outcome, StageRecord)}
-        self.candidates += records.values()
-        publish(
-            "selected",
-            **selection.model_dump(mode="json"),
-            losses={number: record.losses for number, record in records.items()},
-        )
-        if selection.selected not in records:
+        if not isinstance(outcomes[selection.selected], StageRecord):
             raise RunError(
                 f"candidate {selection.selected} of cycle {cycle} was selected, but its archive is lost and it could "
                 f"not be trained again. Remove {file} to select anew."
             )
-        return records[selection.selected]
+        return selection
 
     def _decide(
         self, cycle: int, parent: StageRecord, specs: Sequence[StageSpec], outcomes: Sequence[Outcome]
     ) -> Selection:
         judged, scores = [], {}
         for number, (spec, outcome) in enumerate(zip(specs, outcomes, strict=True)):
-            said: dict[str, Any] = {
+            common: dict[str, Any] = {
                 "cycle": cycle,
                 "candidate": number,
                 "change": spec.change,
                 "hyperparameters": spec.hyperparameters,
             }
             if isinstance(outcome, Failure):
-                judged.append(CandidateOutcome(**said, status=f"failed: {outcome.reason}"))
+                judged.append(CandidateOutcome(**common, status=f"failed: {outcome.reason}"))
                 continue
             fitness = score(parent.valid_loss, outcome.losses, self.fitness)
             if fitness.diverged:
-                judged.append(CandidateOutcome(**said, status="diverged"))
+                judged.append(CandidateOutcome(**common, status="diverged"))
                 continue
             scores[number] = fitness
             judged.append(
-                CandidateOutcome(**said, status="ok", fitness=fitness.value, level=fitness.level, rate=fitness.rate)
+                CandidateOutcome(**common, status="ok", fitness=fitness.value, level=fitness.level, rate=fitness.rate)
             )
         if len(scores) < self.min_survivors:
             for spec in specs:  # nothing was decided, so the next try may train them again
                 self._failure_file(spec).unlink(missing_ok=True)
-            told = "; ".join(f"{one.candidate} ({one.change}) {one.status}" for one in judged)
+            fates = "; ".join(f"{one.candidate} ({one.change}) {one.status}" for one in judged)
             raise RunError(
                 f"{len(scores)} candidates of cycle {cycle} survived, faults.min_survivors is "
-                f"{self.min_survivors}: {told}. Remove the cause and run the same command again."
+                f"{self.min_survivors}: {fates}. Remove the cause and run the same command again."
             )
         numbers = list(scores)
         selected = numbers[fittest([scores[number] for number in numbers])]
@@ -143,9 +136,4 @@ def _read(kind: type[_Decision], file: Path) -> _Decision | None:
     Raises:
         RunError: the file was altered.
     """
-    if not file.exists():
-        return None
-    try:
-        return kind.model_validate_json(file.read_bytes())
-    except ValidationError as error:
-        raise RunError(f"{file} cannot be read ({error.errors()[0]['msg']}). Remove it to decide anew.") from error
+    return read_document(file, kind, RunError, "Remove it to decide anew.") if file.exists() else None

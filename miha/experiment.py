@@ -1,54 +1,81 @@
-"""One run of the algorithm: what to train next, and what it leaves. It trains nothing itself.
-
-The bare library (:mod:`miha.run`) and the Prefect flow walk through the same experiment and differ only in who
-carries the stages out.
-"""
+"""One run of the algorithm: its plan, and what has come of it so far. It trains nothing itself."""
 
 import math
 import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from dataclasses import dataclass, field
+from functools import partial
 
 from miha.config import RunConfig
-from miha.decisions import Decisions
+from miha.decisions import Decisions, Outcome
 from miha.errors import RunError
-from miha.evolution.crossover import CROSSOVER
-from miha.evolution.hyperparameters import Hyperparameters
-from miha.evolution.mutation import UNCHANGED, Child, generate_population
-from miha.progress import publish
-from miha.records.archive import FORMAT_VERSION
-from miha.records.record import StageKind, StageRecord
+from miha.events import RunEnded, RunStarted, Selected, Told, Working, publish
+from miha.plan import Plan
+from miha.records.record import StageRecord
+from miha.records.selection import Selection
 from miha.rundir import RunDirectory
-from miha.training.device import resolve_device, resolve_precision
-from miha.training.stages import ProblemSpec, StageSpec, describe_network
+from miha.training.spec import StageSpec
+from miha.training.workers import compute_all
 
-# What may differ between two calls that make, or continue, the same run.
-NOT_DECISIVE: Any = {
-    "run_dir": True,
-    "replace": True,
-    "faults": True,
-    "problem": True,
-    "run": {"workers", "dask", "keep", "checkpoint_every"},
-}
+
+@dataclass
+class Cycle:
+    """One cycle of a run, as far as it has come; that of an unchanged baseline has no candidates.
+
+    Attributes:
+        number: from 1.
+        parent: the mainline stage that its candidates start from.
+        specs: of the candidates.
+        outcomes: of the candidates, in their order.
+        selection: which of them goes on.
+        fixing: the mainline stage that it ends with.
+    """
+
+    number: int
+    parent: StageRecord
+    specs: list[StageSpec] = field(default_factory=list)
+    outcomes: list[Outcome] = field(default_factory=list)
+    selection: Selection | None = None
+    fixing: StageRecord | None = None
+
+    @property
+    def candidates(self) -> list[StageRecord]:
+        """Records of the candidates that did not fail."""
+        return [outcome for outcome in self.outcomes if isinstance(outcome, StageRecord)]
+
+    @property
+    def winner(self) -> StageRecord:
+        """Record of the selected candidate."""
+        assert self.selection is not None
+        winner = self.outcomes[self.selection.selected]
+        assert isinstance(winner, StageRecord), "decisions.select saw to it"
+        return winner
 
 
 class Experiment:
-    """The stages of one run in their order; ``decisions`` are what was decided between them."""
+    """The state of one run.
+
+    Attributes:
+        plan: what its stages are told.
+        directory: where its files are.
+        decisions: those that were taken.
+        initial: record of initial training.
+        cycles: in their order.
+        final: record of final training.
+    """
 
     def __init__(self, config: RunConfig) -> None:
-        problem = config.problem
         self.config = config
+        self.plan = Plan.of(config)
         self.directory = RunDirectory(config.run_dir)
-        population = self.directory.path / "population"
-        self.decisions = Decisions(population, config.fitness, config.faults.min_survivors)
-        self.problem = problem.model_copy(update={"data": problem.data.absolute()})
-        self.problem_spec = ProblemSpec.of(self.problem, self.directory.cache)
-        self.device = resolve_device(config.run.device)
-        self.precision = resolve_precision(config.run.precision, self.device, problem)
-        activations, self.offer = describe_network(self.problem_spec)
-        self.start = config.start.point(activations, self.offer)
-        self.mainline: list[StageRecord] = []
+        self.decisions = Decisions(self.directory.path / "population", config.fitness, config.faults.min_survivors)
+        self.initial: StageRecord | None = None
+        self.cycles: list[Cycle] = []
+        self.final: StageRecord | None = None
+
+    # ---------------------------------------------------------------- before the first stage
 
     def check(self) -> None:
         """Say what would stop the run before anything is started.
@@ -56,7 +83,7 @@ class Experiment:
         Raises:
             RunError: archives of another configuration would be lost.
         """
-        self.directory.refuse_loss(self._decisive(), self.config.replace)
+        self.directory.refuse_loss(self.plan.decisive(), self.config.replace)
 
     @property
     def preparing_processes(self) -> int:
@@ -66,7 +93,7 @@ class Experiment:
     @property
     def training_processes(self) -> int:
         """How many processes train. Candidates share a GPU only if the user says so: it is busy with one."""
-        most = 1 if self.device == "cuda" else self.config.schedule.population_size
+        most = 1 if self.plan.compute.device == "cuda" else self.config.schedule.population_size
         return self.config.run.workers or min(os.cpu_count() or 1, most)
 
     def ended_before(self) -> bool:
@@ -77,7 +104,7 @@ class Experiment:
         Raises:
             RunError: the directory is in use.
         """
-        if not self.directory.finished_alone(self._decisive()):
+        if not self.directory.finished_alone(self.plan.decisive()):
             return False
         with self.directory.held():
             self.directory.keep_final_only()
@@ -90,151 +117,71 @@ class Experiment:
         Raises:
             RunError: the directory is in use, or archives of another configuration would be lost.
         """
-        config = self.config
+        config, compute = self.config, self.plan.compute
         with self.directory.held():
-            self.directory.refuse_loss(self._decisive(), config.replace)
-            self.directory.claim(self._decisive())
+            self.directory.refuse_loss(self.plan.decisive(), config.replace)
+            self.directory.claim(self.plan.decisive())
+            schedule = config.schedule.describe(config.unchanged)
             publish(
-                "run_started",
-                budget=config.schedule.budget,
-                schedule=config.schedule.model_dump(),
-                unchanged=config.unchanged,
-                run_dir=str(config.run_dir),
-                device=self.device,
-                precision=self.precision,
+                RunStarted(config.schedule.budget, schedule, str(config.run_dir), compute.device, compute.precision)
             )
             yield
             self._finish()
 
-    def _decisive(self) -> dict[str, Any]:
-        said = self.config.model_dump(mode="json", exclude=NOT_DECISIVE)
-        said["problem"] = self.problem_spec.settings
-        said["schedule"]["final_epochs"] = self.config.schedule.closing_epochs
-        said["start"] = self.start.model_dump(mode="json", exclude={"activations"})
-        said["run"] |= {"device": self.device, "precision": self.precision}
-        digests = {"data_digest": self.problem_spec.fingerprint, "network_digest": self.problem_spec.network}
-        return {**said, **digests, "format_version": FORMAT_VERSION}
+    def prepare(self) -> None:
+        """Compute once what every stage of the run needs."""
+        started = time.monotonic()
+        publish(Working(f"samples from {self.plan.problem.data}"))
+        parallel_map = partial(compute_all, retries=self.config.faults.retries)
+        self.plan.problem.build().prepare(self.directory.cache, self.config.seed, parallel_map)
+        publish(Told(f"samples ready after {time.monotonic() - started:.0f} s"))
 
-    # ---------------------------------------------------------------- stages
+    # ---------------------------------------------------------------- from stage to stage
 
-    def initial(self) -> StageSpec:
-        """Initial training."""
-        return self._spec("initial", "init", 0, None, self.start, self.config.schedule.initial_epochs)
+    @property
+    def mainline(self) -> list[StageRecord]:
+        """Records of the mainline so far: initial training, what each cycle ended with, final training."""
+        records = (self.initial, *(cycle.fixing for cycle in self.cycles), self.final)
+        return [record for record in records if record is not None]
 
-    def population(self, cycle: int, parent: StageRecord) -> list[StageSpec]:
-        """The candidates of a cycle: the control and its mutated siblings, all from ``parent``."""
-        config, schedule = self.config, self.config.schedule
-        tried = [one.change for selection in self.decisions.selections for one in selection.outcomes]
-        drawn = [change for change in tried if change != UNCHANGED and not change.startswith(CROSSOVER)]
-        children = generate_population(
-            parent.hyperparameters,
-            config.search,
-            self.offer,
-            schedule.population_size,
-            config.seed,
-            cycle,
-            inherited=self._inherited(cycle),
-            turn=len(drawn),
-        )
-        publish(
-            "population", cycle=cycle, changes=[child.change for child in children], wanted=schedule.population_size
-        )
-        return [
-            self._spec(
-                "candidate",
-                f"{cycle}_{number}",
-                cycle,
-                parent,
-                child.hyperparameters,
-                schedule.candidate_epochs,
-                candidate=number,
-                change=child.change,
-                annealing=schedule.candidate_annealing,
-            )
-            for number, child in enumerate(children)
-        ]
+    def begin(self, record: StageRecord) -> StageRecord:
+        """Take the record of initial training."""
+        self.initial = record
+        return self._advanced(record)
 
-    def _inherited(self, cycle: int) -> list[Child]:
-        """What the population of a cycle takes over from the selection before it."""
-        if cycle == 1:
-            return []
-        before, selection = self.mainline[cycle - 2], self.decisions.selections[cycle - 2]
-        room = min(self.config.search.crossovers, self.config.schedule.population_size - 1)
-        return selection.crossovers(before.hyperparameters)[:room]
+    def generate_population(self, number: int, parent: StageRecord) -> Cycle:
+        """Begin a cycle: draw its candidates."""
+        before = [(cycle.parent, cycle.selection) for cycle in self.cycles if cycle.selection]
+        specs = self.plan.population(number, parent, before)
+        if len(specs) < (wanted := self.config.schedule.population_size):
+            publish(Told(f"cycle {number}: {len(specs)} candidates, not {wanted}: no more distinct changes"))
+        return Cycle(number, parent, specs)
 
-    def fixing(self, cycle: int, winner: StageRecord) -> StageSpec:
-        """Training of a cycle's winner, alone."""
-        return self._spec(
-            "fixing",
-            str(cycle),
-            cycle,
-            winner,
-            winner.hyperparameters,
-            self.config.schedule.fixing_epochs,
-            change=winner.change,
-        )
+    def select_fittest(self, cycle: Cycle) -> Selection:
+        """Choose which candidate of a cycle goes on."""
+        selection = self.decisions.select(cycle.number, cycle.parent, cycle.specs, cycle.outcomes)
+        losses = {record.stage.candidate or 0: record.losses for record in cycle.candidates}
+        publish(Selected(selection, losses))
+        return selection
 
-    def unchanged_cycle(self, cycle: int, parent: StageRecord) -> StageSpec:
-        """A baseline's cycle: as many epochs as a cycle costs, its population counted, and no change."""
-        return self._spec(
-            "fixing", str(cycle), cycle, parent, parent.hyperparameters, self.config.schedule.cycle_epochs
-        )
+    def end_cycle(self, cycle: Cycle, fixing: StageRecord) -> StageRecord:
+        """Take the record of the mainline stage that a cycle ends with."""
+        cycle.fixing = fixing
+        self.cycles.append(cycle)
+        return self._advanced(fixing)
 
-    def final(self, parent: StageRecord) -> StageSpec:
-        """Final training."""
-        schedule = self.config.schedule
-        return self._spec(
-            "final",
-            "final",
-            schedule.cycles,
-            parent,
-            parent.hyperparameters,
-            schedule.closing_epochs,
-            annealing=schedule.final_annealing,
-        )
+    def finish(self, record: StageRecord) -> StageRecord:
+        """Take the record of final training."""
+        self.final = record
+        return self._advanced(record)
 
-    def advance(self, record: StageRecord) -> StageRecord:
-        """Count a trained stage of the mainline, and write the tables so far."""
+    def _advanced(self, record: StageRecord) -> StageRecord:
         if not math.isfinite(record.valid_loss):
-            raise RunError(f"{record.name} ({record.stage} training) diverged: its loss is not finite. Lower start.lr.")
-        self.mainline.append(record)
-        self.directory.write_tables(self.records, self.decisions.selections)
+            raise RunError(
+                f"{record.name} ({record.stage.kind} training) diverged: its loss is not finite. Lower start.lr."
+            )
+        self.directory.write_tables(self.records, self.selections)
         return record
-
-    def _spec(
-        self,
-        stage: StageKind,
-        name: str,
-        cycle: int,
-        parent: StageRecord | None,
-        hyperparameters: Hyperparameters,
-        epochs: int,
-        candidate: int | None = None,
-        change: str = UNCHANGED,
-        annealing: bool = False,
-    ) -> StageSpec:
-        execution = self.config.run
-        return StageSpec(
-            name=name,
-            stage=stage,
-            cycle=cycle,
-            candidate=candidate,
-            change=change,
-            parent=parent.name if parent else None,
-            parent_digest=parent.digest if parent else None,
-            hyperparameters=hyperparameters,
-            first_epoch=parent.last_epoch + 1 if parent else 1,
-            epochs=epochs,
-            annealing=annealing,
-            seed=self.config.seed,
-            problem=self.problem_spec,
-            threads=execution.threads,
-            device=self.device,
-            precision=self.precision,
-            checkpoint_every=execution.checkpoint_every,
-            timeout=self.config.timeout_of(epochs),
-            run_dir=str(self.directory.path),
-        )
 
     # ---------------------------------------------------------------- the end
 
@@ -246,34 +193,29 @@ class Experiment:
     @property
     def records(self) -> list[StageRecord]:
         """All records in the order of training: a cycle's candidates, then its fixing."""
-        sizes = {"initial": 0, "candidate": 1, "fixing": 2, "final": 3}
-        return sorted(
-            [*self.mainline, *self.decisions.candidates],
-            key=lambda record: (record.stage == "final", record.cycle, sizes[record.stage], record.candidate or 0),
-        )
+        of_cycles = [record for cycle in self.cycles for record in (*cycle.candidates, cycle.fixing)]
+        return [record for record in (self.initial, *of_cycles, self.final) if record is not None]
+
+    @property
+    def selections(self) -> list[Selection]:
+        """The selection of each cycle."""
+        return [cycle.selection for cycle in self.cycles if cycle.selection]
 
     def _finish(self) -> None:
-        best, config = self.best, self.config
-        self.directory.write_best(best.name)
-        self.directory.write_tables(self.records, self.decisions.selections)
+        best, config, plan = self.best, self.config, self.plan
+        self.directory.write_best(best.stage)
         if config.replace:
-            self.directory.remove_leftovers(self.records, self.decisions.selections)
+            self.directory.remove_leftovers(self.records, self.selections)
         self.directory.write_provenance(
             {
                 "configuration": config.model_dump(mode="json"),
-                "data": str(self.problem.data),
-                "data_digest": self.problem_spec.fingerprint,
-                "device": self.device,
-                "precision": self.precision,
+                "data": plan.problem.data,
+                "data_digest": plan.problem.fingerprint,
+                "device": plan.compute.device,
+                "precision": plan.compute.precision,
                 "epochs": config.schedule.budget,
             }
         )
         if config.run.keep == "final":
             self.directory.keep_final_only()
-        publish(
-            "run_finished",
-            best=best.name,
-            valid_loss=best.losses[-1],
-            metrics=best.epochs[-1].metrics,
-            run_dir=str(config.run_dir),
-        )
+        publish(RunEnded(best.name, best.epochs[-1], str(config.run_dir)))

@@ -1,27 +1,40 @@
 """The directory of one run: held by one process, never losing archives, and what stands in it at the end."""
 
 import json
-import platform
 import shutil
-import subprocess
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from datetime import UTC, datetime
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from pydantic import BaseModel, ConfigDict, NonNegativeInt
 
+from miha.documents import read_document
 from miha.errors import RunError
 from miha.files import remove_unfinished, replacing, write_json
 from miha.locking import held
-from miha.records.archive import archive_path, read_archive, write_archive
-from miha.records.history import Selection, history_frame, population_frame
-from miha.records.record import StageRecord
+from miha.records import provenance
+from miha.records.archive import read_archive, write_archive
+from miha.records.record import StageId, StageRecord, model_path
+from miha.records.selection import Selection
+from miha.records.tables import history_frame, population_frame
 
 DECISIVE_FOR_SAMPLES = ("problem", "network_digest", "data_digest", "seed", "format_version")  # keys of config.json
-LIBRARIES = ("torch", "numpy", "scikit-learn", "rasterio", "pandas", "pydantic")
+
+
+class _FormerSchedule(BaseModel):
+    model_config = ConfigDict(extra="allow")
+
+    cycles: NonNegativeInt
+
+
+class _Former(BaseModel):
+    """A ``config.json``: of all its keys, what is read by name."""
+
+    model_config = ConfigDict(extra="allow")
+
+    schedule: _FormerSchedule
 
 
 class RunDirectory:
@@ -66,9 +79,9 @@ class RunDirectory:
         if not self._archives() or replace:
             return
         advice = "Choose another --run-dir, or pass --replace to lose them."
-        former = self._former()
-        if former is None:
-            raise RunError(f"{self.shown} holds {len(self._archives())} archives but no readable config.json. {advice}")
+        if not (self.path / "config.json").exists():
+            raise RunError(f"{self.shown} holds {len(self._archives())} archives but no config.json. {advice}")
+        former = self._former(advice)
         before, now = _flat(former), _flat(decisive)
         cycles_before, cycles_now = before.pop("schedule.cycles", 0), now.pop("schedule.cycles")
         lost = [
@@ -87,9 +100,9 @@ class RunDirectory:
         Of a run that is extended, ``model_final`` is kept as ``model_final_of_N_cycles.zip``. Samples of other data, of
         another problem or of other code are removed.
         """
-        former, final = self._former() or {}, archive_path(self.path, "final")
+        former, final = self._former_if_whole(), model_path(self.path, "final")
         if former != decisive:
-            (self.path / "provenance.json").unlink(missing_ok=True)
+            (self.path / provenance.FILE).unlink(missing_ok=True)
             if former and final.exists():
                 final.rename(final.with_name(f"model_final_of_{former['schedule']['cycles']}_cycles.zip"))
             if former and any(former.get(key) != decisive[key] for key in DECISIVE_FOR_SAMPLES):
@@ -97,25 +110,32 @@ class RunDirectory:
         write_json(self.path / "config.json", decisive)
 
     def finished_alone(self, decisive: dict[str, Any]) -> bool:
-        """True if a run of this very configuration came to its end here and kept its final models only."""
-        files = [self.path / "provenance.json", *(archive_path(self.path, name) for name in ("final", "best"))]
-        if self._former() != decisive or not all(file.exists() for file in files):
+        """True if a run of this very configuration came to its end here and kept its final models only.
+
+        Raises:
+            RunError: its provenance is damaged.
+        """
+        files = [self.path / provenance.FILE, *(model_path(self.path, name) for name in ("final", "best"))]
+        if self._former_if_whole() != decisive or not all(file.exists() for file in files):
             return False
-        kept: str = json.loads(files[0].read_text())["configuration"]["run"]["keep"]
-        return kept == "final"
+        return provenance.read_provenance(self.path).configuration.run.keep == "final"
 
-    def _former(self) -> dict[str, Any] | None:
-        """The configuration of an earlier run in this directory, if it can be read."""
+    def _former(self, remedy: str) -> dict[str, Any]:
+        """The configuration of an earlier run in this directory."""
+        return read_document(self.path / "config.json", _Former, RunError, remedy).model_dump(mode="json")
+
+    def _former_if_whole(self) -> dict[str, Any] | None:
+        """The same; None if there is none, or it was damaged by whoever may replace it (:meth:`refuse_loss` asks)."""
         try:
-            said = json.loads((self.path / "config.json").read_text())
-        except (OSError, ValueError):
+            return self._former("")
+        except RunError:
             return None
-        return said if isinstance(said, dict) and "schedule" in said else None
 
-    def write_best(self, name: str) -> None:
+    def write_best(self, stage: StageId) -> None:
         """Copy one mainline archive to ``model_best.zip``, with its name as the origin."""
-        manifest, weights, optimizer = read_archive(archive_path(self.path, name))
-        write_archive(archive_path(self.path, "best"), manifest.model_copy(update={"origin": name}), weights, optimizer)
+        manifest, weights, optimizer = read_archive(stage.archive(self.path))
+        best = manifest.model_copy(update={"origin": stage.name})
+        write_archive(model_path(self.path, "best"), best, weights, optimizer)
 
     def write_tables(self, records: Sequence[StageRecord], selections: Sequence[Selection]) -> None:
         """Write ``history.csv`` and ``population.csv`` anew."""
@@ -125,7 +145,7 @@ class RunDirectory:
 
     def remove_leftovers(self, records: Sequence[StageRecord], selections: Sequence[Selection]) -> None:
         """Remove what is not of this run."""
-        ours = {archive_path(self.path, name) for name in ("best", *(record.name for record in records))}
+        ours = {model_path(self.path, "best"), *(record.stage.archive(self.path) for record in records)}
         for selection in selections:
             files = [f"{selection.cycle}_selection.json"]
             files += [f"{selection.cycle}_{number}_failure.json" for number in range(len(selection.outcomes))]
@@ -136,36 +156,15 @@ class RunDirectory:
 
     def keep_final_only(self) -> None:
         """Remove all archives but ``model_final`` and ``model_best``, and the samples."""
-        for path in set(self._archives()) - {archive_path(self.path, name) for name in ("final", "best")}:
+        for path in set(self._archives()) - {model_path(self.path, name) for name in ("final", "best")}:
             path.unlink()
         shutil.rmtree(self.cache, ignore_errors=True)
 
-    def write_provenance(self, said: dict[str, Any]) -> None:
+    def write_provenance(self, content: dict[str, Any]) -> None:
         """Write ``provenance.json``: what is given, and versions, host, git revision and clock."""
-        write_json(
-            self.path / "provenance.json",
-            {
-                "miha": version("miha"),
-                "git_revision": _git_revision(),
-                "libraries": {name: version(name) for name in LIBRARIES},
-                "python": platform.python_version(),
-                "host": platform.node(),
-                "machine": platform.machine(),
-                "finished": datetime.now(UTC).isoformat(timespec="seconds"),
-                **said,
-            },
-        )
+        provenance.write_provenance(self.path, content)
 
 
-def _flat(said: dict[str, Any]) -> dict[str, Any]:
-    flat = pd.json_normalize(said).iloc[0].to_dict()
+def _flat(content: dict[str, Any]) -> dict[str, Any]:
+    flat = pd.json_normalize(content).iloc[0].to_dict()
     return {str(key): json.dumps(value) if isinstance(value, list | dict) else value for key, value in flat.items()}
-
-
-def _git_revision() -> str | None:
-    """Revision of the checkout one works in, marked if it has changes; None outside a checkout."""
-    command = ["git", "describe", "--always", "--dirty", "--abbrev=40"]
-    try:
-        return subprocess.run(command, capture_output=True, text=True, timeout=10).stdout.strip() or None
-    except (OSError, subprocess.TimeoutExpired):
-        return None

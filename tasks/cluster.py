@@ -7,9 +7,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from miha import progress
 from miha.errors import ConfigError, RunError
-from miha.training.stages import StageSpec
+from miha.events import Event, from_json, observed_by, publish, to_json
+from miha.training.spec import StageSpec
 
 if TYPE_CHECKING:
     from prefect_dask.task_runners import DaskTaskRunner
@@ -48,7 +48,7 @@ def cluster(address: str, run_dir: Path) -> Iterator["DaskTaskRunner"]:
             raise ConfigError(
                 f"{', '.join(blind)} cannot see {run_dir}. Choose a --run-dir on storage that all Dask workers share."
             )
-        client.subscribe_topic(_topic(str(run_dir)), lambda told: progress.publish(**told[1]["event"]))
+        client.subscribe_topic(_topic(str(run_dir)), lambda message: publish(from_json(message[1]["event"])))
         yield DaskTaskRunner(address=address)
 
 
@@ -71,14 +71,14 @@ def send_from_cluster(spec: StageSpec) -> Iterator[None]:
         return
     key = thread_state.key
 
-    def send(event: progress.Event) -> None:
-        if event.get("stage") == spec.name:
+    def send(event: Event) -> None:
+        if getattr(event, "stage", None) == spec.stage:
             task = worker.state.tasks.get(key)
             if task is None or task.state == "cancelled":  # Dask cannot stop a thread, so the stage stops itself
                 raise RunError(f"{spec.name} is not wanted any more: the run that asked for it has ended.")
-            worker.log_event(_topic(spec.run_dir), {"event": event})  # Dask adds keys of its own
+            worker.log_event(_topic(spec.run_dir), {"event": to_json(event).decode()})  # Dask adds keys of its own
 
-    with progress.observed_by(send):
+    with observed_by(send):
         yield
 
 

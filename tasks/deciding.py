@@ -1,41 +1,32 @@
 """Tasks that decide and tell: drawing a population, selecting the fittest, the report."""
 
-from collections.abc import Sequence
 from pathlib import Path
 
 from prefect import task
 from prefect.artifacts import create_markdown_artifact, create_table_artifact
 from prefect.cache_policies import NO_CACHE
 
-from miha.decisions import Outcome
-from miha.experiment import Experiment
+from miha.experiment import Cycle, Experiment
 from miha.records.record import StageRecord
+from miha.records.selection import Selection
 from miha.report.page import write_report
-from miha.training.stages import StageSpec
 
 
-@task(task_run_name="cycle {cycle}, population", cache_policy=NO_CACHE)
-def generate_population(experiment: Experiment, cycle: int, parent: StageRecord) -> list[StageSpec]:
+@task(task_run_name="cycle {number}, population", cache_policy=NO_CACHE)
+def generate_population(experiment: Experiment, number: int, parent: StageRecord) -> Cycle:
     """Draw the candidates of a cycle."""
-    return experiment.population(cycle, parent)
+    return experiment.generate_population(number, parent)
 
 
-@task(task_run_name="cycle {cycle}, selection", cache_policy=NO_CACHE)
-def select_fittest(
-    experiment: Experiment,
-    cycle: int,
-    parent: StageRecord,
-    population: Sequence[StageSpec],
-    outcomes: Sequence[Outcome],
-) -> StageRecord:
+@task(task_run_name="cycle {cycle.number}, selection", cache_policy=NO_CACHE)
+def select_fittest(experiment: Experiment, cycle: Cycle) -> Selection:
     """Choose the fittest candidate, and show the cycle's table on the Prefect page."""
-    winner = experiment.decisions.select(cycle, parent, population, outcomes)
-    selection = experiment.decisions.selections[-1]
+    selection = experiment.select_fittest(cycle)
     create_table_artifact(
         table=[
             {
                 "candidate": outcome.candidate,
-                "change": outcome.change,
+                "change": str(outcome.change),
                 "fitness": outcome.fitness,
                 "level": outcome.level,
                 "rate": outcome.rate,
@@ -44,10 +35,10 @@ def select_fittest(
             }
             for outcome in selection.outcomes
         ],
-        key=f"cycle-{cycle}",
-        description=f"Candidates of cycle {cycle}; {selection.winner.change} won.",
+        key=f"cycle-{cycle.number}",
+        description=f"Candidates of cycle {cycle.number}; {selection.winner.change} won.",
     )
-    return winner
+    return selection
 
 
 @task(task_run_name="report", cache_policy=NO_CACHE)

@@ -6,7 +6,7 @@ from pathlib import Path
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
-from miha.problems.filler import Filler
+from miha.gapfill.filler import Filler
 
 load_filler = lru_cache(maxsize=2)(Filler)  # tasks pass paths; a process loads a model once
 

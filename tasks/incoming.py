@@ -9,8 +9,8 @@ from prefect.cache_policies import NO_CACHE
 from prefect.logging import get_run_logger
 
 from miha.files import write_text
-from miha.rasters.fill import sidecar_of
 from miha.rasters.stack import list_rasters
+from miha.rasters.writing import sidecar_of
 
 
 @task(task_run_name="scenes to fill", cache_policy=NO_CACHE)

@@ -9,8 +9,8 @@ from prefect.logging import get_run_logger
 
 from miha.datasets import prepare
 from miha.files import digest_files, write_text
-from miha.records.archive import archive_path
-from miha.release import Verdict, release_if_better
+from miha.gapfill.release import Verdict, release_if_better
+from miha.records.record import model_path
 
 
 @task(task_run_name="prepare {data.name}", cache_policy=NO_CACHE)
@@ -34,7 +34,7 @@ def prepare_if_changed(raw: Path, data: Path, stamp: Path) -> bool:
 @task(task_run_name="release {models.name}", cache_policy=NO_CACHE)
 def release(run_dir: Path, data: Path, models: Path) -> Verdict:
     """Release the run's best model if it is better, and say so on the Prefect page."""
-    verdict = release_if_better(archive_path(run_dir, "best"), run_dir.name, data, models)
+    verdict = release_if_better(model_path(run_dir, "best"), run_dir.name, data, models)
     said = f"**{run_dir.name}** was {'released' if verdict.released else 'not released'}: {verdict.reason}."
     get_run_logger().info(said.replace("*", ""))
     create_markdown_artifact(markdown=said, key="release", description=f"Verdict on the new model of {models.name}")

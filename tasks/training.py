@@ -3,6 +3,7 @@
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial, singledispatch
 from typing import Any
 
 from prefect import Task, task
@@ -10,12 +11,12 @@ from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State, TaskRun
 from prefect.logging import get_run_logger
 
-from miha import progress
 from miha.config import Faults
+from miha.events import EpochEnded, Event, StageEnded, StageRetried, StageReused, StageStarted, observed_by, publish
 from miha.experiment import Experiment
 from miha.records.record import StageRecord
-from miha.run import prepare
-from miha.training.stages import StageSpec, run_stage
+from miha.training.spec import StageSpec
+from miha.training.stage import run_stage
 from miha.training.workers import is_transient, submit
 from tasks.cluster import send_from_cluster
 
@@ -23,7 +24,7 @@ from tasks.cluster import send_from_cluster
 @task(task_run_name="samples", cache_policy=NO_CACHE)
 def prepare_samples(experiment: Experiment) -> None:
     """Compute once what every stage needs."""
-    prepare(experiment)
+    experiment.prepare()
 
 
 @task(cache_policy=NO_CACHE)
@@ -36,57 +37,81 @@ def train_stage(spec: StageSpec) -> StageRecord:
 
 def training_task(spec: StageSpec, faults: Faults) -> Task[[StageSpec], StageRecord]:
     """``train_stage`` under the name of what it trains, tried again after failures that may pass."""
+
+    async def may_pass(task: Any, run: TaskRun, state: State[Any]) -> bool:
+        """Whether another try makes sense: not for what the library said on purpose. Asked while tries are left."""
+        error = await state.aresult(raise_on_failure=False)
+        if isinstance(error, BaseException) and not is_transient(error):
+            return False
+        publish(StageRetried(spec.stage, spec.change, f"{type(error).__name__}: {error}"))
+        return True
+
     return train_stage.with_options(
-        name=f"{spec.stage} training",
+        name=f"{spec.stage.kind} training",
         task_run_name=stage_title(spec),
         retries=faults.retries,
         retry_delay_seconds=faults.retry_delay,
         retry_jitter_factor=0.5,
-        retry_condition_fn=_may_pass,
+        retry_condition_fn=may_pass,
     )
 
 
 def stage_title(spec: StageSpec) -> str:
-    """What a stage is called on the Prefect page, e.g. ``cycle 2, candidate 3: ReLU -> GELU in encoder.0.2``.
+    """What a stage is called on the Prefect page, e.g. ``cycle 2, candidate 3: encoder.0.2 ReLU -> GELU``.
 
     In ASCII: the page draws its timeline in a font that has little else.
     """
-    change = spec.change.replace("→", " -> ")
-    if spec.stage == "candidate":
-        return f"cycle {spec.cycle}, candidate {spec.candidate}: {change}"
-    return f"cycle {spec.cycle}, fixing: {change}" if spec.stage == "fixing" else f"{spec.stage} training"
+    stage, change = spec.stage, str(spec.change).replace("→", " -> ")
+    titles = {
+        "candidate": f"cycle {stage.cycle}, candidate {stage.candidate}: {change}",
+        "fixing": f"cycle {stage.cycle}, fixing: {change}",
+    }
+    return titles.get(stage.kind, f"{stage.kind} training")
 
 
-async def _may_pass(task: Any, run: TaskRun, state: State[Any]) -> bool:
-    """Whether another try makes sense: not for what the library said on purpose."""
-    error = await state.aresult(raise_on_failure=False)
-    return not isinstance(error, BaseException) or is_transient(error)
+@singledispatch
+def _line(event: Event) -> str:
+    """What the log of a task run says of an event; nothing of most."""
+    return ""
 
 
-_LINES = {  # of the log, by event
-    "stage_started": "{stage}: {epochs} epochs, {done} of them done before",
-    "epoch": "{stage}: epoch {epoch}, training loss {train_loss}, validation loss {valid_loss}, lr {lr}",
-    "stage_reused": "{stage}: trained before, {epochs} epochs reused",
-    "stage_finished": "{stage}: finished after {seconds} s, validation loss {valid_loss}",
-}
-_LAST = ("stage_reused", "stage_finished")
+@_line.register
+def _(event: StageStarted) -> str:
+    return f"{event.stage}: {event.epochs} epochs, {event.done} of them done before"
 
 
-def _rounded(value: Any) -> Any:
-    return f"{value:.4g}" if isinstance(value, float) else value
+@_line.register
+def _(event: EpochEnded) -> str:
+    epoch = event.epoch
+    losses = f"training loss {_rounded(epoch.train_loss)}, validation loss {_rounded(epoch.valid_loss)}"
+    return f"{event.stage}: epoch {epoch.epoch}, {losses}, lr {_rounded(epoch.lr)}"
+
+
+@_line.register
+def _(event: StageReused) -> str:
+    return f"{event.stage}: trained before, {event.epochs} epochs reused"
+
+
+@_line.register
+def _(event: StageEnded) -> str:
+    return f"{event.stage}: finished after {event.seconds:.4g} s, validation loss {_rounded(event.valid_loss)}"
+
+
+def _rounded(value: float | None) -> str:
+    return "not finite" if value is None else f"{value:.4g}"
 
 
 @contextmanager
 def _logged(spec: StageSpec) -> Iterator[None]:
     """Write the stage's events, which come from its process, to the log of the task run."""
-    logger, complete = get_run_logger(), threading.Event()
-
-    def log(event: progress.Event) -> None:
-        if event.get("stage") == spec.name and (line := _LINES.get(event["event"])):
-            logger.info(line.format(**{key: _rounded(value) for key, value in event.items()}))
-            if event["event"] in _LAST:
-                complete.set()
-
-    with progress.observed_by(log):
+    complete = threading.Event()
+    with observed_by(partial(_log, get_run_logger(), spec, complete)):
         yield
         complete.wait(5)  # the last event may arrive after the result
+
+
+def _log(logger: Any, spec: StageSpec, complete: threading.Event, event: Event) -> None:
+    if getattr(event, "stage", None) == spec.stage and (line := _line(event)):
+        logger.info(line)
+        if isinstance(event, StageReused | StageEnded):
+            complete.set()

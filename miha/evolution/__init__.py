@@ -1,1 +1,1 @@
-"""The search: points of the hyperparameter space, operators that change them, fitness, and seeds."""
+"""The search: what may change about training, how a population is drawn, fitness, and seeds."""

@@ -8,61 +8,52 @@ import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from miha.evolution.hyperparameters import OPTIMIZERS, Hyperparameters
-from miha.evolution.mutation import Child
-
-CROSSOVER = "crossover: "
+from miha.evolution.change import Change, Child
+from miha.evolution.hyperparameters import HYPERPARAMETERS
+from miha.evolution.point import Hyperparameters
 
 
 class Judged(NamedTuple):
-    """A candidate of the last cycle: its point, in words how it differs from its parent, its fitness (-inf: none)."""
+    """A candidate of the last cycle: its point, how it differs from its parent, its fitness (-inf: none)."""
 
-    hyperparameters: Hyperparameters
-    change: str
+    point: Hyperparameters
+    change: Change
     fitness: float
 
 
 def crossovers(parent: Hyperparameters, population: Sequence[Judged], fittest: int) -> list[Child]:
     """The fittest candidate with the change of each other that was fitter than the control, best first.
 
-    Where the control was lost, of each other that was not.
+    Where the control was lost, of each other that has a fitness.
 
     Args:
         parent: the point that all candidates of a cycle descend from, and the control's own.
         population: the candidates.
         fittest: number of the one that goes on.
     """
-    winner = population[fittest].hyperparameters
-    floor = max((one.fitness for one in population if one.hyperparameters == parent), default=-math.inf)
+    winner = population[fittest].point
+    floor = max((one.fitness for one in population if one.point == parent), default=-math.inf)
     children = []
     for one in sorted(population, key=lambda one: one.fitness, reverse=True):
-        crossed = cross(parent, winner, one.hyperparameters)
+        crossed = cross(parent, winner, one.point)
         if one.fitness > floor and crossed is not None:
-            children.append(Child(crossed, CROSSOVER + one.change.removeprefix(CROSSOVER)))
+            children.append(Child(crossed, one.change.model_copy(update={"crossed": True})))
     return children
 
 
 def cross(parent: Hyperparameters, fittest: Hyperparameters, other: Hyperparameters) -> Hyperparameters | None:
-    """``fittest`` with what ``other`` changed of their parent; None where both changed the same.
-
-    A change of optimizer counts as one of all that optimizers have their own of: a learning rate or a weight decay that
-    suits one is another thing to the next.
-    """
+    """``fittest`` with what ``other`` changed of their parent; None where both changed the same."""
     kept, added = _differences(parent, fittest), _differences(parent, other)
     if kept.keys() & added.keys():
         return None
-    layers = {path: value for (field, path), value in added.items() if field == "activations"}
-    numbers = {field: value for (field, _), value in added.items() if field != "activations"}
-    return fittest.model_copy(update={**numbers, "activations": {**fittest.activations, **layers}})
+    update: dict[str, Any] = {}
+    for (key, layer), value in added.items():
+        update[key] = {**update.get(key, getattr(fittest, key)), layer: value} if layer else value
+    return fittest.model_copy(update=update)
 
 
 def _differences(before: Hyperparameters, after: Hyperparameters) -> dict[tuple[str, str], Any]:
-    """What a change set, by field and, of activations, by layer."""
-    old, new = _flat(before), _flat(after)
-    set_with_optimizer = OPTIMIZERS[after.optimizer].own if before.optimizer != after.optimizer else ()
-    return {place: value for place, value in new.items() if value != old[place] or place[0] in set_with_optimizer}
-
-
-def _flat(point: Hyperparameters) -> dict[tuple[str, str], Any]:
-    fields = {(field, ""): value for field, value in point if field != "activations"}
-    return fields | {("activations", layer): name for layer, name in point.activations.items()}
+    """What a change set, by key and, of activations, by layer."""
+    return {
+        place: value for kind in HYPERPARAMETERS.values() for place, value in kind.differences(before, after).items()
+    }

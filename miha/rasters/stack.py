@@ -141,21 +141,35 @@ def read_scene(path: Path, options: ReadOptions = ReadOptions()) -> Scene:
                 raw = source.read(options.band, window=window)
                 mask = source.read_masks(options.band, window=window) if masked else None
                 values[window.toslices()] = decode(raw, mask, source, options)
-            grid = Grid(
-                source.height,
-                source.width,
-                source.crs.to_string() if source.crs else "",
-                tuple(source.transform)[:6],
-                source.count,
-            )
+            grid = _grid_of(source)
             unit = source.units[options.band - 1] or source.tags().get("units", "")
             simulated = SIMULATED_TAG in source.tags()
             integer = np.issubdtype(np.dtype(source.dtypes[options.band - 1]), np.integer)
     except (RasterioError, OSError) as error:
-        raise DataError(
-            f"{path} cannot be read as a raster: {_first_line(error)}. Replace or remove the file."
-        ) from error
+        raise _unreadable(path, error) from error
     return Scene(path, values, grid, unit, integer, simulated)
+
+
+def read_grid(path: Path) -> Grid:
+    """Where the pixels of a raster lie; none of them is read.
+
+    Raises:
+        DataError: not a raster that GDAL can open.
+    """
+    try:
+        with rasterio.open(path, driver="GTiff") as source:
+            return _grid_of(source)
+    except (RasterioError, OSError) as error:
+        raise _unreadable(path, error) from error
+
+
+def _grid_of(source: DatasetReader) -> Grid:
+    crs = source.crs.to_string() if source.crs else ""
+    return Grid(source.height, source.width, crs, tuple(source.transform)[:6], source.count)
+
+
+def _unreadable(path: Path, error: BaseException) -> DataError:
+    return DataError(f"{path} cannot be read as a raster: {_first_line(error)}. Replace or remove the file.")
 
 
 def verify_raster(path: Path) -> None:

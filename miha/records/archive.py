@@ -22,7 +22,7 @@ from miha.errors import ArchiveError
 from miha.files import digest_json, replacing
 from miha.records.record import StageRecord
 
-FORMAT_VERSION = 8  # raised whenever the arithmetic of training or the contents of an archive change
+FORMAT_VERSION = 9  # raised whenever the arithmetic of training or the contents of an archive change
 MAX_MANIFEST = 16 * 2**20  # bytes
 _MANIFEST, _WEIGHTS, _OPTIMIZER = "manifest.json", "weights.safetensors", "optimizer.safetensors"
 _MEMBERS = (_MANIFEST, _WEIGHTS, _OPTIMIZER)
@@ -36,7 +36,6 @@ class Manifest(BaseModel):
         record: the stage that made it; of an epoch checkpoint, the epochs so far.
         problem: name and settings of the problem, without paths.
         input_shape: shape of one input sample, without the batch.
-        layers: for each layer with an activation, what it may take.
         extras: all that using the network needs besides: predictor settings, normalisation, units.
         origin: of ``model_best``, the name of the archive it is a copy of.
     """
@@ -47,7 +46,6 @@ class Manifest(BaseModel):
     record: StageRecord
     problem: dict[str, Any]
     input_shape: tuple[int, ...]
-    layers: dict[str, tuple[str, ...]]
     extras: dict[str, Any]
     origin: str | None = None
 
@@ -58,11 +56,6 @@ class Archive(NamedTuple):
     manifest: Manifest
     weights: dict[str, Tensor]
     optimizer: dict[str, Tensor]
-
-
-def archive_path(run_dir: Path, name: str) -> Path:
-    """Where the archive of a stage lies: ``population/1_2_model.zip`` or ``model/model_1.zip``."""
-    return run_dir / "population" / f"{name}_model.zip" if "_" in name else run_dir / "model" / f"model_{name}.zip"
 
 
 def write_archive(
@@ -77,10 +70,10 @@ def write_archive(
         optimizer: the optimizer's state, ``parameter/key`` → tensor.
     """
     payload = {_WEIGHTS: safetensors.torch.save(_plain(weights)), _OPTIMIZER: safetensors.torch.save(_plain(optimizer))}
-    said = manifest.model_dump(mode="json")
-    said["checksums"] = {name: _sha256(data) for name, data in payload.items()}
-    said["checksum"] = digest_json(said | {"checksum": None})
-    members = {_MANIFEST: json.dumps(said, indent=1, sort_keys=True, allow_nan=False).encode(), **payload}
+    content = manifest.model_dump(mode="json")
+    content["checksums"] = {name: _sha256(data) for name, data in payload.items()}
+    content["checksum"] = digest_json(content | {"checksum": None})
+    members = {_MANIFEST: json.dumps(content, indent=1, sort_keys=True, allow_nan=False).encode(), **payload}
     with replacing(path) as temporary, zipfile.ZipFile(temporary, "w", zipfile.ZIP_STORED) as archive:
         for name in _MEMBERS:
             info = zipfile.ZipInfo(name, _EPOCH_ZERO)
@@ -116,24 +109,24 @@ def _read(path: Path, wanted: tuple[str, ...]) -> tuple[Manifest, dict[str, byte
     try:
         with zipfile.ZipFile(path) as archive:
             _check_members(path, archive.infolist())
-            said = json.loads(archive.read(_MANIFEST))
+            content = json.loads(archive.read(_MANIFEST))
             payload = {name: archive.read(name) for name in wanted}
-        found = digest_json(said | {"checksum": None} if isinstance(said, dict) else None)
+        found = digest_json(content | {"checksum": None} if isinstance(content, dict) else None)
     except (zipfile.BadZipFile, EOFError, OSError, ValueError, RuntimeError, RecursionError) as error:
         raise ArchiveError(f"{path} is truncated or no model archive ({error}). Restore it or train again.") from error
-    if not isinstance(said, dict) or not isinstance(checksums := said.pop("checksums", None), dict):
+    if not isinstance(content, dict) or not isinstance(checksums := content.pop("checksums", None), dict):
         raise ArchiveError(f"{path} was not written by MIHA: its manifest has no checksums.")
-    if said.get("format_version") != FORMAT_VERSION:
+    if content.get("format_version") != FORMAT_VERSION:
         raise ArchiveError(
-            f"{path} has format {said.get('format_version')}, this MIHA reads {FORMAT_VERSION}. Train again."
+            f"{path} has format {content.get('format_version')}, this MIHA reads {FORMAT_VERSION}. Train again."
         )
-    if said.pop("checksum", None) != found:
+    if content.pop("checksum", None) != found:
         raise ArchiveError(f"{path} was altered: the checksum of its manifest differs. Restore it or train again.")
     for name, data in payload.items():
         if checksums.get(name) != _sha256(data):
             raise ArchiveError(f"{path} was altered: the checksum of {name} differs. Restore it or train again.")
     try:
-        return Manifest.model_validate(said), payload
+        return Manifest.model_validate(content), payload
     except ValidationError as error:
         raise ArchiveError(f"{path} has a manifest that cannot be understood: {error.errors()[0]['msg']}.") from error
 

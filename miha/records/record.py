@@ -1,12 +1,47 @@
 """What is known of one finished stage; every archive carries its own record."""
 
+from pathlib import Path
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from miha.evolution.hyperparameters import Hyperparameters
+from miha.evolution.change import Change
+from miha.evolution.point import Hyperparameters
 
 StageKind = Literal["initial", "candidate", "fixing", "final"]
+
+
+class StageId(BaseModel):
+    """Which stage of a run: its kind, its cycle (initial 0, final the last one), and the number of a candidate."""
+
+    model_config = ConfigDict(frozen=True)
+
+    kind: StageKind
+    cycle: int
+    candidate: int | None = None
+
+    @property
+    def name(self) -> str:
+        """What its files are called after: ``init``, ``1_2`` (cycle and candidate), ``1`` (fixing), ``final``."""
+        if self.kind == "initial":
+            return "init"
+        if self.kind == "final":
+            return "final"
+        return str(self.cycle) if self.candidate is None else f"{self.cycle}_{self.candidate}"
+
+    def archive(self, run_dir: Path) -> Path:
+        """Where its archive lies: ``population/1_2_model.zip`` or ``model/model_1.zip``."""
+        if self.kind == "candidate":
+            return run_dir / "population" / f"{self.name}_model.zip"
+        return model_path(run_dir, self.name)
+
+    def __str__(self) -> str:
+        return self.name
+
+
+def model_path(run_dir: Path, name: str) -> Path:
+    """Where an archive of the mainline lies; beside the stages' there is the ``best``."""
+    return run_dir / "model" / f"model_{name}.zip"
 
 
 class Epoch(BaseModel):
@@ -29,22 +64,21 @@ class Epoch(BaseModel):
 
 
 class StageRecord(BaseModel):
-    """One trained stage: where it belongs, what it was trained with, and its curve.
-
-    ``name`` is the file name without ``_model.zip`` or ``model_``: ``init``, ``1``, ``1_2``, ``final``.
-    """
+    """One trained stage: which it is, whom it descends from, what it was trained with, and its curve."""
 
     model_config = ConfigDict(frozen=True)
 
-    name: str
-    stage: StageKind
-    cycle: int
-    candidate: int | None
-    change: str
+    stage: StageId
+    parent: StageId | None
+    change: Change
     digest: str
-    parent: str | None
     hyperparameters: Hyperparameters
     epochs: tuple[Epoch, ...] = Field(min_length=1)
+
+    @property
+    def name(self) -> str:
+        """What its files are called after."""
+        return self.stage.name
 
     @property
     def losses(self) -> tuple[float | None, ...]:

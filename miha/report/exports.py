@@ -3,15 +3,13 @@
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
-
 from miha.files import replacing_folder, write_json
-from miha.problems.filler import Filler, can_fill
-from miha.records.archive import archive_path, read_manifest
-from miha.records.history import read_tables
+from miha.problems.judgement import Judgement
+from miha.problems.registry import archived_problem
+from miha.records.archive import read_manifest
 from miha.records.lineage import lineage_frame
-from miha.report.evaluate import MIHA
-from miha.report.maps import example_maps
+from miha.records.record import model_path
+from miha.records.tables import read_tables
 
 
 def write_summary(path: Path, metrics: dict[str, Any]) -> None:
@@ -27,23 +25,22 @@ def write_summary(path: Path, metrics: dict[str, Any]) -> None:
     write_json(path, {**own, **point, "activations": activations})
 
 
-def write_plots(folder: Path, run_dir: Path, data: Path, errors: pd.DataFrame) -> None:
-    """Write ``learning.csv``, and for gap filling ``errors.csv`` and ``maps/gap_NN.png``, in place of ``folder``.
+def write_plots(folder: Path, run_dir: Path, data: Path, judgement: Judgement) -> None:
+    """Write ``learning.csv``, and what the problem has: ``errors.csv`` by case, and its figures under ``maps/``.
 
     Args:
-        folder: where to write.
+        folder: where to write, in place of what is there.
         run_dir: a finished run.
         data: the data set it is judged on.
-        errors: the table that :func:`miha.report.evaluate.evaluate` returns.
+        judgement: what :func:`miha.report.evaluate.evaluate` returns.
     """
     lineage = lineage_frame(*read_tables(run_dir))
-    model = archive_path(run_dir, "best")
+    model = model_path(run_dir, "best")
+    figures = archived_problem(read_manifest(model).problem, data).figures(model)
     with replacing_folder(folder) as temporary:
         lineage.drop(columns="candidate").to_csv(temporary / "learning.csv", index=False, lineterminator="\n")
-        if not can_fill(read_manifest(model)):
-            return
-        by_gap = errors[MIHA].rename("mae").rename_axis("gap").reset_index()
-        by_gap.to_csv(temporary / "errors.csv", index=False, lineterminator="\n")
-        (temporary / "maps").mkdir()
-        for gap, figure in example_maps(Filler(model, data)).items():
-            figure.savefig(temporary / "maps" / f"gap_{gap}.png", dpi=110, metadata={"Software": None})
+        if judgement.errors is not None:
+            judgement.errors.to_csv(temporary / "errors.csv", lineterminator="\n")
+        for name, figure in figures.items():
+            (temporary / "maps").mkdir(exist_ok=True)
+            figure.savefig(temporary / "maps" / f"{name}.png", dpi=110, metadata={"Software": None})

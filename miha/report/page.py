@@ -2,20 +2,21 @@
 
 import base64
 import io
-import json
 from importlib import resources
 from pathlib import Path
-from typing import Any
 
 import jinja2
 from matplotlib.figure import Figure
 
-from miha.errors import ArchiveError, DataError, RunError
+from miha.config import Schedule
+from miha.errors import ArchiveError, DataError
+from miha.events import Working, publish
 from miha.files import write_text
-from miha.problems.filler import Filler, can_fill
-from miha.records.archive import Manifest, archive_path, read_manifest
-from miha.records.history import read_tables
-from miha.report.maps import example_maps
+from miha.problems.registry import archived_problem
+from miha.records.archive import Manifest, read_manifest
+from miha.records.provenance import Provenance, read_provenance
+from miha.records.record import model_path
+from miha.records.tables import read_tables
 from miha.report.plots import plot_history
 
 
@@ -26,57 +27,52 @@ def write_report(run_dir: Path) -> Path:
         RunError: not the directory of a finished run.
         ArchiveError: the best model is damaged.
     """
-    provenance_file = run_dir / "provenance.json"
-    if not provenance_file.exists():
-        raise RunError(
-            f"{run_dir} is not the directory of a finished run: it has no provenance.json. Run optimize first."
-        )
-    provenance = json.loads(provenance_file.read_text())
+    publish(Working(f"report of {run_dir.name}"))
+    provenance = read_provenance(run_dir)
     history, population = read_tables(run_dir)
-    best = read_manifest(archive_path(run_dir, "best"))
-    template = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True).from_string(
-        (resources.files("miha.report") / "page.html").read_text(encoding="utf-8")
-    )
-    maps, why_no_maps = _maps(run_dir, best, Path(provenance["data"]))
+    best = read_manifest(model_path(run_dir, "best"))
+    environment = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
+    environment.filters["number"] = _number
+    template = environment.from_string((resources.files("miha.report") / "page.html").read_text(encoding="utf-8"))
+    title, figures, why_none = _figures(run_dir, best, Path(provenance.data))
     last = best.record.epochs[-1]
     page = template.render(
         name=run_dir.absolute().name,
         best=best,
         last=last,
         epochs=len(history),
-        budget=_budget(provenance["configuration"], provenance["epochs"]),
+        budget=_budget(provenance),
         figure=_embed(plot_history(history, population)),
         population=population.to_dict("records"),
-        maps=maps,
-        why_no_maps=why_no_maps,
+        figures_title=title,
+        figures=figures,
+        why_none=why_none,
         simulated=best.extras.get("simulated", False),
-        configuration=json.dumps(provenance["configuration"], indent=2),
-        provenance={key: value for key, value in provenance.items() if key != "configuration"},
+        configuration=provenance.configuration.model_dump_json(indent=2),
+        provenance=provenance.model_dump(exclude={"configuration"}),
     )
     write_text(run_dir / "report.html", page)
     return run_dir / "report.html"
 
 
-def _budget(configuration: dict[str, Any], epochs: int) -> str:
-    schedule = configuration["schedule"]
-    final = schedule["final_epochs"] or schedule["initial_epochs"]
-    if configuration["unchanged"]:
-        return f"{epochs} epochs with unchanged hyperparameters"
-    return (
-        f"{epochs} epochs: {schedule['initial_epochs']} initial + {schedule['cycles']} cycles of "
-        f"({schedule['population_size']} candidates × {schedule['candidate_epochs']} + {schedule['fixing_epochs']} "
-        f"fixing) + {final} final"
-    )
+def _budget(provenance: Provenance) -> str:
+    schedule = Schedule.model_validate(provenance.configuration.schedule)
+    return f"{provenance.epochs} epochs = {schedule.describe(provenance.configuration.unchanged)}"
 
 
-def _maps(run_dir: Path, best: Manifest, data: Path) -> tuple[list[str], str]:
-    """Embedded figures of some held-out gaps, or why there are none."""
+def _figures(run_dir: Path, best: Manifest, data: Path) -> tuple[str, list[str], str]:
+    """Heading and embedded figures of what the model does; and why there are none, if the problem should have some."""
     try:
-        if not can_fill(best):
-            return [], "This problem has no maps."
-        return [_embed(figure) for figure in example_maps(Filler(archive_path(run_dir, "best"), data)).values()], ""
+        problem = archived_problem(best.problem, data)
+        figures = problem.figures(model_path(run_dir, "best"))
+        return problem.figures_title, [_embed(figure) for figure in figures.values()], ""
     except (ArchiveError, DataError) as error:
-        return [], f"No maps: {error}"
+        return "Figures", [], f"No figures: {error}"
+
+
+def _number(value: float | None) -> str:
+    """Four digits, or a dash for a number that is not finite."""
+    return "–" if value is None else f"{value:.4f}"
 
 
 def _embed(figure: Figure) -> str:

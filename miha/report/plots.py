@@ -1,10 +1,8 @@
-"""Figures of a run: its learning history and maps of filled scenes."""
+"""The figure of a run: its learning history."""
 
-import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from numpy.typing import NDArray
 
 from miha.records.lineage import lineage_frame
 
@@ -61,26 +59,3 @@ def _name_winners(axes: Axes, history: pd.DataFrame, population: pd.DataFrame) -
             va="top",
             color=WINNER,
         )
-
-
-Map = NDArray[np.float32]
-
-
-def plot_fill(scene: Map, filled: Map, truth: Map, unit: str, title: str) -> Figure:
-    """Before, after, truth and error of one scene; maps are (height, width), NaN where unknown."""
-    figure = Figure(figsize=(12, 3.6), layout="constrained")
-    panels = figure.subplots(1, 4)
-    low, high = np.nanpercentile(truth, [1, 99])
-    for axes, name, values in zip(panels, ("before", "after", "truth"), (scene, filled, truth), strict=False):
-        image = axes.imshow(values, cmap="inferno", vmin=low, vmax=high, interpolation="nearest")
-        axes.set_title(name, fontsize=10)
-    figure.colorbar(image, ax=panels[:3], label=unit or "value", shrink=0.85)
-    error = np.where(np.isnan(scene), filled - truth, np.nan)
-    limit = float(np.nanpercentile(np.abs(error), 98)) or 1.0
-    image = panels[3].imshow(error, cmap="RdBu_r", vmin=-limit, vmax=limit, interpolation="nearest")
-    panels[3].set_title("error in the gap", fontsize=10)
-    figure.colorbar(image, ax=panels[3], label=f"filled - truth, {unit}" if unit else "filled - truth", shrink=0.85)
-    for axes in panels:
-        axes.set(xticks=[], yticks=[], facecolor="#e4e8ec")
-    figure.suptitle(title, fontsize=11)
-    return figure

@@ -1,25 +1,25 @@
 """Tables for the terminal: errors by gap size, and what an archive holds."""
 
-import json
 from pathlib import Path
 
-import pandas as pd
 from rich.console import Group, RenderableType
 from rich.table import Table
 
-from miha.evolution.hyperparameters import Hyperparameters
+from miha.evolution.point import Hyperparameters
+from miha.problems.judgement import Judgement
 from miha.records.archive import read_archive
+from miha.records.provenance import FILE, read_provenance
 
 
-def metrics_table(frame: pd.DataFrame, title: str) -> Table:
-    """A table of metrics, a column for each method; the best of each row stands out."""
-    table = Table(title=title, title_justify="left", box=None, pad_edge=False)
+def judgement_table(judgement: Judgement) -> Table:
+    """A table of what was judged, a column for each method; the best of each row stands out."""
+    frame = judgement.table
+    table = Table(title=judgement.title, title_justify="left", box=None, pad_edge=False)
     table.add_column(str(frame.index.name or ""), no_wrap=True)
     for method in frame.columns:
         table.add_column(str(method), justify="right", overflow="fold", min_width=5)
-    lower_is_better = frame.index.name == "gap"
     for label, row in frame.iterrows():
-        best = row.min() if lower_is_better else row.max()
+        best = {True: row.min(), False: row.max(), None: None}[judgement.lower_is_better]
         cells = [f"[bold green]{value:.3f}[/]" if value == best else f"{value:.3f}" for value in row]
         table.add_row(str(label), *cells)
     return table
@@ -39,8 +39,8 @@ def archive_table(path: Path) -> RenderableType:
     facts.add_column(overflow="fold")
     rows = {
         "stage": record.name if manifest.origin is None else f"{manifest.origin} (this is a copy of it)",
-        "parent": record.parent or "none, fresh weights",
-        "change": record.change,
+        "parent": str(record.parent or "none, fresh weights"),
+        "change": str(record.change),
         "problem": ", ".join(f"{key} {value}" for key, value in manifest.problem.items() if value is not None),
         "input shape": " × ".join(map(str, manifest.input_shape)),
         "weights": f"{sum(tensor.numel() for tensor in weights.values()):,} numbers in {len(weights)} tensors",
@@ -65,22 +65,22 @@ def archive_table(path: Path) -> RenderableType:
 
 def _hyperparameters(point: Hyperparameters) -> dict[str, str]:
     """All but the optimizer, in words."""
-    said = {
+    values = {
         name.replace("_", " "): f"{value:g}" if isinstance(value, float) else str(value)
         for name, value in point.model_dump(exclude={"optimizer", "activations"}, exclude_none=True).items()
     }
-    return {**said, "activations": ", ".join(f"{layer} {name}" for layer, name in point.activations.items())}
+    return {**values, "activations": ", ".join(f"{layer} {name}" for layer, name in point.activations.items())}
 
 
 def _provenance(archive: Path) -> dict[str, str]:
     """Where the run of an archive comes from, if its ``provenance.json`` is still beside the folder of the archive."""
-    file = archive.absolute().parent.parent / "provenance.json"
-    if not file.exists():
+    run_dir = archive.absolute().parent.parent
+    if not (run_dir / FILE).exists():
         return {}
-    said = json.loads(file.read_text())
+    provenance = read_provenance(run_dir)
     return {
-        "data": f"{said['data']}, digest {said['data_digest']}",
-        "git revision": said["git_revision"] or "none, outside a checkout",
-        "parameters": json.dumps(said["configuration"]),
-        "finished": f"{said['finished']} on {said['host']}, MIHA {said['miha']}",
+        "data": f"{provenance.data}, digest {provenance.data_digest}",
+        "git revision": provenance.git_revision or "none, outside a checkout of MIHA",
+        "parameters": provenance.configuration.model_dump_json(),
+        "finished": f"{provenance.finished} on {provenance.host}, MIHA {provenance.miha}",
     }

@@ -14,12 +14,12 @@ from typing import Any
 
 from pebble import ProcessPool
 
-from miha import progress
+from miha import events
 from miha.errors import MihaError, StorageError
 
 # A server that has imported PyTorch once forks each worker, in milliseconds; it never computes, so forking it is safe.
 _CONTEXT = multiprocessing.get_context("forkserver")
-_CONTEXT.set_forkserver_preload(["miha.training.stages"])
+_CONTEXT.set_forkserver_preload(["miha.training.stage"])
 
 
 class _Workers:
@@ -67,7 +67,7 @@ _current: ContextVar[_Workers | None] = ContextVar("workers", default=None)
 @contextmanager
 def working(processes: int) -> Iterator[None]:
     """Compute in a pool of processes while the block runs; on leaving, unfinished work is stopped."""
-    with progress.receiving() as address:
+    with events.receiving() as address:
         workers = _Workers(processes, address)
         token = _current.set(workers)
         try:
@@ -125,7 +125,7 @@ def _start(address: str) -> None:
     logging.getLogger("miha").setLevel(logging.ERROR)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    progress.send_from_worker(address)
+    events.send_from_worker(address)
     follow_parent()
 
 

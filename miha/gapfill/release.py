@@ -8,13 +8,14 @@ import shutil
 from datetime import UTC, datetime
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
 
+from miha.documents import read_document
 from miha.errors import ArchiveError, DataError
 from miha.files import digest_file, replacing, write_json
+from miha.gapfill.filler import Filler
+from miha.gapfill.judging import NoSharedDayError, mean_errors
 from miha.locking import held
-from miha.problems.filler import Filler
-from miha.report.evaluate import NoSharedDayError, mean_errors
 
 POINTER = "released.json"
 
@@ -54,12 +55,7 @@ def read_release(models: Path) -> Release | None:
         ArchiveError: the file cannot be read.
     """
     pointer = models / POINTER
-    if not pointer.exists():
-        return None
-    try:
-        return Release.model_validate_json(pointer.read_bytes())
-    except ValidationError as error:
-        raise ArchiveError(f"{pointer} cannot be read: {error.errors()[0]['msg']}. Restore it or remove it.") from error
+    return read_document(pointer, Release, ArchiveError, "Restore it or remove it.") if pointer.exists() else None
 
 
 def released_model(models: Path) -> Path:

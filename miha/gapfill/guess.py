@@ -8,7 +8,7 @@ import scipy  # loads its ndimage on first use
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
-from miha.rasters.predictors import Background, Static
+from miha.gapfill.predictors import Background, Static
 from miha.rasters.stack import Image
 
 RIDGE_PENALTIES = np.logspace(-2, 6, 17)  # to choose from by leave-one-out error

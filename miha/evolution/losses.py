@@ -64,9 +64,12 @@ def focal(output: Tensor, target: Tensor) -> Tensor:
     return (1 - (-plain).exp()) ** FOCUS * plain
 
 
-LOSSES: dict[str, Loss] = {
-    function.__name__: function for function in (mse, l1, huber, log_cosh, cross_entropy, label_smoothing, focal)
-}
+_REGRESSION: tuple[Loss, ...] = (mse, l1, huber, log_cosh)
+_CLASSES: tuple[Loss, ...] = (cross_entropy, label_smoothing, focal)
+LOSSES: dict[str, Loss] = {function.__name__: function for function in (*_REGRESSION, *_CLASSES)}
+REGRESSION_LOSSES, CLASS_LOSSES = (
+    tuple(function.__name__ for function in functions) for functions in (_REGRESSION, _CLASSES)
+)
 
 
 def named_loss(name: str) -> Loss:

@@ -4,8 +4,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from miha.problems.base import Batch
-from miha.rasters.guess import Window
+from miha.gapfill.guess import Window
+from miha.problems.samples import Batch
 from miha.rasters.stack import Mask
 
 

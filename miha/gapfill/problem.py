@@ -5,61 +5,46 @@ Nothing else is read in training. A sample is a day with a gap pasted on it; los
 inside the gap whose truth is known.
 """
 
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, ClassVar, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
-import safetensors.torch
 import torch
-from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field
-from safetensors import SafetensorError
+from pydantic import Field
 from torch import Tensor, nn
 
-from miha.errors import DataError, StorageError
-from miha.evolution.hyperparameters import REGRESSION_LOSSES, SIGNED_ACTIVATIONS
-from miha.evolution.seeds import stream
-from miha.files import digest_file, digest_files, digest_json, replacing, write_text
-from miha.problems.augmentation import mirrored, window_around, windows_of
-from miha.problems.base import Batch, Data, ParallelMap, Problem, Samples, find_activations
-from miha.problems.encoding import FIXED_CHANNELS, Encoded, Normalisation, encode_guess, encode_scene
-from miha.problems.nets.autoencoder import Autoencoder
-from miha.problems.nets.unet import UNet
-from miha.rasters.gaps import LARGEST, SMALLEST, Gaps
-from miha.rasters.guess import FOLDS, TRENDS, WHOLE, GuessSettings, Window
-from miha.rasters.predictors import Background, Static, read_static
-from miha.rasters.stack import Image, ReadOptions, Stack, list_rasters, read_stack
+from miha.errors import DataError
+from miha.evolution.hyperparameters.activation import SIGNED_ACTIVATIONS, find_activations
+from miha.evolution.losses import REGRESSION_LOSSES
+from miha.files import digest_files, digest_json
+from miha.gapfill.augmentation import mirrored, windows_of
+from miha.gapfill.autoencoder import Autoencoder
+from miha.gapfill.days import MIN_CLEAR, MIN_DAYS, Split, clear_days
+from miha.gapfill.encoding import FIXED_CHANNELS, Encoded, Normalisation, encode_guess, encode_scene
+from miha.gapfill.guess import FOLDS, TRENDS, WHOLE, GuessSettings, Window
+from miha.gapfill.predictors import Background, Static, read_static
+from miha.gapfill.samples import PARTS, SampleFile, make_sample
+from miha.gapfill.unet import UNet
+from miha.problems.judgement import Judgement
+from miha.problems.problem import ParallelMap, Problem
+from miha.problems.samples import Batch, Data, Samples
+from miha.rasters.stack import Image, ReadOptions, Stack, list_rasters, read_grid, read_stack
 from miha.records.archive import FORMAT_VERSION
 
-MIN_CLEAR = 0.3  # a day must show so much of what any day shows to have gaps pasted on it
-MIN_DAYS = 4  # days that clear: two to learn from, one to validate on, one to test on
-MIN_VISIBLE = 32  # pixels that a pasted gap must leave to see
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
 NOISE = 0.2  # standard deviations of what is observed, at an augmentation of 1
-MIN_TARGETS = 16  # pixels of known truth that a pasted gap must hide
-
-
-class Sources(NamedTuple):
-    """What a data set offers to training and filling."""
-
-    history: Stack
-    static: Static
-
-
-class Split(BaseModel):
-    """Which days of the history (ISO dates) train, validate and test."""
-
-    model_config = ConfigDict(frozen=True)
-
-    train: tuple[str, ...]
-    valid: tuple[str, ...]
-    test: tuple[str, ...]
 
 
 class GapFill(Problem):
     """Fill the gaps of raster scenes with a U-Net that refines a first guess, or with the article's autoencoder."""
 
     metric: ClassVar[str] = "mae"
+    built_in: ClassVar[str] = "gapfill"
+    figures_title: ClassVar[str] = "Filled scenes"
     mixed_precision: ClassVar[bool] = True
     channels_last: ClassVar[bool] = True
     draws_per_sample: ClassVar[int] = 2
@@ -101,19 +86,24 @@ class GapFill(Problem):
         """How pixels become values."""
         return ReadOptions(self.band, self.nodata, self.date_pattern)
 
-    def sources(self) -> Sources:
-        """History and static layers; a process reads them once."""
-        return _read_sources(
-            self.data, self.reading, tuple((str(path), path.stat().st_mtime_ns) for path in self._files())
-        )
+    def history(self) -> Stack:
+        """The days to learn from; a process reads them once."""
+        return _read_history(self.data / "history", self.reading, _stamps(list_rasters(self.data / "history")))
+
+    def static(self) -> Static:
+        """Layers that do not change, on the grid of the history; a process reads them once."""
+        return _read_static(self.data, _stamps(self._files()))
 
     def _files(self) -> list[Path]:
         static = self.data / "static"
         return list_rasters(self.data / "history") + (list_rasters(static, at_least=0) if static.is_dir() else [])
 
+    def stamp(self) -> str:
+        return digest_json([_stamps(self._files()), self.has_truth])
+
     def fingerprint(self) -> str:
         self.split(0)  # says what is wrong with the data before anything is written
-        return digest_json([digest_files(self._files(), self.data), self.has_truth])
+        return _fingerprint(self.data, tuple(self._files()), _stamps(self._files()), self.has_truth)
 
     @property
     def has_truth(self) -> bool:
@@ -122,15 +112,12 @@ class GapFill(Problem):
         return truth.is_dir() and bool(list_rasters(truth, at_least=0))
 
     def split(self, seed: int) -> Split:
-        """Divide the days of the history; only clear days validate and test, all others train.
-
-        Each clear day has a place of its own in a random order, and the first of them test: as days are added, none
-        that trained becomes a test day, unless their number more than doubles at once.
+        """Divide the days of the history.
 
         Raises:
             DataError: too few clear days.
         """
-        history = self.sources().history
+        history = self.history()
         clear = clear_days(history.values)
         valid = max(1, round(len(clear) * self.valid_fraction))
         test = 0 if self.has_truth or not self.test_fraction else max(1, round(len(clear) * self.test_fraction))
@@ -140,28 +127,12 @@ class GapFill(Problem):
                 f"scene, {valid} would validate and {test} test; at least {MIN_DAYS} are needed, two of them to train "
                 "on. Add days."
             )
-        drawn = sorted(clear.tolist(), key=lambda day: stream(seed, "split", history.dates[day].toordinal()).random())
-        parts = {"test": drawn[:test], "valid": drawn[test : test + valid]}
-        parts["train"] = [day for day in range(len(history)) if day not in drawn[: test + valid]]
-        return Split(
-            **{part: tuple(history.dates[day].isoformat() for day in sorted(days)) for part, days in parts.items()}
-        )
+        return Split.draw(history.dates, clear.tolist(), valid, test, seed)
 
     def training_days(self, seed: int) -> Stack:
         """The days that training may see."""
-        history, chosen = self.sources().history, set(self.split(seed).train)
+        history, chosen = self.history(), set(self.split(seed).train)
         return history.only([day for day, when in enumerate(history.dates) if when.isoformat() in chosen])
-
-    def extras(self, cache: Path, seed: int) -> dict[str, Any]:
-        sources = self.sources()
-        return {
-            "unit": sources.history.unit,
-            "simulated": sources.history.simulated,
-            "seed": seed,
-            "normalisation": Normalisation.of(self.training_days(seed).values).model_dump(),
-            "static": [layer.model_dump(mode="json") for layer in sources.static.layers],
-            "split": self.split(seed).model_dump(mode="json"),
-        }
 
     # ---------------------------------------------------------------- samples
 
@@ -181,44 +152,50 @@ class GapFill(Problem):
         return encode_guess(scene, background, static, normalisation, settings, self.analogues, rng, window)
 
     def prepare(self, cache: Path, seed: int, parallel_map: ParallelMap) -> None:
-        file = self._samples_file(cache, seed)
-        checksum = file.with_suffix(".sha256")
-        if file.exists() and checksum.exists() and checksum.read_text() == digest_file(file):
+        file, key = SampleFile(cache), self._samples_key(seed)
+        if file.holds(key):
             return
         jobs = [(self, seed, "train", number) for number in range(self.train_samples)]
         jobs += [(self, seed, "valid", number) for number in range(self.valid_samples)]
-        inputs, target, mask = (np.stack(column) for column in zip(*parallel_map(_make_sample, jobs), strict=True))
-        if self._samples_file(cache, seed) != file:
+        columns = zip(*parallel_map(make_sample, jobs), strict=True)
+        arrays = dict(zip(PARTS, map(np.stack, columns), strict=True))
+        if self._samples_key(seed) != key:
             raise DataError(f"{self.data} changed while samples were made of it. Run the same command again.")
-        arrays = {"inputs": inputs, "target": target, "mask": mask}
-        tensors = {name: torch.from_numpy(array) for name, array in arrays.items()}
-        with replacing(file) as temporary:
-            try:
-                safetensors.torch.save_file(tensors, temporary)
-            except SafetensorError as error:
-                raise StorageError(f"cannot write {file}: {error}. Free space or choose another --run-dir.") from error
-        write_text(checksum, digest_file(file))
+        file.write(key, arrays, self._extras(seed))
 
-    def _samples_file(self, cache: Path, seed: int) -> Path:
+    def _samples_key(self, seed: int) -> str:
         decisive = self.model_dump(mode="json", exclude={"data", "width", "levels", "loss", "window", "flips"})
-        return cache / f"samples-{digest_json([decisive, self.fingerprint(), seed, FORMAT_VERSION])[:16]}.safetensors"
+        return digest_json([decisive, self.fingerprint(), seed, FORMAT_VERSION])
+
+    def _extras(self, seed: int) -> dict[str, Any]:
+        history, static = self.history(), self.static()
+        return {
+            "unit": history.unit,
+            "simulated": history.simulated,
+            "seed": seed,
+            "normalisation": Normalisation.of(self.training_days(seed).values).model_dump(),
+            "static": [layer.model_dump(mode="json") for layer in static.layers],
+            "split": self.split(seed).model_dump(mode="json"),
+        }
 
     def load(self, cache: Path, seed: int) -> Data:
-        tensors = safetensors.torch.load_file(self._samples_file(cache, seed))  # mapped: workers share the memory
-        parts = [tensors[name] for name in ("inputs", "target", "mask")]
+        parts = SampleFile(cache).read()
         train, valid = (
             Samples(*(part[cut] for part in parts))
             for cut in (slice(self.train_samples), slice(self.train_samples, None))
         )
-        normalisation = Normalisation.of(self.training_days(seed).values)
+        normalisation = Normalisation.model_validate(self.extras(cache, seed)["normalisation"])
         return Data(train, valid, normalisation.std if self.network == "autoencoder" else normalisation.anomaly_std)
+
+    def extras(self, cache: Path, seed: int) -> dict[str, Any]:
+        return SampleFile(cache).extras()
 
     # ---------------------------------------------------------------- learning
 
     def build_network(self) -> nn.Module:
         if self.network == "autoencoder":
             return Autoencoder()
-        static = self.sources().static
+        static = self.static()
         channels = FIXED_CHANNELS + len(static.continuous) + len(static.one_hot) + 2 * self.analogues
         return UNet(channels, self.width, self.levels)
 
@@ -257,57 +234,39 @@ class GapFill(Problem):
         error, _ = self.training_loss(output, batch, "l1")
         return loss, error, count
 
+    # ---------------------------------------------------------------- once it is trained
+
+    def judge(self, archives: Mapping[str, Path], cache: Path, seed: int) -> Judgement:
+        from miha.gapfill.judging import judge  # which stands on this module, as do maps
+
+        return judge(self.data, archives)
+
+    def figures(self, archive: Path) -> "dict[str, Figure]":
+        from miha.gapfill.filler import Filler
+        from miha.gapfill.maps import example_maps
+
+        return example_maps(Filler(archive, self.data))
+
+
+Stamps = tuple[tuple[str, int, int], ...]
+
+
+def _stamps(files: Sequence[Path]) -> Stamps:
+    """Name, size and time of change of each file: what tells cheaply that it is as it was."""
+    return tuple((path.name, (stat := path.stat()).st_size, stat.st_mtime_ns) for path in files)
+
 
 @lru_cache(maxsize=2)
-def _read_sources(data: Path, options: ReadOptions, stamp: tuple[tuple[str, int], ...]) -> Sources:
-    history = read_stack(data / "history", options)
-    return Sources(history, read_static(data / "static", history.grid))
+def _read_history(folder: Path, options: ReadOptions, stamps: Stamps) -> Stack:
+    return read_stack(folder, options)
 
 
-def clear_days(values: NDArray[np.float32]) -> NDArray[np.int64]:
-    """Which of the days (days, height, width) show MIN_CLEAR of all that any day shows: not of what is never seen."""
-    seen = ~np.isnan(values)
-    return np.flatnonzero(seen.sum(axis=(1, 2)) >= MIN_CLEAR * seen.any(axis=0).sum())
+@lru_cache(maxsize=2)
+def _read_static(data: Path, stamps: Stamps) -> Static:
+    first = list_rasters(data / "history")[0]
+    return read_static(data / "static", read_grid(first))
 
 
-def paste_gap(day: Image, gaps: Gaps, fraction: float, rng: np.random.Generator) -> Image:
-    """Hide about ``fraction`` of the visible pixels of a day; draws again until there is something to see and to learn.
-
-    Raises:
-        DataError: no drawn gap leaves MIN_VISIBLE pixels and hides MIN_TARGETS.
-    """
-    visible = ~np.isnan(day)
-    for _ in range(100):
-        gap = gaps.draw(fraction, day.shape, rng)
-        if (visible & ~gap).sum() >= MIN_VISIBLE and (visible & gap).sum() >= MIN_TARGETS:
-            return np.where(gap, np.float32(np.nan), day)
-        fraction = rng.uniform(SMALLEST, LARGEST)
-    raise DataError(f"the scenes ({day.shape[0]}x{day.shape[1]} pixels) are too small to paste gaps on.")
-
-
-Sample = tuple[NDArray[np.float32], Image, Image]  # inputs (n, height, width), target and mask (height, width)
-
-
-def _make_sample(job: tuple[GapFill, int, Literal["train", "valid"], int]) -> Sample:
-    """Draw one day and one gap. Validation gaps are spread evenly over all sizes, training gaps at random."""
-    problem, seed, part, number = job
-    rng = stream(seed, "samples", 0 if part == "train" else 1, number)
-    sources, split, training = problem.sources(), problem.split(seed), problem.training_days(seed)
-    gaps = Gaps.of(training.values)
-    if part == "train":
-        chosen = int(rng.choice(clear_days(training.values)))
-        day, others = training.values[chosen], np.delete(training.values, chosen, axis=0)
-        fraction = rng.uniform(SMALLEST, LARGEST)
-    else:
-        when = split.valid[number % len(split.valid)]
-        day = sources.history.values[[taken.isoformat() for taken in sources.history.dates].index(when)]
-        others = training.values
-        fraction = SMALLEST + (LARGEST - SMALLEST) * (number + 0.5) / problem.valid_samples
-    scene = paste_gap(day, gaps, fraction, rng)
-    hidden = np.isnan(scene) & ~np.isnan(day)
-    window = window_around(hidden, problem.patch, int(rng.integers(hidden.sum())))
-    encoded = problem.encode(
-        scene, Background.of(others), sources.static, Normalisation.of(training.values), rng, window
-    )
-    target = np.where(hidden[window], (day[window] - encoded.base) / encoded.scale, 0).astype(np.float32)
-    return encoded.channels, target, hidden[window].astype(np.float32)
+@lru_cache(maxsize=2)
+def _fingerprint(data: Path, files: tuple[Path, ...], stamps: Stamps, has_truth: bool) -> str:
+    return digest_json([digest_files(list(files), data), has_truth])

@@ -1,6 +1,7 @@
 """Using a trained archive: filling the gaps of one scene from history, static layers and that scene alone."""
 
 from collections.abc import Sequence
+from datetime import date
 from pathlib import Path
 
 import numpy as np
@@ -8,24 +9,20 @@ import torch
 from pydantic import ValidationError
 
 from miha.errors import ArchiveError, DataError
+from miha.events import Told, publish
 from miha.evolution.seeds import stream
-from miha.problems import archived_problem
-from miha.problems.base import load_weights, set_activations
-from miha.problems.encoding import Normalisation
-from miha.problems.gapfill import MIN_VISIBLE, GapFill, Split
-from miha.progress import publish
-from miha.rasters.fill import plan_fills, write_filled
-from miha.rasters.predictors import Background, Layer, read_static
+from miha.gapfill.days import MIN_VISIBLE, Split
+from miha.gapfill.encoding import Normalisation
+from miha.gapfill.predictors import Background, Layer, read_static
+from miha.gapfill.problem import GapFill
+from miha.problems.evaluation import trained_network
+from miha.problems.registry import archived_problem
 from miha.rasters.stack import Image, Scene, read_date, read_scene
-from miha.records.archive import Manifest, read_archive
+from miha.rasters.writing import plan_fills, write_filled
+from miha.records.archive import read_archive
 from miha.threads import fixed_threads
 
 MIRRORINGS: tuple[tuple[int, ...], ...] = ((), (-1,), (-2,), (-1, -2))  # axes to flip, in one opinion each
-
-
-def can_fill(manifest: Manifest) -> bool:
-    """True if an archive is of gap filling, or of a subclass of it."""
-    return isinstance(archived_problem(manifest.problem), GapFill)
 
 
 class Filler:
@@ -41,7 +38,8 @@ class Filler:
     """
 
     def __init__(self, archive: Path, data: Path) -> None:
-        manifest, weights, _ = read_archive(archive)
+        opened = read_archive(archive)
+        manifest = opened.manifest
         problem = archived_problem(manifest.problem, data)
         if not isinstance(problem, GapFill):
             raise ArchiveError(f"{archive} is of problem {problem.name!r}; only gapfill archives fill scenes.")
@@ -54,18 +52,24 @@ class Filler:
         except (ValidationError, KeyError, TypeError, ValueError) as error:
             raise ArchiveError(f"{archive} lacks settings that filling needs: {error}.") from error
         self.manifest = manifest
-        self.sources = self.problem.sources()
+        self.history = self.problem.history()
         self._check_inputs(archive)
-        self.static = read_static(data / "static", self.sources.history.grid, self.layers)
-        self.network = self.problem.build_network()
-        set_activations(self.network, manifest.record.hyperparameters.activations)
-        load_weights(self.network, weights)
-        self.network.eval()
+        self.static = read_static(data / "static", self.history.grid, self.layers)
+        self.network = trained_network(self.problem, opened)
+        self._scenes: dict[Path, Scene] = {}  # read by plan, not filled yet
+        self._backgrounds: dict[date, Background] = {}  # of the latest day: scenes of one day share it
+
+    @property
+    def learned(self) -> set[str]:
+        """Days (ISO dates) that training or validation saw."""
+        return {*self.split.train, *self.split.valid}
 
     def _check_inputs(self, archive: Path) -> None:
-        said = [(layer.name, layer.codes is None) for layer in self.layers]
-        here = [(layer.name, layer.codes is None) for layer in self.sources.static.layers]
-        for what, trained, found in (("static layers", said, here), ("unit", self.unit, self.sources.history.unit)):
+        listed, present = (
+            [(layer.name, layer.codes is None) for layer in layers]
+            for layers in (self.layers, self.problem.static().layers)
+        )
+        for what, trained, found in (("static layers", listed, present), ("unit", self.unit, self.history.unit)):
             if trained != found:
                 raise ArchiveError(
                     f"{archive} was made for other inputs: {what} were {trained}, {self.problem.data} has {found}. "
@@ -79,7 +83,7 @@ class Filler:
             DataError: unreadable, on another grid than the history, or without enough valid pixels.
         """
         scene = read_scene(path, self.problem.reading)
-        if difference := self.sources.history.grid.difference(scene.grid):
+        if difference := self.history.grid.difference(scene.grid):
             raise DataError(
                 f"{path} does not fit {self.problem.data / 'history'}: {difference}. Bring it to that grid (gdalwarp)."
             )
@@ -90,14 +94,23 @@ class Filler:
         return scene
 
     def background(self, path: Path) -> Background:
-        """The history without the scene's own day."""
+        """The history without the scene's own day.
+
+        Raises:
+            DataError: no date, or too few other days.
+        """
+        when = self._date(path)
+        if when not in self._backgrounds:
+            self._backgrounds = {when: Background.of(self.history.without(when).values)}
+        return self._backgrounds[when]
+
+    def _date(self, path: Path) -> date:
+        """The day of a scene, once there are enough others."""
         when = read_date(path, self.problem.date_pattern)
-        others = self.sources.history.without(when)
-        if len(others) < 2:
-            raise DataError(
-                f"{self.problem.data / 'history'} has {len(others)} days beside {when}; at least 2 are needed."
-            )
-        return Background.of(others.values)
+        others = len(self.history) - (when in self.history.dates)
+        if others < 2:
+            raise DataError(f"{self.problem.data / 'history'} has {others} days beside {when}; at least 2 are needed.")
+        return when
 
     def predict(self, scene: Image, background: Background) -> Image:
         """The scene at every pixel (height, width; NaN in the gaps), in the data's unit: the mean of several opinions.
@@ -119,12 +132,14 @@ class Filler:
     def plan(self, sources: Sequence[Path], out: Path) -> dict[Path, Path]:
         """Input → output of several fills; everything that can be told before the first is filled.
 
+        The scenes that were read for it are kept until they are filled.
+
         Raises:
             DataError: a scene that cannot be used, or files that would overwrite each other.
         """
         for source in sources:
-            self.read(source)
-            self.background(source)
+            self._scenes[source] = self.read(source)
+            self._date(source)
         return plan_fills(sources, out)
 
     def fill(self, source: Path, target: Path) -> Path:
@@ -134,10 +149,10 @@ class Filler:
             DataError: the scene cannot be used.
             StorageError: it cannot be written.
         """
-        scene = self.read(source)
+        scene = self._scenes.pop(source, None) or self.read(source)
         values = self.predict(scene.values, self.background(source))
         write_filled(source, target, values, scene.gaps, self.problem.reading)
-        publish("filled", file=str(target), pixels=int(scene.gaps.sum()))
+        publish(Told(f"{target}: {scene.gaps.sum()} pixels filled"))
         return target
 
     def fill_all(self, sources: Sequence[Path], out: Path) -> list[Path]:

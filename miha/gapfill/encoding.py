@@ -6,8 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
-from miha.rasters.guess import SPREAD_SCALES, TRENDS, WHOLE, GuessSettings, Window, guess_scene
-from miha.rasters.predictors import Background, Static, analogues
+from miha.gapfill.guess import SPREAD_SCALES, TRENDS, WHOLE, GuessSettings, Window, guess_scene
+from miha.gapfill.predictors import Background, Static, analogues
 from miha.rasters.stack import Image
 
 

@@ -1,0 +1,68 @@
+"""The days of a history: which are clear, which train, validate and test, and gaps pasted on them."""
+
+from collections.abc import Sequence
+from datetime import date
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict
+
+from miha.errors import DataError
+from miha.evolution.seeds import stream
+from miha.gapfill.gaps import LARGEST, SMALLEST, Gaps
+from miha.rasters.stack import Image
+
+MIN_CLEAR = 0.3  # a day must show so much of what any day shows to have gaps pasted on it
+MIN_DAYS = 4  # days that clear: two to learn from, one to validate on, one to test on
+MIN_VISIBLE = 32  # pixels that a pasted gap must leave to see
+MIN_TARGETS = 16  # pixels of known truth that a pasted gap must hide
+
+
+class Split(BaseModel):
+    """Which days of the history (ISO dates) train, validate and test."""
+
+    model_config = ConfigDict(frozen=True)
+
+    train: tuple[str, ...]
+    valid: tuple[str, ...]
+    test: tuple[str, ...]
+
+    @classmethod
+    def draw(cls, dates: Sequence[date], clear: Sequence[int], valid: int, test: int, seed: int) -> "Split":
+        """Divide days; only clear ones validate and test, all others train.
+
+        Each clear day has a place of its own in a random order, and the first of them test: as days are added, none
+        that trained becomes a test day, unless their number more than doubles at once.
+
+        Args:
+            dates: of all days.
+            clear: indices of those that may validate and test.
+            valid: how many validate.
+            test: how many test.
+            seed: of the run.
+        """
+        drawn = sorted(clear, key=lambda day: stream(seed, "split", dates[day].toordinal()).random())
+        parts = {"test": drawn[:test], "valid": drawn[test : test + valid]}
+        parts["train"] = [day for day in range(len(dates)) if day not in drawn[: test + valid]]
+        return cls(**{part: tuple(dates[day].isoformat() for day in sorted(days)) for part, days in parts.items()})
+
+
+def clear_days(values: NDArray[np.float32]) -> NDArray[np.int64]:
+    """Which of the days (days, height, width) show MIN_CLEAR of all that any day shows: not of what is never seen."""
+    seen = ~np.isnan(values)
+    return np.flatnonzero(seen.sum(axis=(1, 2)) >= MIN_CLEAR * seen.any(axis=0).sum())
+
+
+def paste_gap(day: Image, gaps: Gaps, fraction: float, rng: np.random.Generator) -> Image:
+    """Hide about ``fraction`` of the visible pixels of a day; draws again until there is something to see and to learn.
+
+    Raises:
+        DataError: no drawn gap leaves MIN_VISIBLE pixels and hides MIN_TARGETS.
+    """
+    visible = ~np.isnan(day)
+    for _ in range(100):
+        gap = gaps.draw(fraction, day.shape, rng)
+        if (visible & ~gap).sum() >= MIN_VISIBLE and (visible & gap).sum() >= MIN_TARGETS:
+            return np.where(gap, np.float32(np.nan), day)
+        fraction = rng.uniform(SMALLEST, LARGEST)
+    raise DataError(f"the scenes ({day.shape[0]}x{day.shape[1]} pixels) are too small to paste gaps on.")

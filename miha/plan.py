@@ -1,0 +1,163 @@
+"""What the stages of a run are told, from its configuration alone. Nothing here trains, decides or remembers."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from miha.config import RunConfig
+from miha.evolution.change import UNCHANGED, Change, Child
+from miha.evolution.hyperparameter import Offer
+from miha.evolution.point import Hyperparameters
+from miha.evolution.population import generate_population
+from miha.records.archive import FORMAT_VERSION
+from miha.records.record import StageId, StageRecord
+from miha.records.selection import Selection
+from miha.training.compute import Compute
+from miha.training.loop import Span
+from miha.training.spec import Parent, ProblemSpec, StageSpec, offer_of
+
+# What may differ between two calls that make, or continue, the same run.
+NOT_DECISIVE: Any = {
+    "run_dir": True,
+    "replace": True,
+    "faults": True,
+    "problem": True,
+    "run": {"workers", "dask", "keep", "checkpoint_every"},
+}
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The specs of a run's stages.
+
+    Attributes:
+        config: of the run.
+        problem: what it learns.
+        offer: what the problem and its network let change.
+        start: the hyperparameters of initial training.
+        compute: device, precision and threads.
+        run_dir: absolute.
+    """
+
+    config: RunConfig
+    problem: ProblemSpec
+    offer: Offer
+    start: Hyperparameters
+    compute: Compute
+    run_dir: Path
+
+    @classmethod
+    def of(cls, config: RunConfig) -> "Plan":
+        """Open the problem's data, look at its network, and decide what is left to be decided ("auto").
+
+        Raises:
+            ConfigError: a start that the problem has no place for.
+            DataError: the data cannot be used.
+            RunError: a GPU is asked for where there is none.
+        """
+        problem = config.problem.model_copy(update={"data": config.problem.data.absolute()})
+        execution, run_dir = config.run, config.run_dir.absolute()
+        offer = offer_of(problem)
+        return cls(
+            config=config,
+            problem=ProblemSpec.of(problem, run_dir / "cache"),
+            offer=offer,
+            start=config.start.point(offer),
+            compute=Compute.resolve(execution.device, execution.precision, execution.threads, problem),
+            run_dir=run_dir,
+        )
+
+    def decisive(self) -> dict[str, Any]:
+        """All that decides the result of the run, as JSON: its ``config.json``."""
+        content = self.config.model_dump(mode="json", exclude=NOT_DECISIVE)
+        content["problem"] = self.problem.settings
+        content["schedule"]["final_epochs"] = self.config.schedule.closing_epochs
+        content["start"] = self.start.model_dump(mode="json", exclude={"activations"})
+        content["run"] |= self.compute.model_dump(mode="json")
+        digests = {"data_digest": self.problem.fingerprint, "network_digest": self.problem.code}
+        return {**content, **digests, "format_version": FORMAT_VERSION}
+
+    def initial(self) -> StageSpec:
+        """Initial training."""
+        stage = StageId(kind="initial", cycle=0)
+        return self._spec(stage, None, self.start, self.config.schedule.initial_epochs)
+
+    def population(
+        self, cycle: int, parent: StageRecord, before: Sequence[tuple[StageRecord, Selection]]
+    ) -> list[StageSpec]:
+        """The candidates of a cycle: the control and its changed siblings, all from ``parent``.
+
+        Args:
+            cycle: from 1.
+            parent: the mainline stage that they start from.
+            before: of each cycle before, the parent of its candidates and what was selected.
+        """
+        config, schedule = self.config, self.config.schedule
+        inherited: list[Child] = []
+        if before:
+            last_parent, last = before[-1]
+            room = min(config.search.crossovers, schedule.population_size - 1)
+            inherited = last.crossovers(last_parent.hyperparameters)[:room]
+        children = generate_population(
+            parent.hyperparameters,
+            config.search,
+            self.offer,
+            schedule.population_size,
+            config.seed,
+            cycle,
+            inherited=inherited,
+            turn=sum(one.change.drawn for _, selection in before for one in selection.outcomes),
+        )
+        return [
+            self._spec(
+                StageId(kind="candidate", cycle=cycle, candidate=number),
+                parent,
+                child.point,
+                schedule.candidate_epochs,
+                child.change,
+                schedule.candidate_annealing,
+            )
+            for number, child in enumerate(children)
+        ]
+
+    def fixing(self, cycle: int, winner: StageRecord) -> StageSpec:
+        """Training of a cycle's winner, alone."""
+        stage = StageId(kind="fixing", cycle=cycle)
+        return self._spec(stage, winner, winner.hyperparameters, self.config.schedule.fixing_epochs, winner.change)
+
+    def unchanged(self, cycle: int, parent: StageRecord) -> StageSpec:
+        """A baseline's cycle: as many epochs as a cycle costs, its population counted, and no change."""
+        stage = StageId(kind="fixing", cycle=cycle)
+        return self._spec(stage, parent, parent.hyperparameters, self.config.schedule.cycle_epochs)
+
+    def final(self, parent: StageRecord) -> StageSpec:
+        """Final training."""
+        schedule = self.config.schedule
+        stage = StageId(kind="final", cycle=schedule.cycles)
+        point, epochs = parent.hyperparameters, schedule.closing_epochs
+        return self._spec(stage, parent, point, epochs, annealing=schedule.final_annealing)
+
+    def _spec(
+        self,
+        stage: StageId,
+        parent: StageRecord | None,
+        point: Hyperparameters,
+        epochs: int,
+        change: Change = UNCHANGED,
+        annealing: bool = False,
+    ) -> StageSpec:
+        first = parent.last_epoch + 1 if parent else 1
+        return StageSpec(
+            stage=stage,
+            change=change,
+            parent=Parent(stage=parent.stage, digest=parent.digest) if parent else None,
+            hyperparameters=point,
+            span=Span(first, first + epochs - 1, annealing),
+            seed=self.config.seed,
+            problem=self.problem,
+            compute=self.compute,
+            checkpoint_every=self.config.run.checkpoint_every,
+            timeout=self.config.timeout_of(epochs),
+            run_dir=str(self.run_dir),
+        )

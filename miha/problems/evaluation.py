@@ -1,0 +1,99 @@
+"""A network on samples: its loss and metric, and models judged by them."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pandas as pd
+import torch
+from torch import nn
+
+from miha.errors import ArchiveError
+from miha.evolution.hyperparameters import HYPERPARAMETERS
+from miha.evolution.point import Hyperparameters
+from miha.problems.judgement import OURS, Judgement
+from miha.problems.samples import Batch, Samples
+from miha.records.archive import Archive, read_archive
+from miha.threads import fixed_threads
+
+if TYPE_CHECKING:
+    from miha.problems.problem import Problem
+
+EVALUATION_BATCH = 256  # samples; rasters are cut smaller by EVALUATION_BYTES
+EVALUATION_BYTES = 16 * 2**20
+
+
+@torch.no_grad()
+def validate(network: nn.Module, problem: "Problem", samples: Samples, device: str = "cpu") -> tuple[float, float]:
+    """Validation loss and metric, means per sample (rasters: per target pixel), in float32."""
+    per_sample = samples.tensors.inputs[0].nbytes
+    size = max(1, min(EVALUATION_BATCH, EVALUATION_BYTES // per_sample))
+    sums = torch.zeros(3, device=device)
+    network.eval()
+    for batch in samples.batches(size):
+        batch = to_device(batch, device, problem.channels_last)
+        loss, metric, targets = problem.validation(network(batch.inputs), batch)
+        sums += torch.stack([loss, metric, torch.as_tensor(targets, device=device)])
+    return float(sums[0] / sums[2]), float(sums[1] / sums[2])
+
+
+def to_device(batch: Batch, device: str, channels_last: bool) -> Batch:
+    """The batch on the device, its inputs (n, channels, height, width) in the order that their problem wants."""
+    inputs = batch.inputs.contiguous(memory_format=torch.channels_last) if channels_last else batch.inputs
+    if device == "cpu":
+        return batch._replace(inputs=inputs)
+    mask = None if batch.mask is None else batch.mask.to(device)
+    return Batch(inputs.to(device), batch.target.to(device), mask)
+
+
+def configure(network: nn.Module, point: Hyperparameters) -> None:
+    """Give a network what the hyperparameters say of it (activations, dropout), in place."""
+    for kind in HYPERPARAMETERS.values():
+        kind.configure(network, point)
+
+
+def load_weights(network: nn.Module, weights: dict[str, torch.Tensor]) -> None:
+    """Give a network its weights.
+
+    Raises:
+        ArchiveError: names or shapes differ from the network's.
+    """
+    try:
+        network.load_state_dict(weights)
+    except RuntimeError as error:
+        raise ArchiveError(
+            f"the archive was made for another network: {str(error).splitlines()[-1].strip()}"
+        ) from error
+
+
+def trained_network(problem: "Problem", archive: Archive) -> nn.Module:
+    """The network of an archive, ready to use.
+
+    Raises:
+        ArchiveError: it was made for another network.
+    """
+    network = problem.build_network()
+    configure(network, archive.manifest.record.hyperparameters)
+    load_weights(network, archive.weights)
+    return network.eval()
+
+
+def judge_on_samples(problem: "Problem", archives: Mapping[str, Path], cache: Path, seed: int) -> Judgement:
+    """Judge models by their mean loss and metric on the problem's test samples, or else its validation samples.
+
+    Raises:
+        ArchiveError: a model that was made for another network.
+    """
+    samples, which, unit = problem.test(), "test", 1.0
+    if samples is None:
+        problem.prepare(cache, seed, lambda function, items: [function(item) for item in items])
+        data = problem.load(cache, seed)
+        samples, which, unit = data.valid, "validation", data.unit
+    columns: dict[str, dict[str, float]] = {}
+    for name, path in archives.items():
+        with fixed_threads(1):
+            loss, metric = validate(trained_network(problem, read_archive(path)), problem, samples)
+        columns[name] = {"loss": loss, problem.metric: metric * unit}
+    others = {name: column for name, column in columns.items() if name != OURS}
+    table = pd.DataFrame(columns).rename_axis("mean")
+    return Judgement({**columns[OURS], "methods": others}, table, f"{which} samples", lower_is_better=None)

@@ -1,0 +1,67 @@
+"""The decisions of a run: which candidates failed for good, and which one of a cycle goes on."""
+
+import math
+
+from pydantic import BaseModel, ConfigDict
+
+from miha.evolution.change import Change, Child
+from miha.evolution.crossover import Judged, crossovers
+from miha.evolution.point import Hyperparameters
+from miha.records.record import StageId
+
+
+class CandidateOutcome(BaseModel):
+    """How one candidate of a cycle fared.
+
+    ``status`` is ``ok``, ``diverged``, or ``failed: why``. Scores are None unless the candidate is ``ok``.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    cycle: int
+    candidate: int
+    change: Change
+    hyperparameters: Hyperparameters
+    status: str
+    fitness: float | None = None
+    level: float | None = None
+    rate: float | None = None
+
+
+class Failure(BaseModel):
+    """A candidate that failed for good, and why."""
+
+    model_config = ConfigDict(frozen=True)
+
+    stage: StageId
+    digest: str
+    reason: str
+
+
+class Selection(BaseModel):
+    """The decision of one cycle. It is kept: a resumed run never decides anew, nor revives a candidate that failed.
+
+    ``digests`` are those of the candidates' stages and ``criterion`` is that of the fitness settings; a selection
+    counts only for the very same candidates judged in the same way.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    cycle: int
+    selected: int
+    criterion: str
+    digests: tuple[str, ...]
+    outcomes: tuple[CandidateOutcome, ...]
+
+    @property
+    def winner(self) -> CandidateOutcome:
+        """The selected candidate."""
+        return next(outcome for outcome in self.outcomes if outcome.candidate == self.selected)
+
+    def crossovers(self, parent: Hyperparameters) -> list[Child]:
+        """What the next cycle may take over: the winner with the change of another that was fitter than the control."""
+        judged = [
+            Judged(one.hyperparameters, one.change, -math.inf if one.fitness is None else one.fitness)
+            for one in self.outcomes
+        ]
+        return crossovers(parent, judged, self.selected)

@@ -1,0 +1,66 @@
+"""The tidy log of a run, ``history.csv`` and ``population.csv``: made anew from its records and never appended to."""
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from miha.evolution.change import Change
+from miha.records.record import StageRecord
+from miha.records.selection import Selection
+
+
+def history_frame(records: Iterable[StageRecord]) -> pd.DataFrame:
+    """One row per (stage, cycle, candidate, epoch); ``candidate`` is empty on the mainline."""
+    rows: list[dict[str, Any]] = []
+    for record in records:
+        place = {"stage": record.stage.kind, "cycle": record.stage.cycle, "candidate": record.stage.candidate}
+        for epoch in record.epochs:
+            values = epoch.model_dump()
+            metrics = values.pop("metrics")
+            last = {key: values.pop(key) for key in ("batch_size", "optimizer", "lr")}
+            rows.append({**place, **values, **metrics, **last})
+    return pd.DataFrame(rows).astype({"candidate": "Int64"})
+
+
+CHANGE_COLUMNS = list(Change.model_fields)
+POPULATION_COLUMNS = [
+    *("cycle", "candidate", "change", *CHANGE_COLUMNS),
+    *("fitness", "level", "rate", "status", "selected"),
+]
+
+
+def population_frame(selections: Sequence[Selection]) -> pd.DataFrame:
+    """One row per candidate of every cycle; ``change`` is for people, the columns behind it say the same in parts."""
+    rows = [
+        {
+            **outcome.model_dump(exclude={"hyperparameters"}),
+            **outcome.change.model_dump(),
+            "change": str(outcome.change),
+            "selected": outcome.candidate == selection.selected,
+        }
+        for selection in selections
+        for outcome in selection.outcomes
+    ]
+    return pd.DataFrame(rows, columns=POPULATION_COLUMNS)
+
+
+def read_tables(run_dir: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """``history.csv`` and ``population.csv`` of a run, with the types they were written with.
+
+    Values before and after a change are text, since each hyperparameter has a type of its own.
+    """
+    history = pd.read_csv(run_dir / "history.csv").astype({"candidate": "Int64"})
+    types = {
+        "cycle": "int64",
+        "candidate": "Int64",
+        "crossed": "bool",
+        "fitness": "float64",
+        "level": "float64",
+        "rate": "float64",
+        "selected": "bool",
+    }
+    texts = ("operator", "target", "before", "after")
+    population = pd.read_csv(run_dir / "population.csv", dtype=dict.fromkeys(texts, str))
+    return history, population.fillna(dict.fromkeys(texts, "")).astype(types)

@@ -1,0 +1,105 @@
+"""The algorithm, written once. A :class:`Runner` carries its steps out: here, or as tasks of Prefect."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from concurrent.futures import CancelledError
+from contextlib import AbstractContextManager
+
+from miha.errors import MihaError, RunError
+from miha.experiment import Cycle, Experiment
+from miha.records.record import StageRecord
+from miha.training.spec import StageSpec, longest_first
+
+
+class Runner(ABC):
+    """Who carries out the steps of a run. Training is spread; all else is done at once in this process."""
+
+    @abstractmethod
+    def pool(self, processes: int) -> AbstractContextManager[None]:
+        """Processes of this machine to compute in while the block runs; on leaving, unfinished work is stopped."""
+
+    def training_pool(self, processes: int) -> AbstractContextManager[None]:
+        """The same for :meth:`train`, if it computes on this machine at all."""
+        return self.pool(processes)
+
+    @abstractmethod
+    def train(self, specs: Sequence[StageSpec]) -> list[StageRecord | Exception]:
+        """Train stages side by side, started in their order; of each its record, or the error it failed with for good.
+
+        A failure that may pass (a dead process, I/O) is tried again as often as ``faults.retries`` says.
+        """
+
+    def prepare(self, experiment: Experiment) -> None:
+        """Compute once what every stage needs."""
+        experiment.prepare()
+
+    def generate_population(self, experiment: Experiment, number: int, parent: StageRecord) -> Cycle:
+        """Draw the candidates of a cycle."""
+        return experiment.generate_population(number, parent)
+
+    def select_fittest(self, experiment: Experiment, cycle: Cycle) -> None:
+        """Choose the candidate that goes on."""
+        cycle.selection = experiment.select_fittest(cycle)
+
+
+def walk(experiment: Experiment, runner: Runner) -> None:
+    """All stages, in their order: initial training, cycles of population, selection and fixing, final training.
+
+    Args:
+        experiment: opened, with no stage yet.
+        runner: who carries out the steps.
+
+    Raises:
+        MihaError: what cannot be carried on with; the same call again continues where it was.
+    """
+    plan, schedule = experiment.plan, experiment.config.schedule
+    with runner.pool(experiment.preparing_processes):
+        runner.prepare(experiment)
+    with runner.training_pool(experiment.training_processes):
+        current = experiment.begin(_train(runner, plan.initial()))
+        for number in range(1, schedule.cycles + 1):
+            if experiment.config.unchanged:
+                cycle = Cycle(number, current)
+                fixing = plan.unchanged(number, current)
+            else:
+                cycle = runner.generate_population(experiment, number, current)
+                _train_candidates(runner, experiment, cycle)
+                runner.select_fittest(experiment, cycle)
+                fixing = plan.fixing(number, cycle.winner)
+            current = experiment.end_cycle(cycle, _train(runner, fixing))
+        experiment.finish(_train(runner, plan.final(current)))
+
+
+def _train_candidates(runner: Runner, experiment: Experiment, cycle: Cycle) -> None:
+    """Train all candidates; one that fails for good is recorded and does not stop its siblings."""
+    decisions = experiment.decisions
+    outcomes = {spec.stage: failure for spec in cycle.specs if (failure := decisions.failed_before(spec))}
+    wanted = longest_first([spec for spec in cycle.specs if spec.stage not in outcomes])
+    results = dict(zip((spec.stage for spec in wanted), runner.train(wanted), strict=True))
+    for spec in cycle.specs:
+        if spec.stage in outcomes:
+            cycle.outcomes.append(outcomes[spec.stage])
+            continue
+        result = results[spec.stage]
+        _refuse_cancelled(spec, result)
+        cycle.outcomes.append(decisions.fail(spec, result) if isinstance(result, Exception) else result)
+
+
+def _train(runner: Runner, spec: StageSpec) -> StageRecord:
+    """Train a stage without which the run cannot go on."""
+    (result,) = runner.train([spec])
+    _refuse_cancelled(spec, result)
+    if isinstance(result, MihaError):
+        raise result
+    if isinstance(result, Exception):
+        raise RunError(
+            f"{spec.name} ({spec.stage.kind} training) failed: {type(result).__name__}: {result}. Remove the cause "
+            "and run the same command again; it continues."
+        ) from result
+    return result
+
+
+def _refuse_cancelled(spec: StageSpec, result: StageRecord | Exception) -> None:
+    """A stopped pool or a lost cluster is no candidate's doing: the run stops, and records no failure."""
+    if isinstance(result, CancelledError):
+        raise RunError(f"{spec.name} was not trained to its end: {result}. Run the same command again.") from result

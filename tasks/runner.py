@@ -1,0 +1,46 @@
+"""The runner that carries out each step of a run as a task of Prefect."""
+
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
+
+from miha.experiment import Cycle, Experiment
+from miha.records.record import StageRecord
+from miha.training.spec import StageSpec
+from miha.training.workers import working
+from miha.walk import Runner
+from tasks.deciding import generate_population, select_fittest
+from tasks.training import prepare_samples, training_task
+
+
+class PrefectRunner(Runner):
+    """Submits tasks to the task runner of the flow it is used in: threads of this machine, or a Dask cluster."""
+
+    def __init__(self, experiment: Experiment) -> None:
+        self.faults = experiment.config.faults
+        self.on_cluster = experiment.config.run.dask is not None
+
+    def pool(self, processes: int) -> AbstractContextManager[None]:
+        return working(processes)
+
+    def training_pool(self, processes: int) -> AbstractContextManager[None]:
+        """On a cluster nothing is trained by processes of this machine."""
+        return nullcontext() if self.on_cluster else working(processes)
+
+    def prepare(self, experiment: Experiment) -> None:
+        prepare_samples(experiment)
+
+    def generate_population(self, experiment: Experiment, number: int, parent: StageRecord) -> Cycle:
+        return generate_population(experiment, number, parent)
+
+    def select_fittest(self, experiment: Experiment, cycle: Cycle) -> None:
+        cycle.selection = select_fittest(experiment, cycle)
+
+    def train(self, specs: Sequence[StageSpec]) -> list[StageRecord | Exception]:
+        futures = [training_task(spec, self.faults).submit(spec) for spec in specs]
+        results: list[StageRecord | Exception] = []
+        for future in futures:
+            try:
+                results.append(future.result())
+            except Exception as error:  # whatever it was, the walk decides; Dask has errors of its own for lost workers
+                results.append(error)
+        return results
