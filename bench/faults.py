@@ -20,7 +20,8 @@ from bench.results import DOCUMENT, RESULTS, Result, Results, table
 from miha import RunConfig
 
 PATTERNS = ("config.json", "history.csv", "population.csv", "model/*.zip", "population/*")
-WHAT = ("whole run", "one worker")
+WHAT = {"whole run": "kills of a whole run", "one worker": "kills of one worker"}  # and the heading of its column
+WHOLE_RUN, ONE_WORKER = WHAT
 
 
 def configuration(run_dir: Path, workers: int) -> RunConfig:
@@ -36,7 +37,7 @@ def configuration(run_dir: Path, workers: int) -> RunConfig:
 def train(run_dir: Path, workers: int) -> None:
     """One try of a run, in a process that may be killed."""
     config = configuration(run_dir, workers)
-    miha.optimize(config.problem, config)
+    miha.optimize(config)
 
 
 def contents(run_dir: Path) -> dict[str, bytes]:
@@ -72,9 +73,9 @@ def kill_until_finished(run_dir: Path, workers: int, rng: random.Random, span: f
         process.join(rng.uniform(0.05, span))
         while process.is_alive():
             victims = descendants(process.pid)[1:]  # after the fork server
-            what = rng.choice(WHAT) if victims else WHAT[0]
+            what = rng.choice([WHOLE_RUN, ONE_WORKER]) if victims else WHOLE_RUN
             try:
-                os.kill(rng.choice(victims) if what == WHAT[1] else process.pid, signal.SIGKILL)
+                os.kill(rng.choice(victims) if what == ONE_WORKER else process.pid, signal.SIGKILL)
                 kills[what] += 1
             except ProcessLookupError:
                 pass  # it ended by itself in the meantime
@@ -95,6 +96,15 @@ def measure(seed: int, undisturbed: dict[str, bytes], span: float, folder: Path)
     return {**kills, "same bits": same, "seconds": time.perf_counter() - started}
 
 
+def kills_table(results: Results) -> str:
+    """Table: how often what was killed, and how many runs ended with the same bits all the same."""
+    runs = results.results["run"].values()
+    equal = sum(run["same bits"] for run in runs)
+    kills = [str(sum(run[what] for run in runs)) for what in WHAT]
+    header = ["runs finished", *WHAT.values(), "equal bits"]
+    return table(header, [[str(len(runs)), *kills, f"{equal} ({equal / len(runs):.0%})"]])
+
+
 def main(
     kills: Annotated[int, typer.Option(help="kills to carry out at least")] = 100,
     fresh: Annotated[bool, typer.Option("--fresh", help="forget earlier results")] = False,
@@ -111,14 +121,7 @@ def main(
         while done < kills:
             result = results.once("run", seed, lambda seed=seed: measure(seed, undisturbed, span, folder))
             done, seed = done + sum(result[what] for what in WHAT), seed + 1
-    runs = results.results["run"].values()
-    equal = sum(run["same bits"] for run in runs)
-    rows = [
-        [str(len(runs)), *(str(sum(run[what] for run in runs)) for what in WHAT), f"{equal} ({equal / len(runs):.0%})"]
-    ]
-    results.publish(
-        table(["runs finished", *(f"kills of a {what}".replace("a one", "one") for what in WHAT), "equal bits"], rows)
-    )
+    results.publish(kills_table(results))
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ from concurrent.futures import as_completed
 from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, NamedTuple
 
 import typer
 
@@ -17,18 +17,17 @@ from bench.heldout import held_out_errors, without_truth
 from bench.results import DOCUMENT, RESULTS, RUNS, Job, Result, Results, process_pool, spread, table
 from bench.runs import ARTICLE_OPERATORS, figures_of
 from miha import GapFill, RunConfig, optimize
-from miha.evolution.crossover import CROSSOVER
-from miha.evolution.mutation import OPERATORS
+from miha.evolution.change import Change
+from miha.evolution.hyperparameters import HYPERPARAMETERS
 
 UNCHANGED, ARTICLES, FULL = "unchanged", "article's operators", "all operators"
 Samples = tuple[int, int, int]  # to train on, to validate on, to test on
-SAMPLES = "samples"  # folder of the samples, among the runs
 
 
 class Setting(NamedTuple):
     """What is trained, and how long."""
 
-    problem: dict[str, Any]
+    problem: dict[str, str]
     batch_size: int
     schedule: dict[str, int]
     columns: tuple[str, ...]
@@ -36,7 +35,7 @@ class Setting(NamedTuple):
 
 
 # The article's network cannot say less than zero, and its learning rate is too low for so few epochs.
-WHAT_THE_AUTOENCODER_LACKS = {**dict.fromkeys(OPERATORS, 0.25), "activation": 6.0, "lr": 4.0, "dropout": 1.0}
+WHAT_THE_AUTOENCODER_LACKS = {**dict.fromkeys(HYPERPARAMETERS, 0.25), "activation": 6.0, "lr": 4.0, "dropout": 1.0}
 
 SETTINGS = {
     "autoencoder": Setting(
@@ -99,15 +98,17 @@ def run_one(what: str, column: str, seed: int, data: Path, runs: Path, cycles: i
         cycles: in place of the setting's.
         samples: to train on, to validate on, and to test on.
     """
-    setting, problem = SETTINGS[what], problem_of(what, data, samples)
-    run_dir = runs / f"{what}-{re.sub('[^a-z]+', '-', column)}-{seed}"
-    run_dir.mkdir(parents=True, exist_ok=True)
-    (runs / SAMPLES).mkdir(exist_ok=True)
+    setting = SETTINGS[what]
+    network = setting.problem["network"]
+    run_dir, shared = runs / f"{what}-{re.sub('[^a-z]+', '-', column)}-{seed}", samples_of(network, seed, runs)
+    for folder in (run_dir, shared):
+        folder.mkdir(parents=True, exist_ok=True)
     if not (run_dir / "cache").exists():  # the samples of its seed are those of other columns too
-        (run_dir / "cache").symlink_to((runs / SAMPLES).absolute(), target_is_directory=True)
-    every = {**dict.fromkeys(OPERATORS, 1.0), **setting.turns}
+        (run_dir / "cache").symlink_to(shared.absolute(), target_is_directory=True)
+    every = {**dict.fromkeys(HYPERPARAMETERS, 1.0), **setting.turns}
     crossovers = 0 if column in (ARTICLES, NO_CROSSOVER) else 1
     config = RunConfig(
+        problem=problem_of(network, data, samples),
         run_dir=run_dir,
         seed=seed,
         schedule=schedule_of(what, cycles),
@@ -118,19 +119,25 @@ def run_one(what: str, column: str, seed: int, data: Path, runs: Path, cycles: i
         **FITNESS.get(column, {}),
     )
     with PATCHES.get(column, nullcontext)():
-        run = optimize(problem, config)
+        run = optimize(config)
     return {**held_out_errors(run.model, data, samples[2]), **figures_of(run), "valid_loss": run.best.valid_loss}
 
 
-def problem_of(what: str, data: Path, samples: Samples) -> GapFill:
-    """The setting's problem."""
+def problem_of(network: str, data: Path, samples: Samples) -> GapFill:
+    """What a network learns."""
     train, valid, _ = samples
-    return GapFill(data=data, loss="mse", train_samples=train, valid_samples=valid, **SETTINGS[what].problem)
+    return GapFill(data=data, loss="mse", train_samples=train, valid_samples=valid, network=network)
 
 
-def prepare(what: str, seed: int, data: Path, runs: Path, samples: Samples) -> None:
-    """Make the samples that all runs of a setting and seed learn from, unless they exist."""
-    problem_of(what, data, samples).prepare(runs / SAMPLES, seed, lambda function, jobs: list(map(function, jobs)))
+def samples_of(network: str, seed: int, runs: Path) -> Path:
+    """The folder of the samples that all runs of a network and seed learn from."""
+    return runs / "samples" / f"{network}-{seed}"
+
+
+def prepare(network: str, seed: int, data: Path, runs: Path, samples: Samples) -> None:
+    """Make the samples of a network and seed, unless they exist."""
+    folder = samples_of(network, seed, runs)
+    problem_of(network, data, samples).prepare(folder, seed, lambda function, jobs: list(map(function, jobs)))
 
 
 def schedule_of(what: str, cycles: int | None) -> dict[str, int]:
@@ -138,9 +145,14 @@ def schedule_of(what: str, cycles: int | None) -> dict[str, int]:
     return {**SETTINGS[what].schedule, **({"cycles": cycles} if cycles else {})}
 
 
+def name_of(what: str, column: str) -> str:
+    """What the results of a setting and column are called."""
+    return f"{what}, {column}"
+
+
 def ratios(results: Results, network: str, column: str, key: str, against: str = UNCHANGED) -> list[float]:
     """Error of a column over that of another, for each seed that both have."""
-    above, below = (results.results[f"{network}, {name}"] for name in (column, against))
+    above, below = (results.results[name_of(network, name)] for name in (column, against))
     return [above[seed][key] / below[seed][key] for seed in sorted(above.keys() & below.keys(), key=int)]
 
 
@@ -153,7 +165,7 @@ def comparison(results: Results, network: str) -> str:
     """Table: errors, and their ratios to those of unchanged hyperparameters."""
     rows = []
     for column in SETTINGS[network].columns:
-        name = f"{network}, {column}"
+        name = name_of(network, column)
         if name in results.results:
             row = [column]
             for key in ("gap", "scene"):
@@ -181,19 +193,21 @@ def ablation_table(results: Results) -> str:
     """Table: what is taken away, the error in gaps, and its ratio to MIHA's with everything."""
     rows = []
     for column in (FULL, *NAMES):
-        if (name := f"ablation, {column}") in results.results:
+        if (name := name_of("ablation", column)) in results.results:
             told = _told(ratios(results, "ablation", column, "gap", FULL))
             rows.append(["nothing" if column == FULL else column, spread(results.values(name, "gap"), ".3f"), told])
     return table(["taken away or replaced", "error in gaps", "ratio to nothing taken away: median (seeds)"], rows)
 
 
 def winners(results: Results, network: str) -> str:
-    """Sentence: which kinds of change won how many cycles, and which single ones most often."""
-    if (name := f"{network}, {FULL}") not in results.results:
+    """Sentence: which kinds of change won how many cycles, and which single ones most often, crossed over or not."""
+    if (name := name_of(network, FULL)) not in results.results:
         return ""
-    won = [change.removeprefix(CROSSOVER) for result in results.results[name].values() for change in result["won"]]
+    won = [
+        Change(**{**change, "crossed": False}) for result in results.results[name].values() for change in result["won"]
+    ]
     kinds = Counter(map(kind_of, won))
-    single = Counter(change for change in won if change != "unchanged").most_common(6)
+    single = Counter(str(change) for change in won if change.operator).most_common(6)
     return (
         f"Of {len(won)} cycles of the {network} with all operators: "
         + ", ".join(f"{kind} won {count}" for kind, count in kinds.most_common())
@@ -201,14 +215,12 @@ def winners(results: Results, network: str) -> str:
     )
 
 
-def kind_of(change: str) -> str:
-    """The operator that made a change, from what the change is called."""
-    if change == "unchanged":
+def kind_of(change: Change) -> str:
+    """What the operator of a change is called, and of activations also which one it changes."""
+    if not change.operator:
         return "the control"
-    if " in " in change:
-        return f"activation of {change.split(' in ')[1]}"
-    named = next((name for name in OPERATORS if change.startswith(name.replace("_", " "))), "optimizer")
-    return "momentum" if change.startswith("beta2") else named.replace("_", " ")
+    told = change.operator.replace("_", " ")
+    return f"{told} of {change.target}" if change.operator == "activation" else told
 
 
 def main(
@@ -235,23 +247,26 @@ def main(
     said = {what: {**SETTINGS[what]._asdict(), "schedule": schedule_of(what, cycles)} for what in counts}
     kept = Results("gapfill", {**said, "samples": samples}, fresh, results, document)
     scenes = without_truth(data, runs / "scenes")
-    work: list[Job] = [
-        (f"{what}, {column}", seed, partial(run_one, what, column, seed, scenes, runs, cycles, samples))
+    work = [
+        (what, column, seed)
         for what, count in counts.items()
         for seed in range(count)
         for column in SETTINGS[what].columns
+        if not kept.has(name_of(what, column), seed)
     ]
-    work.sort(key=lambda job: ARTICLES in job[0])  # what a bench that is cut short can best do without comes last
+    work.sort(key=lambda one: one[1] == ARTICLES)  # what a bench that is cut short can best do without comes last
+    jobs: list[Job] = [
+        (name_of(what, column), seed, partial(run_one, what, column, seed, scenes, runs, cycles, samples))
+        for what, column, seed in work
+    ]
     started = time.monotonic()
     with process_pool(processes) as pool:
-        needed = {
-            (column.partition(",")[0].replace("ablation", "autoencoder"), seed) for column, seed, _ in kept.left(work)
-        }
+        needed = {(SETTINGS[what].problem["network"], seed) for what, _, seed in work}
         made = [pool.submit(prepare, *what, scenes, runs, samples) for what in sorted(needed, reverse=True)]
         for number, future in enumerate(as_completed(made), start=1):
             future.result()
             print(f"samples: {number} of {len(made)} made, {time.monotonic() - started:.0f} s", flush=True)
-    kept.each(work, processes)
+    kept.each(jobs, processes)
     print(f"{time.monotonic() - started:.0f} s")
     parts = [part(kept, what) for what in ("autoencoder", "unet") if counts[what] for part in (comparison, winners)]
     parts += [ablation_table(kept)] if ablation_seeds else []

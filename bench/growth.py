@@ -2,28 +2,29 @@
 
 import importlib
 import json
+import re
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from tempfile import mkdtemp
 from typing import Any
 
 import numpy as np
 
 from bench.loops import NoiseDigits, NoiseScenes
 from bench.results import ROOT, Result
-from miha import GapFill, Problem, RunConfig
-from miha.experiment import Experiment
-from miha.problems.filler import Filler
+from miha import GapFill, Problem, RunConfig, optimize
+from miha.gapfill.filler import Filler
+from miha.plan import Plan
 from miha.rasters.simulate import simulate
-from miha.run import optimize
-from miha.training.stages import run_stage
+from miha.records.record import StageId, model_path
+from miha.training.stage import run_stage
 from miha.training.workers import compute_all, working
 
 SIDES = ((64, 64), (64, 128), (128, 128), (128, 256), (256, 256))  # rows and columns: pixels double four times
-CANDIDATES = (2, 4, 8, 16, 32)
+CANDIDATES = ((2,), (4,), (8,), (16,), (32,))
 
 
 def exponent(sizes: list[int], values: list[float]) -> float:
@@ -31,12 +32,17 @@ def exponent(sizes: list[int], values: list[float]) -> float:
     return float(np.polyfit(np.log(sizes), np.log(values), 1)[0])
 
 
-def measured(work: str, size: str, folder: Path) -> Result:
+def measured(work: str, size: Sequence[int], folder: Path) -> Result:
     """Seconds and peak memory of one piece of work in a process of its own.
 
     Memory is in MiB, above what the process held before; of candidates, all of the parent and of its largest worker.
+
+    Args:
+        work: ``stage``, ``fill`` or ``candidates``.
+        size: rows and columns, or the number of candidates.
+        folder: for what the work leaves behind; of ``fill``, what :func:`prepare_scenes` made is there.
     """
-    command = [sys.executable, "-m", "bench.growth", work, size, str(folder)]
+    command = [sys.executable, "-m", "bench.growth", work, str(folder), *map(str, size)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     if done.returncode:
         raise RuntimeError(f"{work} of size {size} failed:\n{done.stderr}")
@@ -46,41 +52,44 @@ def measured(work: str, size: str, folder: Path) -> Result:
 def prepare_scenes(folder: Path) -> None:
     """Simulated scenes of every size, and a model that fills them all."""
     for height, width in SIDES:
-        simulate(folder / f"{height}x{width}", days=12, height=height, width=width, seed=0)
-    problem = GapFill(data=folder / "64x64", train_samples=8, valid_samples=4)
+        simulate(_scenes(folder, height, width), days=12, height=height, width=width, seed=0)
+    problem = GapFill(data=_scenes(folder, *SIDES[0]), train_samples=8, valid_samples=4)
     schedule: dict[str, Any] = {"initial_epochs": 1, "cycles": 0}
-    optimize(problem, RunConfig(run_dir=folder / "run", schedule=schedule, run={"workers": 1}))
+    optimize(RunConfig(problem=problem, run_dir=folder / "run", schedule=schedule, run={"workers": 1}))
 
 
-def _experiment(problem: Problem, folder: Path) -> Experiment:
+def _scenes(folder: Path, height: int, width: int) -> Path:
+    return folder / f"{height}x{width}"
+
+
+def _plan(problem: Problem, folder: Path) -> Plan:
+    """A plan whose stages leave their archives in a folder of their own."""
     schedule = {"initial_epochs": 1, "candidate_epochs": 1}
-    return Experiment(RunConfig(run_dir=folder, problem=problem, schedule=schedule))
+    return Plan.of(RunConfig(run_dir=Path(mkdtemp(dir=folder)), problem=problem, schedule=schedule))
 
 
-def _stage(size: str, folder: Path) -> Callable[[], Any]:
-    height, width = map(int, size.split("x"))
-    with TemporaryDirectory(dir=folder) as run_dir:
-        problem = NoiseScenes(train=32, valid=8, height=height, across=width)
-        spec = _experiment(problem, Path(run_dir)).initial()
+def _stage(folder: Path, height: int, width: int) -> Callable[[], Any]:
+    spec = _plan(NoiseScenes(train=32, valid=8, height=height, across=width), folder).initial()
     return lambda: run_stage(spec)
 
 
-def _fill(size: str, folder: Path) -> Callable[[], Any]:
+def _fill(folder: Path, height: int, width: int) -> Callable[[], Any]:
     """Reading, guessing, the network and writing."""
     for library in ("sklearn.ensemble", "sklearn.linear_model", "scipy.ndimage"):  # else the first fill loads them
         importlib.import_module(library)
-    filler = Filler(folder / "run" / "model" / "model_best.zip", folder / size)
-    source = min((folder / size / "gapped").glob("*.tif"))
-    return lambda: filler.fill(source, folder / f"filled_{size}.tif")
+    scenes = _scenes(folder, height, width)
+    filler = Filler(model_path(folder / "run", "best"), scenes)
+    source = min((scenes / "gapped").glob("*.tif"))
+    return lambda: filler.fill(source, folder / f"filled_{scenes.name}.tif")
 
 
-def _candidates(size: str, folder: Path) -> Callable[[], Any]:
+def _candidates(folder: Path, number: int) -> Callable[[], Any]:
     """A population of the article's network, two side by side in workers that are warm."""
-    with TemporaryDirectory(dir=folder) as run_dir:
-        experiment = _experiment(NoiseDigits(train=2000, valid=500), Path(run_dir))
-    control = experiment.population(1, run_stage(experiment.initial()))[0]
-    population = [control.model_copy(update={"name": f"1_{number}"}) for number in range(int(size))]  # of equal cost
-    twice = [experiment.initial().model_copy(update={"name": name}) for name in ("warm", "up")]
+    plan = _plan(NoiseDigits(train=2000, valid=500), folder)
+    initial = plan.initial()
+    control = plan.population(1, run_stage(initial), [])[0]
+    population = [control.model_copy(update={"stage": _candidate(1, one)}) for one in range(number)]  # of equal cost
+    twice = [initial.model_copy(update={"stage": _candidate(0, one)}) for one in range(2)]
 
     def train() -> Result:
         with working(2):
@@ -93,15 +102,21 @@ def _candidates(size: str, folder: Path) -> Callable[[], Any]:
     return train
 
 
+def _candidate(cycle: int, number: int) -> StageId:
+    return StageId(kind="candidate", cycle=cycle, candidate=number)
+
+
 def _memory(what: str) -> float:
     """Memory of this process, MiB: ``VmRSS`` now, ``VmHWM`` at its peak."""
-    line = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith(what))
-    return int(line.split()[1]) / 1024
+    found = re.search(rf"^{what}:\s*(\d+) kB$", Path("/proc/self/status").read_text(), re.MULTILINE)
+    assert found, f"Linux tells {what}"
+    return int(found[1]) / 1024
 
 
-def main(work: str, size: str, folder: Path) -> None:
+def main(work: str, folder: Path, *size: int) -> None:
     """Do one piece of work and print its figures as JSON."""
-    run = {"stage": _stage, "fill": _fill, "candidates": _candidates}[work](size, folder)
+    pieces: dict[str, Callable[..., Callable[[], Any]]] = {"stage": _stage, "fill": _fill, "candidates": _candidates}
+    run = pieces[work](folder, *size)
     before, started = _memory("VmRSS"), time.perf_counter()
     said = run()
     figures = {"seconds": time.perf_counter() - started, "mebibytes": _memory("VmHWM") - before}
@@ -109,4 +124,4 @@ def main(work: str, size: str, folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], sys.argv[2], Path(sys.argv[3]))
+    main(sys.argv[1], Path(sys.argv[2]), *map(int, sys.argv[3:]))

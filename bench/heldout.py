@@ -7,10 +7,10 @@ import numpy as np
 
 from bench.results import Result
 from miha.evolution.seeds import stream
-from miha.problems.filler import Filler
-from miha.problems.gapfill import paste_gap
-from miha.rasters.gaps import LARGEST, SMALLEST, Gaps
-from miha.rasters.predictors import Background
+from miha.gapfill.days import paste_gap
+from miha.gapfill.filler import Filler
+from miha.gapfill.gaps import LARGEST, SMALLEST, Gaps
+from miha.gapfill.predictors import Background
 
 
 def without_truth(data: Path, folder: Path) -> Path:
@@ -32,7 +32,7 @@ def held_out_errors(archive: Path, data: Path, samples: int) -> Result:
     """
     filler = Filler(archive, data)
     test, seed = filler.split.test, filler.seed
-    history, training = filler.sources.history, filler.problem.training_days(seed)
+    history, training = filler.history, filler.problem.training_days(seed)
     gaps, background = Gaps.of(training.values), Background.of(training.values)
     sums = np.zeros((2, 2))
     for number in range(samples):

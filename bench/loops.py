@@ -12,11 +12,12 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
-from miha.evolution.hyperparameters import Hyperparameters
-from miha.problems import GapFill, Mnist, Problem
-from miha.problems.base import Batch, Data, Samples
-from miha.problems.nets.unet import UNet
-from miha.training.loop import EVALUATION_BATCH, network_to_device, to_device, train_epochs
+from miha import Batch, Data, GapFill, Mnist, Problem, Samples
+from miha.evolution.point import Hyperparameters
+from miha.gapfill.unet import UNet
+from miha.problems.evaluation import EVALUATION_BATCH, to_device
+from miha.training.compute import Compute, Precision
+from miha.training.loop import Span, Trainer, network_to_device
 from miha.training.optimizers import build_optimizer
 
 CHANNELS = 30  # of the U-Net on Madrid
@@ -54,6 +55,9 @@ class NoiseScenes(GapFill):
     def fingerprint(self) -> str:
         return "noise"
 
+    def stamp(self) -> str:
+        return ""
+
     def prepare(self, cache: Path, seed: int, parallel_map: Callable[..., Any]) -> None:
         pass
 
@@ -88,23 +92,12 @@ class Task:
         self.point = Hyperparameters(optimizer="Adam", lr=1e-3, batch_size=batch_size, activations={}, loss=loss)
 
 
-def our_epochs(task: Task, epochs: int, precision: str = "float32") -> None:
+def our_epochs(task: Task, epochs: int, precision: Precision = "float32") -> None:
     """``miha.training.loop`` as a stage runs it."""
     network_to_device(task.network, "cpu", task.problem.channels_last)
-    optimizer = build_optimizer(task.network, task.point)
-    trained = train_epochs(
-        task.network,
-        optimizer,
-        task.problem,
-        task.data,
-        task.point,
-        seed=0,
-        first=1,
-        last=epochs,
-        device="cpu",
-        precision=precision,
-    )
-    for _ in trained:
+    optimizer, compute = build_optimizer(task.network, task.point), Compute(precision=precision)
+    trainer = Trainer(task.network, optimizer, task.problem, task.data, task.point, seed=0, compute=compute)
+    for _ in trainer.epochs(Span(1, epochs)):
         pass
 
 

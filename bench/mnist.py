@@ -10,12 +10,11 @@ from typing import Annotated, Any
 import typer
 
 from bench.results import DOCUMENT, RESULTS, RUNS, Result, Results, spread, table
-from bench.runs import ARTICLE_OPERATORS, DIGITS_BATCH, figures_of
+from bench.runs import ARTICLE_OPERATORS, DIGITS_BATCH, count_parameters, figures_of
 from miha import Mnist, RunConfig, optimize
 from miha.config import Schedule
-from miha.evolution.mutation import OPERATORS
-from miha.problems.base import count_parameters
-from miha.report.evaluate import evaluate_digits
+from miha.evolution.hyperparameters import HYPERPARAMETERS
+from miha.problems.judgement import OURS
 
 TRIAL_EPOCHS = 44  # of Optuna
 
@@ -27,10 +26,11 @@ NEEDS = {OPTUNA_ARTICLES: "optuna", OPTUNA_OURS: "optuna", PBT: "ray"}
 
 def run_miha(column: str, problem: Mnist, schedule: Schedule, runs: Path, seed: int) -> Result:
     """One run of MIHA, which continues if it was interrupted, and its best model's accuracy."""
-    operators = {**dict.fromkeys(OPERATORS, 1.0), "augmentation": 3.0} if column == FULL else ARTICLE_OPERATORS
+    operators = {**dict.fromkeys(HYPERPARAMETERS, 1.0), "augmentation": 3.0} if column == FULL else ARTICLE_OPERATORS
     said: dict[str, Any] = {"search": {"operators": operators, "crossovers": 0}}  # nine draws are all
     name = {UNCHANGED: "unchanged", ARTICLES: "article", FULL: "full"}[column]
     config = RunConfig(
+        problem=problem,
         run_dir=runs / f"{name}-{seed}",
         seed=seed,
         schedule=schedule,
@@ -39,9 +39,10 @@ def run_miha(column: str, problem: Mnist, schedule: Schedule, runs: Path, seed: 
         run={"workers": 1},
         **said,
     )
-    run = optimize(problem, config)
-    parameters = count_parameters(problem.build_network())
-    return {**evaluate_digits(run.model, problem.data), **figures_of(run), "parameters": parameters}
+    run = optimize(config)
+    judged = problem.judge({OURS: run.model}, run.run_dir / "cache", seed).metrics
+    accuracies = {key: judged[key] for key in ("accuracy", "accuracy_first_500")}
+    return {**accuracies, **figures_of(run), "parameters": count_parameters(problem.build_network())}
 
 
 def peers(problem: Mnist, schedule: Schedule, trial_epochs: int) -> dict[str, Callable[[int], Result]]:

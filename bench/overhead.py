@@ -7,10 +7,11 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from statistics import median
 from tempfile import TemporaryDirectory
-from typing import Annotated
+from typing import Annotated, NamedTuple
 
 import httpx
 import typer
@@ -19,10 +20,12 @@ import miha
 from bench.loops import NoiseDigits
 from bench.results import DOCUMENT, RESULTS, Result, Results, table
 from miha import RunConfig
-from miha.progress import Event, observed_by
+from miha.events import Event, StageEnded, StageStarted, observed_by
+from miha.records.record import StageId
 
 MANY = 64  # candidates of which each trains next to nothing
 KINDS = ("library", "flow")
+RUNNING, TEMPORARY, NONE = "start, server running", "start, temporary server", "start, without Prefect"
 
 
 @contextmanager
@@ -75,9 +78,23 @@ def many_candidates(run_dir: Path, workers: int) -> RunConfig:
     )
 
 
+class Work(NamedTuple):
+    """A run to carry out in both ways, and how many candidates to share its difference among (0: not told)."""
+
+    make: Callable[[Path], RunConfig]
+    candidates: int = 0
+
+
+WORK = {
+    "a run of a minute or more": Work(long_run),
+    f"{MANY} candidates, 1 worker": Work(partial(many_candidates, workers=1), MANY),
+    f"{MANY} candidates, 2 workers": Work(partial(many_candidates, workers=2), MANY),
+}
+
+
 def carry_out(kind: str, config: RunConfig) -> None:
     if kind == "library":
-        miha.optimize(config.problem, config)
+        miha.optimize(config)
     else:
         from flows.optimize import carry_out as flow
 
@@ -88,16 +105,16 @@ class Training:
     """An observer that adds up for how long at least one stage was training."""
 
     def __init__(self) -> None:
-        self.stages: set[str] = set()
+        self.stages: set[StageId] = set()
         self.since = self.seconds = 0.0
         self.done = 0
 
     def __call__(self, event: Event) -> None:
-        if event["event"] == "stage_started":
+        if isinstance(event, StageStarted):
             self.since = self.since if self.stages else time.perf_counter()
-            self.stages.add(event["stage"])
-        elif event["event"] == "stage_finished":
-            self.stages.remove(event["stage"])
+            self.stages.add(event.stage)
+        elif isinstance(event, StageEnded):
+            self.stages.remove(event.stage)
             self.done += 1
             self.seconds += 0 if self.stages else time.perf_counter() - self.since
 
@@ -137,6 +154,25 @@ def command_seconds(*more: str) -> Result:
         return {"seconds": time.perf_counter() - started}
 
 
+def work_table(results: Results) -> str:
+    """Table: medians of the seconds that the library and the flow take for the same work."""
+    rows = []
+    for name, work in WORK.items():
+        bare, flow, ratio = (median(results.values(name, key)) for key in (*KINDS, "ratio"))
+        idle = [f"{median(results.values(name, f'{kind}, not training')):.2f}" for kind in KINDS]
+        each = f"{1000 * (flow - bare) / work.candidates:.1f}" if work.candidates else "–"
+        told = f"{ratio:.3f} ({' '.join(format(one, '.3f') for one in sorted(results.values(name, 'ratio')))})"
+        rows.append([name, f"{bare:.2f}", f"{flow:.2f}", told, *idle, each])
+    header = ["work", "library, s", "flow, s", "ratio (each)", *(f"{kind}: no stage trains, s" for kind in KINDS)]
+    return table([*header, "ms more a candidate"], rows)
+
+
+def start_table(results: Results) -> str:
+    """Table: medians of the seconds that a whole command takes."""
+    rows = [[name, f"{median(results.values(name, 'seconds')):.1f}"] for name in (RUNNING, TEMPORARY, NONE)]
+    return table(["whole command, next to nothing to train", "s"], rows)
+
+
 def main(
     repeats: Annotated[int, typer.Option(help="times that each is measured", min=1)] = 5,
     fresh: Annotated[bool, typer.Option("--fresh", help="forget earlier results")] = False,
@@ -145,32 +181,17 @@ def main(
 ) -> None:
     """Time the flow under Prefect, its server already running, against the bare library; and the start of each."""
     results = Results("overhead", {"repeats": repeats, "many": MANY}, fresh, out, document)
-    kinds: dict[str, Callable[[Path], RunConfig]] = {
-        "a run of a minute or more": long_run,
-        f"{MANY} candidates, 1 worker": lambda run_dir: many_candidates(run_dir, 1),
-        f"{MANY} candidates, 2 workers": lambda run_dir: many_candidates(run_dir, 2),
-    }
     with server():
-        compare(lambda run_dir: many_candidates(run_dir, 2))  # imports, and the first contact with the server
-        for name, make in kinds.items():
+        compare(partial(many_candidates, workers=2))  # imports, and the first contact with the server
+        for name, work in WORK.items():
             for repeat in range(repeats):
-                results.once(name, repeat, lambda make=make, repeat=repeat: compare(make, repeat))
+                results.once(name, repeat, partial(compare, work.make, repeat))
         for repeat in range(repeats):
-            results.once("start, server running", repeat, command_seconds)
+            results.once(RUNNING, repeat, command_seconds)
     for repeat in range(repeats):
-        results.once("start, temporary server", repeat, command_seconds)
-        results.once("start, without Prefect", repeat, lambda: command_seconds("--no-prefect"))
-    rows = []
-    for name in kinds:
-        bare, flow, ratio = (median(results.values(name, key)) for key in (*KINDS, "ratio"))
-        idle = [f"{median(results.values(name, f'{kind}, not training')):.2f}" for kind in KINDS]
-        each = f"{1000 * (flow - bare) / MANY:.1f}" if name.startswith(str(MANY)) else "–"
-        told = f"{ratio:.3f} ({' '.join(format(one, '.3f') for one in sorted(results.values(name, 'ratio')))})"
-        rows.append([name, f"{bare:.2f}", f"{flow:.2f}", told, *idle, each])
-    header = ["work", "library, s", "flow, s", "ratio (each)", *(f"{kind}: no stage trains, s" for kind in KINDS)]
-    text = table([*header, "ms more a candidate"], rows)
-    starts = [[name, f"{median(results.values(name, 'seconds')):.1f}"] for name in results.results if "start" in name]
-    results.publish(f"{text}\n\n{table(['whole command, next to nothing to train', 's'], starts)}")
+        results.once(TEMPORARY, repeat, command_seconds)
+        results.once(NONE, repeat, partial(command_seconds, "--no-prefect"))
+    results.publish(f"{work_table(results)}\n\n{start_table(results)}")
 
 
 if __name__ == "__main__":

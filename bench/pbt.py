@@ -20,12 +20,13 @@ from ray.tune.search import BasicVariantGenerator
 from bench.peers import SmoothedDigits, accuracies
 from bench.results import ROOT, Result
 from bench.runs import DIGITS_BATCH
-from miha.evolution.hyperparameters import Hyperparameters
+from miha import Mnist
+from miha.evolution.point import Hyperparameters
 from miha.evolution.seeds import torch_seed
-from miha.problems import Mnist
-from miha.training.loop import seeded, train_epochs
+from miha.problems.evaluation import configure
+from miha.training.compute import Compute
+from miha.training.loop import Span, Trainer, seeded
 from miha.training.optimizers import build_optimizer, carry_state, restore_state, state_of
-from miha.training.stages import configure
 
 MEMBERS = 4
 INTERVAL = 4  # epochs between two exchanges
@@ -69,20 +70,10 @@ class Member(tune.Trainable):
     def step(self) -> Result:
         number, last = self.iteration + 1, self.config["epochs"]
         start = max(1, last - self.config["annealed"] + 1)
-        epochs = train_epochs(
-            self.network,
-            self.optimizer,
-            self.problem,
-            self.data,
-            self.point,
-            seed=self.config["seed"],
-            first=number,
-            last=number,
-            device="cpu",
-            precision="float32",
-            annealed=(start, last) if number >= start else None,
-        )
-        loss = next(iter(epochs)).valid_loss
+        span = Span(start, last, annealing=True) if number >= start else Span(number, number)
+        seed = self.config["seed"]
+        trainer = Trainer(self.network, self.optimizer, self.problem, self.data, self.point, seed, Compute())
+        loss = next(trainer.epochs(span, done=number - span.first)).valid_loss
         for group in self.optimizer.param_groups:
             group["lr"] = self.point.lr
         return {"loss": float("inf") if loss is None else loss, "done": number >= last}

@@ -12,15 +12,17 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from bench.results import Result
-from bench.runs import DIGITS_BATCH
-from miha.evolution.hyperparameters import HIDDEN_ACTIVATIONS, OPTIMIZERS, Hyperparameters
+from bench.runs import DIGITS_BATCH, count_parameters
+from miha import Batch, Mnist, Samples
+from miha.evolution.hyperparameters.activation import HIDDEN_ACTIVATIONS
+from miha.evolution.hyperparameters.optimizer import OPTIMIZERS
+from miha.evolution.point import Hyperparameters
 from miha.evolution.seeds import torch_seed
-from miha.problems import Mnist
-from miha.problems.base import Batch, Samples, count_parameters
+from miha.problems.evaluation import configure
 from miha.threads import fixed_threads
-from miha.training.loop import seeded, train_epochs
+from miha.training.compute import Compute
+from miha.training.loop import Span, Trainer, seeded
 from miha.training.optimizers import build_optimizer
-from miha.training.stages import configure
 
 ACTIVATION = "layer1.1"  # the hidden one of the article's network
 
@@ -126,21 +128,9 @@ def search(space: Callable[..., Candidate], problem: Mnist, seed: int, budget: i
             trial = study.ask()
             candidate, network, point = space(trial, problem, seed)
             last = min(trial_epochs, budget - spent)
-            epochs = train_epochs(
-                network,
-                build_optimizer(network, point),
-                candidate,
-                data,
-                point,
-                seed=seed,
-                first=1,
-                last=last,
-                device="cpu",
-                precision="float32",
-                annealed=(1, last),
-            )
+            trainer = Trainer(network, build_optimizer(network, point), candidate, data, point, seed, Compute())
             loss = float("inf")
-            for epoch in epochs:
+            for epoch in trainer.epochs(Span(1, last, annealing=True)):
                 spent += 1
                 loss = float("inf") if epoch.valid_loss is None or epoch.train_loss is None else epoch.valid_loss
                 trial.report(loss, epoch.epoch)

@@ -65,7 +65,7 @@ class Results:
     def once(self, column: str, seed: int, measure: Callable[[], Result]) -> Result:
         """The stored result of a column and seed, or else what ``measure`` returns, stored."""
         stored = self.results.setdefault(column, {})
-        if str(seed) not in stored:
+        if not self.has(column, seed):
             print(f"{self.name} · {column} · {seed} …", flush=True)
             stored[str(seed)] = {**measure(), "git_revision": git_revision(), "date": today()}
             self.save()
@@ -74,7 +74,11 @@ class Results:
 
     def left(self, jobs: Sequence[Job]) -> list[Job]:
         """The jobs whose result is not stored yet."""
-        return [job for job in jobs if str(job[1]) not in self.results.get(job[0], {})]
+        return [(column, seed, measure) for column, seed, measure in jobs if not self.has(column, seed)]
+
+    def has(self, column: str, seed: int) -> bool:
+        """True if the result of a column and seed is stored."""
+        return str(seed) in self.results.get(column, {})
 
     def each(self, jobs: Sequence[Job], processes: int) -> None:
         """Measure what is not stored yet, several jobs side by side, each in a process of its own pool."""

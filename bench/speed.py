@@ -1,11 +1,12 @@
 """Speed, as ratios against references timed in the same run: ``python -m bench.speed``."""
 
+import math
 import shutil
 import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from enum import StrEnum
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -18,11 +19,14 @@ from bench import growth
 from bench.loops import NoiseDigits, NoiseScenes, NoiseScenesInRows, Task, bare_epochs, our_epochs, usual_epochs
 from bench.results import DOCUMENT, RESULTS, ROOT, Result, Results, spread, table
 from bench.runs import ARTICLE_OPERATORS
-from miha import Problem, RunConfig
-from miha.experiment import Experiment
+from miha import GapFill, Problem, RunConfig, optimize
+from miha.plan import Plan
+from miha.rasters.simulate import simulate
+from miha.records.record import model_path
 from miha.threads import fixed_threads
-from miha.training.device import resolve_precision
-from miha.training.stages import longest_first, run_stage
+from miha.training.compute import resolve_precision
+from miha.training.spec import longest_first
+from miha.training.stage import run_stage
 from miha.training.workers import compute_all, working
 
 POPULATION = 8
@@ -81,8 +85,8 @@ def _population_seconds(problem: Problem, batch_size: int, threads: int) -> floa
             search={"operators": ARTICLE_OPERATORS},
             run={"threads": threads},
         )
-        experiment = Experiment(config)
-        population = longest_first(experiment.population(1, run_stage(experiment.initial())))
+        plan = Plan.of(config)
+        population = longest_first(plan.population(1, run_stage(plan.initial()), []))
         compute_all(run_stage, population)
         shutil.rmtree(Path(folder) / "population")
         return _seconds(lambda: compute_all(run_stage, population))
@@ -128,9 +132,6 @@ def measure_precision(results: Results, repeats: int, epochs: int) -> None:
 
 def _errors(seed: int, epochs: int) -> Result:
     """Validation loss (standardised mean absolute error) after the last epoch, same seed and data, by precision."""
-    from miha import GapFill, optimize
-    from miha.rasters.simulate import simulate
-
     errors: Result = {}
     with TemporaryDirectory() as folder:
         simulate(Path(folder) / "scenes", days=20, height=48, width=48, seed=seed)
@@ -138,25 +139,28 @@ def _errors(seed: int, epochs: int) -> Result:
             problem = GapFill(data=Path(folder) / "scenes", train_samples=64, valid_samples=32)
             schedule = {"initial_epochs": 1, "cycles": 0, "final_epochs": epochs}
             run = {"precision": precision, "workers": 2}
-            config = RunConfig(run_dir=Path(folder) / precision, seed=seed, schedule=schedule, run=run)
-            errors[precision] = float(optimize(problem, config).history.valid_loss.iloc[-1])
+            config = RunConfig(problem=problem, run_dir=Path(folder) / precision, seed=seed, schedule=schedule, run=run)
+            errors[precision] = float(optimize(config).history.valid_loss.iloc[-1])
     return errors
 
 
 # ---------------------------------------------------------------- growth
 
 
-GROWTH = {"stage": "pixels", "fill": "pixels", "candidates": "candidates"}
+GROWTH = {  # what is told of the sizes, and the sizes
+    "stage": ("pixels", growth.SIDES),
+    "fill": ("pixels", growth.SIDES),
+    "candidates": ("candidates", growth.CANDIDATES),
+}
 
 
 def measure_growth(results: Results, repeats: int) -> None:
     """Seconds and peak memory at sizes that double four times."""
-    sides = ["x".join(map(str, side)) for side in growth.SIDES]
     with TemporaryDirectory() as folder:
-        for work, sizes in (("stage", sides), ("fill", sides), ("candidates", list(map(str, growth.CANDIDATES)))):
+        for work, (_, sizes) in GROWTH.items():
             for repeat in range(repeats):
 
-                def once(work: str = work, sizes: list[str] = sizes) -> Result:
+                def once(work: str = work, sizes: Sequence[Sequence[int]] = sizes) -> Result:
                     if work == "fill" and not (Path(folder) / "run").exists():
                         growth.prepare_scenes(Path(folder))
                     figures = [growth.measured(work, size, Path(folder)) for size in sizes]
@@ -168,12 +172,9 @@ def measure_growth(results: Results, repeats: int) -> None:
 def growth_rows(results: Results) -> list[list[str]]:
     """Of each kind of work the exponents of the medians over the repeats."""
     rows = []
-    for work, what in GROWTH.items():
+    for work, (what, shapes) in GROWTH.items():
         if f"growth {work}" in results.results:
-            sizes = (
-                list(growth.CANDIDATES) if work == "candidates" else [rows * columns for rows, columns in growth.SIDES]
-            )
-            told = []
+            sizes, told = list(map(math.prod, shapes)), []
             for key in ("seconds", "mebibytes"):
                 medians = list(map(statistics.median, zip(*results.values(f"growth {work}", key), strict=True)))
                 told.append(f"{growth.exponent(sizes, medians):.2f} ({medians[0]:.3g} → {medians[-1]:.3g})")
@@ -200,20 +201,21 @@ def measure_start(results: Results, repeats: int, digits: Path) -> None:
         with TemporaryDirectory() as folder:
             command = [*miha, "optimize", "--no-prefect", "--problem", "mnist", "--data", str(digits.absolute())]
             command += ["--run-dir", folder, "--set", "schedule.initial_epochs=1", "--set", "schedule.cycles=0"]
-            return {"help": told, "first epoch": _seconds(lambda: _run_until(command, "init:"))}
+            first = model_path(Path(folder), "init")
+            return {"help": told, "first epoch": _seconds(lambda: _run_until(command, first))}
 
     for repeat in range(repeats):
         results.once("start", repeat, once)
 
 
-def _run_until(command: list[str], word: str) -> None:
-    """Run a command until a line of its output starts with a word, then end it."""
-    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout is not None
-        found = any(line.startswith(word) for line in process.stdout)
+def _run_until(command: list[str], file: Path) -> None:
+    """Run a command until it has written a file, then end it."""
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL) as process:
+        while not (found := file.exists()) and process.poll() is None:
+            time.sleep(0.005)
         process.terminate()
     if not found:
-        raise RuntimeError(f"{' '.join(command)} ended before it said {word!r}")
+        raise RuntimeError(f"{' '.join(command)} ended before it wrote {file}")
 
 
 # ---------------------------------------------------------------- the table
@@ -260,11 +262,10 @@ def rows_of(results: Results) -> list[list[str]]:
                 ]
             )
     if "precision" in results.results:
-        for kind in ("bfloat16, channels last", "float32, channels last"):
+        for kind, aim in (("bfloat16, channels last", "≥ 1.8"), ("float32, channels last", "")):
             figures = (
                 f"{_median(results, 'precision', kind)} / {_median(results, 'precision', 'float32, rows')} epochs/s"
             )
-            aim = "≥ 1.8" if kind.startswith("bf") else ""
             rows.append(
                 [f"U-Net: {kind} / float32, rows", figures, _ratio(results, "precision", kind, "float32, rows"), aim]
             )

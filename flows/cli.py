@@ -133,7 +133,11 @@ def optimize(
     ] = False,
 ) -> None:
     """Train a network once while its hyperparameters adapt. The same command again continues an interrupted run."""
-    if workers != 1 and not dask:  # both processes need seconds to import PyTorch
+    from flows.server import choose_server, reach_server, start_server
+
+    if prefect:
+        start_server()  # it takes seconds, as do PyTorch's imports in two processes
+    if workers != 1 and not dask:
         from miha.training.workers import warm_up
 
         warm_up()
@@ -152,10 +156,10 @@ def optimize(
     chosen = read_config(config, settings, {key: value for key, value in given.items() if value is not None})
     with _shown("Stopped. The same command continues where it was.") as console:
         if prefect:
-            from flows.optimize import carry_out
-            from flows.server import reach_server
-
             Experiment(chosen).check()  # a mistake is told before Prefect starts
+            choose_server()
+            from flows.optimize import carry_out  # Prefect reads its settings when it is imported
+
             reach_server()
             carry_out(chosen)
         else:
@@ -212,10 +216,13 @@ def fill(
     archive = model if model else model_path(run_dir, "best")  # type: ignore[arg-type]
     with _shown():
         if prefect:
-            from flows.fill import fill as flow
-            from flows.server import reach_server
+            from flows.server import choose_server, reach_server, start_server
 
+            start_server()
             Filler(archive, data).plan(inputs, out)  # a mistake is told before Prefect starts
+            choose_server()
+            from flows.fill import fill as flow
+
             reach_server()
             flow(inputs, archive, data, out)
         else:

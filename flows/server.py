@@ -1,41 +1,70 @@
 """The Prefect server that a flow talks to: the configured one, or a temporary one that ends with this process."""
 
+import atexit
 import os
+import select
 import subprocess
-
-import httpx
-from prefect.server.api.server import SubprocessASGIServer
-from prefect.settings import PREFECT_API_URL
+import sys
+import time
+import urllib.request
+from functools import cache
 
 from miha.errors import ConfigError
 
 STARTUP = 180  # seconds; the first start prepares a data base, which takes 20 s on an idle machine
+API_URL = "PREFECT_API_URL"
+
+
+@cache
+def start_server() -> "subprocess.Popen[str] | None":
+    """Begin to start a temporary server, if none is named in the environment; to be called before Prefect is imported.
+
+    Prefect may be configured with a server elsewhere: then that one's address is all that the process says.
+    """
+    if os.environ.get(API_URL) or "prefect" in sys.modules:
+        return None
+    process = subprocess.Popen(
+        [sys.executable, "-m", "flows.temporary_server"], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True
+    )
+    atexit.register(process.terminate)
+    return process
+
+
+def choose_server() -> None:
+    """Let Prefect, which is to be imported next, talk to the server that :func:`start_server` started.
+
+    Raises:
+        ConfigError: the server does not start.
+    """
+    if (process := start_server()) is not None and not os.environ.get(API_URL):
+        assert process.stdout is not None
+        said, _, _ = select.select([process.stdout], [], [], STARTUP)
+        address = process.stdout.readline().strip() if said else ""
+        if not address:
+            process.kill()
+            raise ConfigError("Prefect's temporary server did not start. Try again, or pass --no-prefect.")
+        os.environ[API_URL] = address
 
 
 def reach_server() -> None:
-    """Make sure a server answers before a flow starts.
-
-    Prefect leaves its temporary server behind when its process is killed, so a shell watches and stops it then.
+    """Wait until the chosen server answers, one that just starts for as long as it takes.
 
     Raises:
-        ConfigError: the server that PREFECT_API_URL names does not answer, or the temporary one does not start.
+        ConfigError: it does not answer.
     """
-    if url := PREFECT_API_URL.value():
+    from prefect.settings import PREFECT_API_URL
+
+    if not (url := PREFECT_API_URL.value()):
+        return  # Prefect starts a server of its own
+    process, end = start_server(), time.monotonic() + STARTUP
+    while True:
         try:
-            httpx.get(f"{url}/health", timeout=10).raise_for_status()
-        except httpx.HTTPError as error:
-            raise ConfigError(
-                f"no Prefect server answers at {url} ({error}). Start it with `prefect server start`, unset "
-                "PREFECT_API_URL for a temporary one, or pass --no-prefect."
-            ) from error
-        return
-    server = SubprocessASGIServer()  # the one instance that Prefect itself would start
-    try:
-        server.start(timeout=STARTUP)
-    except RuntimeError as error:
-        raise ConfigError(
-            f"Prefect's temporary server did not start ({error}). Try again, or pass --no-prefect."
-        ) from error
-    assert server.server_process is not None
-    watch = f"exec >/dev/null 2>&1; while kill -0 {os.getpid()}; do sleep 1; done; kill {server.server_process.pid}"
-    subprocess.Popen(["/bin/sh", "-c", watch], start_new_session=True, stdin=subprocess.DEVNULL)
+            urllib.request.urlopen(f"{url}/health", timeout=10).close()
+            return
+        except (OSError, ValueError) as error:
+            if process is None or process.poll() is not None or time.monotonic() > end:
+                raise ConfigError(
+                    f"no Prefect server answers at {url} ({error}). Start it with `prefect server start`, unset "
+                    "PREFECT_API_URL for a temporary one, or pass --no-prefect."
+                ) from error
+        time.sleep(0.1)

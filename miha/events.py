@@ -232,8 +232,8 @@ def sender(address: str) -> Observer:
     def send(event: Event) -> None:
         try:
             outbox.sendto(to_json(event), address)
-        except OSError:
-            pass  # nobody watches any more, or the one who does stands still; training goes on
+        except (OSError, ValueError):
+            pass  # nobody watches any more, the one who does stands still, or a name is no UTF-8; training goes on
 
     return send
 

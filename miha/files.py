@@ -5,7 +5,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -98,6 +98,12 @@ def digest_file(path: Path) -> str:
 def digest_files(paths: list[Path], root: Path) -> str:
     """SHA-256 (hex) over the names relative to ``root`` and the contents of ``paths``, in the order of the names."""
     return digest_json({path.relative_to(root).as_posix(): digest_file(path) for path in sorted(paths)})
+
+
+def stamp_files(paths: Iterable[Path]) -> str:
+    """SHA-256 (hex) over names, sizes and times of change: tells cheaply that files are as they were."""
+    stats = ((path.name, path.stat()) for path in paths)
+    return digest_json([[name, stat.st_size, stat.st_mtime_ns] for name, stat in stats])
 
 
 MARKER = ".miha"  # in folders that MIHA wrote whole, and may therefore replace

@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tiny import TinyProblem
 
 from miha.config import RunConfig, make_config
 from miha.rasters.simulate import simulate
+from tests.support.tiny import TinyProblem
 
 os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
 os.environ.setdefault("DO_NOT_TRACK", "1")
@@ -60,14 +60,15 @@ def tiny() -> TinyProblem:
 
 @pytest.fixture
 def tiny_config(tmp_path: Path) -> Callable[..., RunConfig]:
-    """Make a configuration for the tiny problem: two cycles of four candidates."""
+    """Make a configuration for the tiny problem, or another: two cycles of four candidates."""
 
     def make(run_dir: str = "run", **said: Any) -> RunConfig:
         schedule = {"initial_epochs": 2, "cycles": 2, "population_size": 4, "candidate_epochs": 2, "fixing_epochs": 1}
         schedule |= said.pop("schedule", {})
         run = {"workers": 1} | said.pop("run", {})
         start = {"batch_size": 16} | said.pop("start", {})
-        return make_config({"run_dir": tmp_path / run_dir, "schedule": schedule, "run": run, "start": start, **said})
+        sections = {"schedule": schedule, "run": run, "start": start}
+        return make_config({"run_dir": tmp_path / run_dir, "problem": TinyProblem(), **sections, **said})
 
     return make
 

@@ -3,11 +3,19 @@ from pathlib import Path
 
 import pytest
 import yaml
+from pydantic import BaseModel
 
-from miha.config import RunConfig, make_config, read_config
+from miha.config import RunConfig, make_config
+from miha.config_files import read_config
+from miha.digits.problem import Mnist
 from miha.errors import ConfigError
-from miha.evolution.hyperparameters import Offer
-from miha.problems import GapFill, Mnist
+from miha.evolution.hyperparameter import Offer
+from miha.evolution.hyperparameters import HYPERPARAMETERS
+from miha.gapfill.problem import GapFill
+from miha.problems.problem import Problem
+
+ROOT = Path(__file__).parents[1]
+SECTIONS = {"schedule", "start", "search", "fitness", "faults", "run"}
 
 
 def test_defaults_make_a_configuration_of_gap_filling():
@@ -72,7 +80,13 @@ def test_all_mistakes_are_told_at_once_by_name():
         ({"start": {"lr": 20}}, r"start.lr 20.0 is outside search.min_lr to search.max_lr \(1e-06 to 10.0\)"),
         ({"search": {"max_lr": 1e-4}}, "start.lr 0.001 is outside"),
         ({"start": {"weight_decay": 1e-9}}, "start.weight_decay 1e-09 is outside"),
-        ({"start": {"dropout": 0.7}}, "start.dropout 0.7 is outside search.min_dropout"),
+        ({"start": {"dropout": 0.7}}, r"start.dropout 0.7 is outside search.min_dropout .*\(0.0 to 0.5\)"),
+        ({"search": {"min_dropout": 0.2}, "start": {"dropout": 0.1}}, "start.dropout 0.1 is outside"),
+        ({"search": {"min_dropout": 0.4, "max_dropout": 0.3}}, "min_dropout 0.4 is above max_dropout 0.3"),
+        ({"search": {"max_dropout": 1.0}}, "search.max_dropout: Input should be less than 1"),
+        ({"search": {"max_augmentation": 1.1}}, "search.max_augmentation: Input should be less than or equal to 1"),
+        ({"search": {"min_augmentation": 0.1}}, "start.augmentation 0.0 is outside search.min_augmentation"),
+        ({"search": {"max_augmentation": 0.5}, "start": {"augmentation": 0.6}}, "start.augmentation 0.6 is outside"),
         ({"start": {"optimizer": "Adagrad", "momentum": 0.9}}, "Adagrad has no momentum, but it is 0.9. Leave it out"),
         ({"search": {"min_momentum": 0.9, "max_momentum": 0.8}}, "min_momentum 0.9 is above max_momentum 0.8"),
     ],
@@ -136,22 +150,53 @@ def test_a_configuration_survives_json():
 
 
 def keys(model, prefix=""):
-    """All keys of a configuration, with their explanations."""
+    """All keys of a configuration with their fields, in their order; those of digits alone are marked."""
     for name, field in model.model_fields.items():
-        annotation = field.annotation
-        if isinstance(annotation, type) and hasattr(annotation, "model_fields"):
-            yield from keys(annotation, f"{prefix}{name}.")
-        elif name == "problem":
-            yield from keys(GapFill, "problem.")
-            yield from keys(Mnist, "problem.")
+        if name == "problem":
+            yield from ((f"problem.{key}", said) for key, said in GapFill.model_fields.items())
+            own = Mnist.model_fields.keys() - Problem.model_fields
+            yield from ((f"problem.{key} (mnist)", said) for key, said in Mnist.model_fields.items() if key in own)
+        elif isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+            yield from keys(field.annotation, f"{prefix}{name}.")
         else:
-            yield f"{prefix}{name}", field.description
+            yield f"{prefix}{name}", field
 
 
-def test_every_key_is_explained_and_in_the_documentation():
-    assert [key for key, description in keys(RunConfig) if not description] == []
-    page = (Path(__file__).parents[1] / "docs" / "configuration.md").read_text()
-    assert set(re.findall(r"^\| `([a-z0-9_.]+)", page, re.MULTILINE)) == {key for key, _ in keys(RunConfig)}
+def documented(key, field):
+    """The row of the documentation that a key should have."""
+    default = field.get_default(call_default_factory=True)
+    told = {"None": "none", "True": "true", "False": "false"}.get(str(default), f"`{default}`")
+    if isinstance(default, dict):
+        assert set(default.values()) == {1.0}
+        told = "each of the nine: `1.0`"
+    return f"| `{key}` | {told} | {field.description} |"
+
+
+def test_every_key_is_in_the_documentation_with_its_default_and_its_explanation():
+    assert [key for key, field in keys(RunConfig) if not field.description] == []
+    assert len(HYPERPARAMETERS) == 9
+    page = (ROOT / "docs" / "configuration.md").read_text()
+    rows = re.findall(r"^\| `.*", page, re.MULTILINE)
+    assert rows == [documented(key, field) for key, field in keys(RunConfig)]
+
+
+def test_the_schema_for_a_form_lists_the_settings_of_both_problems_with_their_explanations():
+    problem = RunConfig.model_json_schema()["properties"]["problem"]
+    assert len(problem["anyOf"]) == 2
+    for kind, listed in zip((GapFill, Mnist), problem["anyOf"], strict=True):
+        assert {key: said["description"] for key, said in listed["properties"].items()} == {
+            key: field.description for key, field in kind.model_fields.items()
+        }
+        assert listed["properties"]["name"]["default"] == kind.built_in
+
+
+def test_the_schema_for_a_form_lists_what_each_other_section_takes():
+    schema = RunConfig.model_json_schema()
+    sections = {name: field.annotation for name, field in RunConfig.model_fields.items() if name in SECTIONS}
+    assert sections.keys() == SECTIONS
+    for name, section in sections.items():
+        assert schema["properties"][name]["$ref"].endswith(section.__name__)
+        assert set(schema["$defs"][section.__name__]["properties"]) == set(section.model_fields)
 
 
 @pytest.mark.parametrize(
@@ -169,17 +214,24 @@ def test_an_empty_problem_is_the_default_and_a_pattern_needs_no_quotes():
 
 
 def test_hyperparameters_start_with_the_optimizers_own_values_unless_told():
-    offer = Offer({}, losses=("l1", "mse"), dropouts=(0.1,), augmentation=True)
-    point = make_config({"start": {"optimizer": "AdamW"}}).start.point({}, offer)
+    offer = Offer(
+        layers={"act": ("ReLU", "Tanh")},
+        activations={"act": "Tanh"},
+        losses=("l1", "mse"),
+        dropouts=(0.1,),
+        augmentation=True,
+    )
+    point = make_config({"start": {"optimizer": "AdamW"}}).start.point(offer)
     assert (point.lr, point.weight_decay, point.momentum, point.beta2) == (1e-3, 1e-2, 0.9, 0.999)
     assert (point.loss, point.dropout, point.augmentation) == ("l1", 0.1, 0.0)
+    assert point.activations == {"act": "Tanh"}
     told = {"lr": 0.1, "weight_decay": 0.0, "momentum": 0.5, "loss": "mse", "dropout": 0.0, "augmentation": 0.5}
-    point = make_config({"start": {"optimizer": "SGD", **told}}).start.point({}, offer)
+    point = make_config({"start": {"optimizer": "SGD", **told}}).start.point(offer)
     assert {name: getattr(point, name) for name in told} == told
 
 
 def test_dropouts_that_differ_stay_as_they_are_written():
-    assert make_config({}).start.point({}, Offer({}, dropouts=(0.1, 0.3))).dropout is None
+    assert make_config({}).start.point(Offer(dropouts=(0.1, 0.3))).dropout is None
 
 
 @pytest.mark.parametrize(
@@ -192,10 +244,9 @@ def test_dropouts_that_differ_stay_as_they_are_written():
 )
 def test_a_start_that_the_problem_has_no_place_for_is_told(said, message):
     with pytest.raises(ConfigError, match=message):
-        make_config({"start": said}).start.point({}, Offer({}))
+        make_config({"start": said}).start.point(Offer())
 
 
-ROOT = Path(__file__).parents[1]
 PARAMS = yaml.safe_load((ROOT / "params.yaml").read_text())
 
 

@@ -6,6 +6,7 @@ import rasterio
 
 from miha.datasets import PUBLISHED, checksums, fetch, prepare
 from miha.errors import DataError
+from miha.events import Counted, observed_by
 from miha.rasters.stack import list_rasters, read_scene, read_stack
 
 
@@ -36,7 +37,20 @@ def test_a_set_is_fetched_from_the_local_folder_and_left_alone_when_complete(ups
         ".miha",
     }
     shutil.rmtree(upstream)
+    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "raw").rglob("*")}
     fetch("madrid", tmp_path / "raw")
+    assert {path: path.stat().st_mtime_ns for path in (tmp_path / "raw").rglob("*")} == before
+
+
+def test_each_fetched_file_is_counted(upstream, tmp_path):
+    events = []
+    with observed_by(events.append):
+        fetch("madrid", tmp_path / "raw")
+        fetch("madrid", tmp_path / "raw")
+    *fetched, again = events
+    assert [(event.work, event.done, event.total) for event in fetched] == [("files", n, 12) for n in range(1, 13)]
+    assert {event.part for event in fetched} == {path.name for path in upstream.rglob("*.npy")}
+    assert again == Counted("files", 12, 12, f"{tmp_path / 'raw'} (complete already)")
 
 
 def test_a_wrong_checksum_names_the_file_and_keeps_nothing(upstream, tmp_path):

@@ -5,16 +5,16 @@ import signal
 from pathlib import Path
 from typing import NamedTuple
 
-import faults
 import pandas as pd
 import pytest
-from runs import contents, trained, watch
-from tiny import TinyProblem
 
 import miha
 from miha.config import make_config
 from miha.errors import MihaError
-from miha.progress import observed_by
+from miha.events import EpochEnded, observed_by
+from tests.support import faults
+from tests.support.runs import contents, of_kind, trained, watch
+from tests.support.tiny import TinyProblem
 
 STAGES = {"initial": "init", "candidate": "1_2", "selection": "", "fixing": "1", "final": "final"}
 SAME = "tried again"
@@ -82,14 +82,15 @@ def _recover():
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
     folder = tmp_path_factory.mktemp("undisturbed")
-    run = miha.optimize(TinyProblem(), configuration(folder / "run"))
+    run = miha.optimize(configuration(folder / "run"))
     return contents(run.run_dir)
 
 
-def configuration(run_dir: Path, processes: bool = False, hangs: bool = False):
+def configuration(run_dir: Path, fault: Path = Path(), processes: bool = False, hangs: bool = False):
     return make_config(
         {
             "run_dir": run_dir,
+            "problem": TinyProblem(data=fault),
             "schedule": {
                 "initial_epochs": 3,
                 "cycles": 2,
@@ -107,9 +108,9 @@ def configuration(run_dir: Path, processes: bool = False, hangs: bool = False):
 
 def plan(row: Row, stage: str, folder: Path, run_dir: Path, undisturbed: dict[str, bytes]) -> None:
     """Put the fault where it can do most harm: in the middle of a stage, or while the decision is written."""
-    moment, damage = f"stage_started {STAGES[stage]}", None
+    moment, damage = f"stage started {STAGES[stage]}", None
     if row.how == "parent damaged late":
-        moment, damage = "stage_finished 1_1", run_dir / "model/model_init.zip"
+        moment, damage = "stage ended 1_1", run_dir / "model/model_init.zip"
     elif row.how == "parent damaged":
         selected = next(
             line.split(",")[1]
@@ -117,31 +118,30 @@ def plan(row: Row, stage: str, folder: Path, run_dir: Path, undisturbed: dict[st
             if line.startswith("1,") and line.endswith("True")
         )
         moment, damage = {
-            "candidate": ("stage_finished init", run_dir / "model/model_init.zip"),
+            "candidate": ("stage ended init", run_dir / "model/model_init.zip"),
             "fixing": ("selected 1", run_dir / f"population/1_{selected}_model.zip"),
-            "final": ("stage_finished 2", run_dir / "model/model_2.zip"),
+            "final": ("stage ended 2", run_dir / "model/model_2.zip"),
         }[stage]
     elif stage == "selection":
-        moment = "stage_finished 1_3" if row.how == "disk full" else "selected 1"
+        moment = "stage ended 1_3" if row.how == "disk full" else "selected 1"
     elif row.fault.startswith("the run is") or row.how == "process killed":
-        moment = f"epoch {STAGES[stage]}"
+        moment = f"epoch ended {STAGES[stage]}"
     faults.plan(folder, row.how, moment, row.times, damage)
 
 
 @pytest.mark.parametrize(("row", "stage", "outcome"), cases(whole_run=False))
 def test_a_fault_in_a_stage(row, stage, outcome, tmp_path, undisturbed):
-    config = configuration(tmp_path / "run", row.processes, row.how == "hangs")
+    config = configuration(tmp_path / "run", tmp_path / "fault", row.processes, row.how == "hangs")
     plan(row, stage, tmp_path / "fault", config.run_dir, undisturbed)
-    problem = TinyProblem(data=tmp_path / "fault")
     if outcome in (STOPS, TOO_HIGH):
         with pytest.raises(MihaError) as stopped:
-            miha.optimize(problem, config)
+            miha.optimize(config)
         assert faults.happened(tmp_path / "fault")
         faults.over(tmp_path / "fault")
     if outcome == TOO_HIGH:
         assert "Lower start.lr" in str(stopped.value)
         return
-    run, events = watch(problem, config)
+    run, events = watch(config)
     assert faults.happened(tmp_path / "fault")
     assert not list(run.run_dir.rglob("*checkpoint*"))
     if outcome == RECORDED:
@@ -163,13 +163,13 @@ def train_and_log(run_dir: Path, folder: Path) -> None:
     """In a process that is to die: train, and write down each epoch that is done."""
 
     def log(event):
-        if event["event"] == "epoch":
+        if isinstance(event, EpochEnded):
             with (folder / "epochs").open("a") as file:
-                file.write(f"{event['stage']} {event['epoch']}\n")
+                file.write(f"{event.stage} {event.epoch.epoch}\n")
 
     signal.signal(signal.SIGINT, signal.default_int_handler)
     with observed_by(log):
-        miha.optimize(TinyProblem(data=folder), configuration(run_dir))
+        miha.optimize(configuration(run_dir, folder))
 
 
 @pytest.mark.parametrize(("row", "stage", "outcome"), cases(whole_run=True))
@@ -187,30 +187,28 @@ def test_a_run_that_dies_continues_and_trains_no_epoch_twice(row, stage, outcome
     assert faults.happened(folder) == 1
     faults.over(folder)
     before = (folder / "epochs").read_text().splitlines()
-    run, events = watch(TinyProblem(data=folder), configuration(run_dir))
-    after = [f"{event['stage']} {event['epoch']}" for event in events if event["event"] == "epoch"]
+    run, events = watch(configuration(run_dir, folder))
+    after = [f"{event.stage} {event.epoch.epoch}" for event in of_kind(events, EpochEnded)]
     assert len({*before, *after}) == len(before) + len(after) == len(run.history)
     assert contents(run_dir) == undisturbed
 
 
 def test_a_run_that_was_stopped_by_too_few_survivors_says_what_happened_to_each(tmp_path):
-    faults.plan(
-        tmp_path / "fault", "parent damaged", "stage_finished init", damage=tmp_path / "run/model/model_init.zip"
-    )
+    faults.plan(tmp_path / "fault", "parent damaged", "stage ended init", damage=tmp_path / "run/model/model_init.zip")
     with pytest.raises(
         MihaError, match=r"0 candidates of cycle 1 survived.*0 \(unchanged\) failed: ArchiveError.*3 \("
     ):
-        miha.optimize(TinyProblem(data=tmp_path / "fault"), configuration(tmp_path / "run"))
+        miha.optimize(configuration(tmp_path / "run", tmp_path / "fault"))
 
 
 def test_a_decision_that_was_altered_is_named_and_not_taken(tmp_path):
-    run = miha.optimize(TinyProblem(), configuration(tmp_path / "run"))
+    run = miha.optimize(configuration(tmp_path / "run"))
     file = run.run_dir / "population/1_selection.json"
     file.write_text(file.read_text()[:50])
-    with pytest.raises(MihaError, match=r"1_selection\.json cannot be read.*Remove it"):
-        miha.optimize(TinyProblem(), configuration(tmp_path / "run"))
+    with pytest.raises(MihaError, match=r"1_selection\.json is damaged.*Remove it"):
+        miha.optimize(configuration(tmp_path / "run"))
     file.unlink()
-    _, events = watch(TinyProblem(), configuration(tmp_path / "run"))
+    _, events = watch(configuration(tmp_path / "run"))
     assert trained(events) == []
 
 

@@ -3,7 +3,8 @@
 import subprocess
 
 import pytest
-from processes import BIN, environment
+
+from tests.support.processes import BIN, environment
 
 # Python imports sitecustomize in every process; an audit hook there cannot be taken off again.
 GUARD = """

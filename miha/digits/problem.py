@@ -17,7 +17,7 @@ from miha.digits.network import FeedForward
 from miha.errors import DataError
 from miha.evolution.losses import CLASS_LOSSES
 from miha.evolution.seeds import stream
-from miha.files import digest_files
+from miha.files import digest_files, stamp_files
 from miha.problems.evaluation import trained_network
 from miha.problems.judgement import OURS, Judgement
 from miha.problems.problem import Problem
@@ -49,6 +49,9 @@ class Mnist(Problem):
                     f"{self.data / file} is missing. Get the digits with `miha fetch mnist --out {self.data}`."
                 )
         return digest_files([self.data / file for file in FILES], self.data)
+
+    def stamp(self) -> str:
+        return stamp_files(self.data / file for file in FILES)
 
     def load(self, cache: Path, seed: int) -> Data:
         images, labels = (read_idx(self.data / file)[: self.samples] for file in FILES)

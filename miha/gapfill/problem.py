@@ -5,7 +5,7 @@ Nothing else is read in training. A sample is a day with a gap pasted on it; los
 inside the gap whose truth is known.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from miha.errors import DataError
 from miha.evolution.hyperparameters.activation import SIGNED_ACTIVATIONS, find_activations
 from miha.evolution.losses import REGRESSION_LOSSES
-from miha.files import digest_files, digest_json
+from miha.files import digest_files, digest_json, stamp_files
 from miha.gapfill.augmentation import mirrored, windows_of
 from miha.gapfill.autoencoder import Autoencoder
 from miha.gapfill.days import MIN_CLEAR, MIN_DAYS, Split, clear_days
@@ -88,22 +88,22 @@ class GapFill(Problem):
 
     def history(self) -> Stack:
         """The days to learn from; a process reads them once."""
-        return _read_history(self.data / "history", self.reading, _stamps(list_rasters(self.data / "history")))
+        return _read_history(self.data / "history", self.reading, stamp_files(list_rasters(self.data / "history")))
 
     def static(self) -> Static:
         """Layers that do not change, on the grid of the history; a process reads them once."""
-        return _read_static(self.data, _stamps(self._files()))
+        return _read_static(self.data, stamp_files(self._files()))
 
     def _files(self) -> list[Path]:
         static = self.data / "static"
         return list_rasters(self.data / "history") + (list_rasters(static, at_least=0) if static.is_dir() else [])
 
     def stamp(self) -> str:
-        return digest_json([_stamps(self._files()), self.has_truth])
+        return digest_json([stamp_files(self._files()), self.has_truth])
 
     def fingerprint(self) -> str:
         self.split(0)  # says what is wrong with the data before anything is written
-        return _fingerprint(self.data, tuple(self._files()), _stamps(self._files()), self.has_truth)
+        return _fingerprint(self.data, tuple(self._files()), self.stamp(), self.has_truth)
 
     @property
     def has_truth(self) -> bool:
@@ -248,25 +248,17 @@ class GapFill(Problem):
         return example_maps(Filler(archive, self.data))
 
 
-Stamps = tuple[tuple[str, int, int], ...]
-
-
-def _stamps(files: Sequence[Path]) -> Stamps:
-    """Name, size and time of change of each file: what tells cheaply that it is as it was."""
-    return tuple((path.name, (stat := path.stat()).st_size, stat.st_mtime_ns) for path in files)
-
-
 @lru_cache(maxsize=2)
-def _read_history(folder: Path, options: ReadOptions, stamps: Stamps) -> Stack:
+def _read_history(folder: Path, options: ReadOptions, stamp: str) -> Stack:
     return read_stack(folder, options)
 
 
 @lru_cache(maxsize=2)
-def _read_static(data: Path, stamps: Stamps) -> Static:
+def _read_static(data: Path, stamp: str) -> Static:
     first = list_rasters(data / "history")[0]
     return read_static(data / "static", read_grid(first))
 
 
 @lru_cache(maxsize=2)
-def _fingerprint(data: Path, files: tuple[Path, ...], stamps: Stamps, has_truth: bool) -> str:
+def _fingerprint(data: Path, files: tuple[Path, ...], stamp: str, has_truth: bool) -> str:
     return digest_json([digest_files(list(files), data), has_truth])

@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import pandas as pd
 import torch
 from torch import nn
 
@@ -84,6 +83,8 @@ def judge_on_samples(problem: "Problem", archives: Mapping[str, Path], cache: Pa
     Raises:
         ArchiveError: a model that was made for another network.
     """
+    import pandas as pd  # costs a third of a second, and processes that train need none of it
+
     samples, which, unit = problem.test(), "test", 1.0
     if samples is None:
         problem.prepare(cache, seed, lambda function, items: [function(item) for item in items])

@@ -1,9 +1,10 @@
 """What comes of judging a model."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import pandas as pd
+if TYPE_CHECKING:
+    import pandas as pd
 
 OURS = "miha"  # column of the model that is judged
 
@@ -21,7 +22,7 @@ class Judgement:
     """
 
     metrics: dict[str, Any]
-    table: pd.DataFrame
+    table: "pd.DataFrame"
     title: str
     lower_is_better: bool | None
-    errors: pd.DataFrame | None = None
+    errors: "pd.DataFrame | None" = None

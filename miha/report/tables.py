@@ -1,5 +1,6 @@
 """Tables for the terminal: errors by gap size, and what an archive holds."""
 
+import json
 from pathlib import Path
 
 from rich.console import Group, RenderableType
@@ -81,6 +82,6 @@ def _provenance(archive: Path) -> dict[str, str]:
     return {
         "data": f"{provenance.data}, digest {provenance.data_digest}",
         "git revision": provenance.git_revision or "none, outside a checkout of MIHA",
-        "parameters": provenance.configuration.model_dump_json(),
+        "parameters": json.dumps(provenance.configuration.model_dump()),
         "finished": f"{provenance.finished} on {provenance.host}, MIHA {provenance.miha}",
     }

@@ -9,7 +9,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from miha.errors import DataError
+from miha.errors import ConfigError, DataError
 from miha.evolution.change import UNCHANGED, Change
 from miha.evolution.hyperparameter import Offer
 from miha.evolution.hyperparameters.activation import find_activations
@@ -109,10 +109,19 @@ def _source(kind: type) -> str:
 
 
 def offer_of(problem: Problem) -> Offer:
-    """What a problem and its fresh network let change."""
+    """What a problem and its fresh network let change.
+
+    Raises:
+        ConfigError: the problem names a layer that is no activation of the network.
+    """
     with seeded(0):
         network = problem.build_network()
     layers, present = problem.layers(network), find_activations(network)
+    if unknown := sorted(set(layers) - set(present)):
+        raise ConfigError(
+            f"layers() of {problem.name} names {', '.join(unknown)}, but the network's activations are "
+            f"{', '.join(present) or 'none'}. A module that is shared goes by its first path."
+        )
     return Offer(
         layers=layers,
         activations={path: present[path] for path in layers},

@@ -1,5 +1,6 @@
 """Benches with next to nothing to do; no figure matters here."""
 
+import functools
 import gzip
 import importlib
 import json
@@ -9,18 +10,24 @@ import pandas as pd
 import pytest
 import torch
 
-from bench.ablations import NAMES, PATCHES
+from bench.ablations import NAMES, NO_CROSSOVER, PATCHES
 from bench.faults import main as faults
-from bench.gapfill import FULL, kind_of, run_one, schedule_of
+from bench.gapfill import FULL, kind_of, run_one, schedule_of, winners
 from bench.gapfill import main as gapfill
 from bench.growth import exponent
 from bench.heldout import without_truth
 from bench.loops import NoiseDigits, NoiseScenes, Task, bare_epochs, our_epochs, usual_epochs
 from bench.mnist import OPTUNA_OURS, PBT
 from bench.mnist import main as mnist
+from bench.overhead import Training, archives, carry_out, many_candidates
+from bench.results import Results
+from bench.runs import count_parameters, value_of
 from bench.speed import Part
 from bench.speed import main as speed
 from miha.config import Schedule
+from miha.events import observed_by
+from miha.evolution.change import Change
+from miha.experiment import Experiment
 
 
 @pytest.fixture
@@ -63,40 +70,97 @@ def test_scenes(simulated, tmp_path):
     assert not (tmp_path / "scenes" / "truth").exists()
 
 
+@pytest.fixture(scope="module")
+def ablated(simulated, tmp_path_factory):
+    """The figures of a run without a part of the design, and its candidates; each is trained once."""
+    folder = tmp_path_factory.mktemp("ablations")
+    scenes = without_truth(simulated, folder / "scenes")
+
+    @functools.cache
+    def run(name):
+        result = run_one("ablation", name, 0, scenes, folder / name, 1, (6, 4, 4))
+        (file,) = (folder / name).glob("ablation*/population.csv")
+        return result, pd.read_csv(file)
+
+    return run
+
+
 @pytest.mark.parametrize("name", [FULL, *NAMES])
-def test_ablations(simulated, tmp_path, name):
-    scenes = without_truth(simulated, tmp_path / "scenes")
-    result = run_one("ablation", name, 0, scenes, tmp_path, 1, (6, 4, 4))
-    population = pd.concat(map(pd.read_csv, tmp_path.glob("ablation*/population.csv")))
+def test_ablations(ablated, name):
+    result, population = ablated(name)
     schedule = Schedule(**schedule_of("ablation", 1))
     assert result["epochs"] == schedule.budget
-    assert ("unchanged" in set(population.change)) == (name != "no control child")
+    assert population.operator.isna().any() == (name != "no control child")
     assert len(population) == schedule.population_size
 
 
-def test_ablations_leave_nothing_behind(tmp_path):
-    patched = ("miha.experiment", "generate_population"), ("miha.training.stages", "carry_state")
-    before = [getattr(importlib.import_module(module), name) for module, name in patched]
-    for ablated in PATCHES.values():
-        with ablated():
-            pass
-    assert before == [getattr(importlib.import_module(module), name) for module, name in patched]
+@pytest.mark.parametrize("name", sorted({*NAMES} - {NO_CROSSOVER}))  # whose first cycle has nothing to cross
+def test_an_ablation_takes_something_away(ablated, name):
+    assert ablated(name)[1].fitness.tolist() != ablated(FULL)[1].fitness.tolist()
+
+
+def test_ablations_leave_nothing_behind():
+    def patched():
+        places = ("miha.plan", "generate_population"), ("miha.training.stage", "carry_state")
+        places += ("miha.training.stage", "Trainer"), ("miha.run", "run_stage")
+        found = [getattr(importlib.import_module(module), name) for module, name in places]
+        return [*found, Experiment.select_fittest]
+
+    before = patched()
+    for name in PATCHES:
+        with PATCHES[name]():
+            assert patched() != before
+        assert patched() == before
+
+
+def test_changes_that_won_are_kept_as_values(ablated):
+    result, population = ablated(FULL)
+    (won,) = result["won"]
+    row = population[population.selected].iloc[0]
+    assert str(Change(**won)) == row.change
+    assert (won["operator"], won["crossed"]) == (row.operator, row.crossed)
+    json.dumps(result, allow_nan=False)
+
+
+@pytest.mark.parametrize(("text", "value"), [("0.001", 0.001), ("32", 32), ("0.0", 0), ("ReLU", "ReLU"), ("", None)])
+def test_a_value_of_a_change_is_a_number_a_name_or_none(text, value):
+    assert value_of(text) == value
 
 
 @pytest.mark.parametrize(
     ("change", "kind"),
     [
-        ("unchanged", "the control"),
-        ("ReLU→ELU in layer4.1", "activation of layer4.1"),
-        ("batch size 32→16", "batch size"),
-        ("beta2 0.999→0.995", "momentum"),
-        ("loss mse→l1", "loss"),
-        ("lr 0.001→0.002", "lr"),
-        ("Adam→SGD", "optimizer"),
+        ({}, "the control"),
+        ({"operator": "activation", "target": "layer4.1", "before": "ReLU", "after": "ELU"}, "activation of layer4.1"),
+        ({"operator": "batch_size", "target": "batch_size", "before": 32, "after": 16}, "batch size"),
+        ({"operator": "momentum", "target": "beta2", "before": 0.999, "after": 0.995}, "momentum"),
     ],
 )
-def test_the_operator_of_a_change_is_told_from_its_name(change, kind):
-    assert kind_of(change) == kind
+def test_the_kind_of_a_change_is_told_from_its_operator(change, kind):
+    assert kind_of(Change(**change)) == kind
+
+
+def test_winners_are_counted_crossed_over_or_not(tmp_path):
+    faster = Change(operator="lr", target="lr", before=0.001, after=0.005)
+    won = [faster, faster.model_copy(update={"crossed": True}), Change()]
+    results = Results("gapfill", {}, False, tmp_path, None)
+    results.once(f"unet, {FULL}", 0, lambda: {"won": [change.model_dump() for change in won]})
+    assert winners(results, "unet") == (
+        "Of 3 cycles of the unet with all operators: lr won 2, the control won 1. Most often: lr 0.001→0.005 (2)."
+    )
+
+
+def test_time_of_training_is_told_from_events(tmp_path):
+    training = Training()
+    with observed_by(training):
+        carry_out("library", many_candidates(tmp_path, 1))
+    assert training.done == len(archives(tmp_path)) - 1
+    assert training.seconds > 0
+    assert not training.stages
+
+
+def test_parameters_are_counted():
+    assert count_parameters(NoiseDigits().build_network()) == 318_010
 
 
 @pytest.mark.parametrize("loop", [our_epochs, usual_epochs, bare_epochs])

@@ -1,12 +1,15 @@
 import json
 import sys
+from functools import partial
+from statistics import mean
 
 import pytest
-from processes import ROOT, alive, descendants, environment, running, said, wait_for
 
-from bench import gapfill, mnist, speed
+from bench import faults, gapfill, mnist, overhead, speed
+from bench.gapfill import ablation_table, comparison, winners
 from bench.results import DOCUMENT, RESULTS, Results, put_block, spread, table
 from miha.errors import MihaError
+from tests.support.processes import ROOT, alive, descendants, environment, running, said, wait_for
 
 
 @pytest.fixture
@@ -104,20 +107,83 @@ def test_stored_figures_of_scenes_are_of_the_settings_of_the_bench():
     assert {name: stored[name] for name in now} == json.loads(json.dumps(now))
 
 
-@pytest.mark.parametrize("part", ["mnist", "gapfill autoencoder", "gapfill unet", "gapfill ablations", "speed"])
-def test_the_documentation_shows_the_stored_figures(part):
-    name = part.split()[0]
+def stored(name):
+    """The results that are kept of a bench."""
     settings = json.loads((RESULTS / f"{name}.json").read_text())["settings"]
-    results = Results(name, settings, fresh=False)
-    told = {
-        "mnist": lambda: mnist.rows_of(results),
-        "gapfill autoencoder": lambda: (
-            f"{gapfill.comparison(results, 'autoencoder')}\n{gapfill.winners(results, 'autoencoder')}"
-        ),
-        "gapfill unet": lambda: f"{gapfill.comparison(results, 'unet')}\n{gapfill.winners(results, 'unet')}",
-        "gapfill ablations": lambda: gapfill.ablation_table(results),
-        "speed": lambda: speed.rows_of(results),
-    }[part]()
-    lines = told.splitlines() if isinstance(told, str) else [f"| {' | '.join(row)} |" for row in told]
+    return Results(name, settings, fresh=False)
+
+
+TABLES = {
+    "mnist": [mnist.rows_of],
+    "gapfill": [
+        *(partial(tell, network=network) for network in ("autoencoder", "unet") for tell in (comparison, winners)),
+        ablation_table,
+    ],
+    "speed": [speed.rows_of],
+    "overhead": [overhead.work_table, overhead.start_table],
+    "faults": [faults.kills_table],
+}
+
+
+@pytest.mark.parametrize(("name", "number"), [(name, number) for name in TABLES for number in range(len(TABLES[name]))])
+def test_the_documentation_shows_the_stored_figures(name, number):
+    told = TABLES[name][number](stored(name))
+    lines = told.splitlines() if isinstance(told, str) else [line_of(row) for row in told]
     page = DOCUMENT.read_text()
-    assert [line for line in lines if line not in page] == []
+    begin, end = page.index(f"<!-- bench.{name} -->"), page.index(f"<!-- /bench.{name} -->")
+    shown = page[begin:end].splitlines()
+    assert [line for line in lines if line not in shown] == []
+
+
+def test_every_bench_with_stored_figures_is_checked():
+    assert {file.stem for file in RESULTS.glob("*.json")} == TABLES.keys()
+
+
+README = ROOT / "README.md"
+METHODS = ("CRAN_gapfill", "SSGP-toolbox", "gapfilling_rasters", "mean_plus_offset", "ridge", "trees")
+
+
+def evaluated(city):
+    """Mean absolute errors of the run that is kept of a city: by method, MIHA last, of each gap and their mean."""
+    said = json.loads((ROOT / "evaluations" / f"{city}.json").read_text())
+    columns = [*(said["methods"][method] for method in METHODS), said["mae"]]
+    return [{**column["gaps"], "mean": column["mean"]} for column in columns]
+
+
+def line_of(cells):
+    return f"| {' | '.join(cells)} |"
+
+
+def with_the_best_in_bold(figures, form, best):
+    return [f"**{figure:{form}}**" if figure == best(figures) else f"{figure:{form}}" for figure in figures]
+
+
+def test_the_readme_shows_the_stored_errors_in_the_gaps_of_madrid():
+    columns = evaluated("madrid")
+    rows = [
+        line_of([gap.lstrip("0"), *with_the_best_in_bold([column[gap] for column in columns], ".3f", min)])
+        for gap in columns[-1]
+    ]
+    shown = README.read_text().splitlines()
+    assert [row for row in rows if row not in shown] == []
+
+
+def test_the_readme_shows_the_stored_errors_of_st_petersburg():
+    *published, _, _, trees, ours = evaluated("stpetersburg")
+    text = " ".join(README.read_text().split())
+    assert f"{ours['mean']:.3f} to {trees['mean']:.3f}" in text
+    assert f"{min(column['mean'] for column in published):.3f} and more" in text
+    assert sum(ours[gap] < trees[gap] for gap in ours if gap != "mean") == 5
+    assert "five gap sizes of eight" in text
+
+
+def test_the_readme_shows_the_stored_accuracies_of_digits():
+    results = stored("mnist")
+    columns = (mnist.UNCHANGED, mnist.OPTUNA_ARTICLES, mnist.OPTUNA_OURS, mnist.PBT, mnist.FULL)
+    accuracies = [results.values(column, "accuracy") for column in columns]
+    best = max(accuracies, key=mean)
+    row = line_of([f"**{spread(one)}**" if one is best else spread(one) for one in accuracies])
+    text = README.read_text()
+    assert row in text.splitlines()
+    assert f"{results.values(mnist.UNCHANGED, 'epochs')[0]} epochs" in text
+    assert f"{results.values(mnist.FULL, 'parameters')[0]:,} parameters" in text

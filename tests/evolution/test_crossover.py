@@ -2,8 +2,9 @@ import math
 
 import pytest
 
+from miha.evolution.change import UNCHANGED, Change, Child
 from miha.evolution.crossover import Judged, cross, crossovers
-from miha.evolution.hyperparameters import Hyperparameters
+from miha.evolution.point import Hyperparameters
 
 PARENT = Hyperparameters(optimizer="Adam", lr=0.001, batch_size=32, activations={"a": "ReLU", "out": "Identity"})
 
@@ -16,12 +17,22 @@ def activation(layer, name):
     return changed(activations={**PARENT.activations, layer: name})
 
 
-CONTROL = Judged(PARENT, "unchanged", 0.1)
-FASTER = Judged(changed(lr=0.005), "lr 0.001→0.005", 0.5)
-SMALLER = Judged(changed(batch_size=16), "batch size 32→16", 0.3)
-SLOWER = Judged(changed(lr=0.0005), "lr 0.001→0.0005", 0.2)
-WORSE = Judged(changed(dropout=0.2), "dropout 0→0.2", 0.05)
-DIVERGED = Judged(changed(lr=1.0), "lr 0.001→1", -math.inf)
+def judged(fitness, target, after):
+    """A candidate that differs from the parent in one key, or in the activation of one layer."""
+    if target in PARENT.activations:
+        change = Change(operator="activation", target=target, before=PARENT.activations[target], after=after)
+        return Judged(activation(target, after), change, fitness)
+    change = Change(operator=target, target=target, before=getattr(PARENT, target), after=after)
+    return Judged(changed(**{target: after}), change, fitness)
+
+
+CONTROL = Judged(PARENT, UNCHANGED, 0.1)
+FASTER = judged(0.5, "lr", 0.005)
+OTHER = judged(0.4, "a", "GELU")
+SMALLER = judged(0.3, "batch_size", 16)
+SLOWER = judged(0.2, "lr", 0.0005)
+WORSE = judged(0.05, "dropout", 0.2)
+DIVERGED = judged(-math.inf, "lr", 1.0)
 
 
 def test_a_cross_has_the_changes_of_both():
@@ -49,10 +60,19 @@ def test_changes_of_the_same_are_not_crossed(fittest, other):
 
 
 def test_what_was_fitter_than_the_control_is_crossed_with_the_fittest_best_first():
-    other = Judged(activation("a", "GELU"), "ReLU→GELU in a", 0.4)
-    children = crossovers(PARENT, [CONTROL, WORSE, SMALLER, FASTER, other, SLOWER, DIVERGED], 3)
-    assert [child.change for child in children] == ["crossover: ReLU→GELU in a", "crossover: batch size 32→16"]
-    assert children[1].hyperparameters == changed(lr=0.005, batch_size=16)
+    children = crossovers(PARENT, [CONTROL, WORSE, SMALLER, FASTER, OTHER, SLOWER, DIVERGED], 3)
+    activations = {"a": "GELU", "out": "Identity"}
+    assert children == [
+        Child(changed(lr=0.005, activations=activations), OTHER.change.model_copy(update={"crossed": True})),
+        Child(changed(lr=0.005, batch_size=16), SMALLER.change.model_copy(update={"crossed": True})),
+    ]
+    assert [str(child.change) for child in children] == ["crossover: a ReLU→GELU", "crossover: batch_size 32→16"]
+
+
+def test_what_was_crossed_took_no_operators_turn():
+    (child,) = crossovers(PARENT, [CONTROL, FASTER, SMALLER], 1)
+    assert SMALLER.change.drawn
+    assert not child.change.drawn
 
 
 def test_nothing_is_crossed_where_the_control_is_the_fittest():
@@ -65,5 +85,7 @@ def test_without_a_control_that_lived_any_other_may_be_crossed():
 
 
 def test_a_crossover_that_came_second_is_crossed_again_under_its_own_name():
-    again = SMALLER._replace(change="crossover: batch size 32→16")
-    assert crossovers(PARENT, [CONTROL, FASTER, again], 1)[0].change == "crossover: batch size 32→16"
+    crossed = SMALLER.change.model_copy(update={"crossed": True})
+    (child,) = crossovers(PARENT, [CONTROL, FASTER, SMALLER._replace(change=crossed)], 1)
+    assert child.change == crossed
+    assert str(child.change) == "crossover: batch_size 32→16"

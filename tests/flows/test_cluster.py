@@ -5,16 +5,17 @@ import signal
 import subprocess
 import time
 
-import faults
 import pytest
-from processes import BIN, descendants, environment, free_port, running, said, wait_for
-from runs import contents
-from tiny import TinyProblem
 
 import miha
 from flows.optimize import carry_out
 from miha.errors import ConfigError
+from miha.events import EpochEnded, StageStarted, observed_by
 from miha.records.archive import read_manifest
+from tests.support import faults
+from tests.support.processes import BIN, descendants, environment, free_port, running, said, wait_for
+from tests.support.runs import contents, of_kind
+from tests.support.tiny import TinyProblem
 
 pytest.importorskip("distributed", reason="needs the extra dask")
 pytestmark = pytest.mark.usefixtures("prefect_server")
@@ -53,7 +54,7 @@ def test_an_address_where_no_scheduler_answers_is_told(tiny, tiny_config):
 
 def test_a_cluster_needs_prefect(tiny, tiny_config):
     with pytest.raises(ConfigError, match="--no-prefect"):
-        miha.optimize(tiny, tiny_config(run={"dask": "tcp://127.0.0.1:1"}))
+        miha.optimize(tiny_config(run={"dask": "tcp://127.0.0.1:1"}))
 
 
 @pytest.mark.slow
@@ -64,20 +65,20 @@ def test_a_cluster_without_workers_is_told(scheduler, tiny, tiny_config):
 
 @pytest.mark.slow
 def test_the_same_bits_on_a_cluster_as_on_one_machine(scheduler, workers, tiny, tiny_config):
-    here = miha.optimize(tiny, tiny_config("here"))
+    here = miha.optimize(tiny_config("here"))
     events = []
-    with miha.progress.observed_by(events.append):
+    with observed_by(events.append):
         there = carry_out(tiny_config("there", problem=tiny, run={"dask": scheduler}))
     assert contents(there.run_dir) == contents(here.run_dir)
-    assert sum(event["event"] == "epoch" for event in events) == tiny_config().schedule.budget
+    assert len(of_kind(events, EpochEnded)) == tiny_config().schedule.budget
     timings = (there.run_dir / "timings.csv").read_text().splitlines()
     assert len(timings) == 2 + 2 * (4 + 1)
 
 
 @pytest.mark.slow
 def test_a_worker_that_dies_costs_a_retry_and_not_the_run(scheduler, workers, tiny, tiny_config, tmp_path):
-    here = miha.optimize(tiny, tiny_config("here"))
-    faults.plan(tmp_path / "fault", "process killed", "epoch 1_2", times=2)
+    here = miha.optimize(tiny_config("here"))
+    faults.plan(tmp_path / "fault", "process killed", "epoch ended 1_2", times=2)
     there = carry_out(tiny_config("there", problem=TinyProblem(data=tmp_path / "fault"), run={"dask": scheduler}))
     assert faults.happened(tmp_path / "fault") == 2
     assert contents(there.run_dir) == contents(here.run_dir)
@@ -86,16 +87,16 @@ def test_a_worker_that_dies_costs_a_retry_and_not_the_run(scheduler, workers, ti
 @pytest.mark.slow
 def test_a_machine_that_dies_takes_its_share_to_the_others(scheduler, workers, tiny, tiny_config):
     schedule = {"initial_epochs": 2, "cycles": 2, "population_size": 4, "candidate_epochs": 40, "fixing_epochs": 2}
-    here = miha.optimize(tiny, tiny_config("here", schedule=schedule))
+    here = miha.optimize(tiny_config("here", schedule=schedule))
     killed = []
 
     def kill(event):
-        if event["event"] == "stage_started" and event["stage"] == "1_1" and not killed:
+        if isinstance(event, StageStarted) and event.stage.name == "1_1" and not killed:
             killed.extend(descendants(workers[0].pid) | {workers[0].pid})
             for pid in killed:
                 os.kill(pid, signal.SIGKILL)
 
-    with miha.progress.observed_by(kill):
+    with observed_by(kill):
         there = carry_out(tiny_config("there", problem=tiny, schedule=schedule, run={"dask": scheduler}))
     assert killed
     assert contents(there.run_dir) == contents(here.run_dir)

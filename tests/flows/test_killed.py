@@ -1,11 +1,13 @@
 """`miha optimize` as a user starts it, killed in the middle: with Prefect and its temporary server, and without."""
 
+import json
 import signal
 import subprocess
 
 import pytest
-from processes import BIN, alive, descendants, environment, running, said, wait_for
-from runs import contents
+
+from tests.support.processes import BIN, alive, descendants, environment, running, said, wait_for
+from tests.support.runs import contents
 
 SETTINGS = {
     "problem.train_samples": 16,
@@ -64,10 +66,10 @@ def test_a_killed_run_leaves_no_process_and_the_same_command_continues(simulated
 def states(env, run_dir):
     """How the flow runs of a run directory ended, by what a Prefect server with this home knows."""
     code = (
-        "from collections import Counter; from prefect.client.orchestration import get_client\n"
+        "import json; from collections import Counter; from prefect.client.orchestration import get_client\n"
         "with get_client(sync_client=True) as client:\n"
         "    runs = client.read_flow_runs()\n"
-        f"print('STATES', dict(Counter(run.state.type.value for run in runs if 'in {run_dir}' in run.tags)))"
+        f"print('STATES', json.dumps(Counter(run.state.type.value for run in runs if 'in {run_dir}' in run.tags)))"
     )
-    told = subprocess.run([str(BIN / "python"), "-c", code], capture_output=True, text=True, env=env, check=True).stdout
-    return eval(told.rpartition("STATES ")[2])
+    asked = subprocess.run([str(BIN / "python"), "-c", code], capture_output=True, text=True, env=env, check=True)
+    return json.loads(asked.stdout.rpartition("STATES ")[2])

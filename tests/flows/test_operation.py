@@ -11,9 +11,9 @@ from pathlib import Path
 
 import httpx
 import pytest
-from processes import BIN, ROOT, environment, free_port, running, said, wait_for
 
-from miha.release import released_model
+from miha.gapfill.release import released_model
+from tests.support.processes import BIN, ROOT, environment, free_port, running, said, wait_for
 
 pytestmark = pytest.mark.slow
 

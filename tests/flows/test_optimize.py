@@ -1,17 +1,17 @@
 import time
 
-import faults
 import pandas as pd
 import pytest
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterKey, FlowRunFilter, FlowRunFilterId
-from runs import contents
-from tiny import TinyProblem
 
 import miha
 from flows.optimize import optimize
 from miha.errors import RunError
-from miha.progress import observed_by
+from miha.events import StageRetried, observed_by
+from tests.support import faults
+from tests.support.runs import contents, of_kind
+from tests.support.tiny import TinyProblem
 
 pytestmark = pytest.mark.usefixtures("prefect_server")
 
@@ -22,7 +22,7 @@ def task_runs(flow_run_id):
 
 
 def test_the_flow_gives_the_same_bits_as_the_bare_library(tiny, tiny_config):
-    bare = miha.optimize(tiny, tiny_config("bare"))
+    bare = miha.optimize(tiny_config("bare"))
     summary = optimize(tiny_config("flow", problem=tiny, run={"workers": 2}))
     assert contents(summary.run_dir) == contents(bare.run_dir)
     assert summary.best == bare.best.name
@@ -76,16 +76,19 @@ def test_each_cycle_leaves_a_table_and_the_run_a_summary(tiny, tiny_config):
 
 
 def test_a_killed_candidate_is_retried_and_its_siblings_are_unharmed(tiny, tiny_config, tmp_path):
-    undisturbed = miha.optimize(tiny, tiny_config("undisturbed"))
-    faults.plan(tmp_path / "fault", "process killed", "epoch 1_2")
+    undisturbed = miha.optimize(tiny_config("undisturbed"))
+    faults.plan(tmp_path / "fault", "process killed", "epoch ended 1_2")
     problem = TinyProblem(data=tmp_path / "fault")
-    summary = optimize(tiny_config(problem=problem, run={"workers": 2}, faults={"retry_delay": 0.0}))
+    events = []
+    with observed_by(events.append):
+        summary = optimize(tiny_config(problem=problem, run={"workers": 2}, faults={"retry_delay": 0.0}))
     assert faults.happened(tmp_path / "fault") == 1
+    assert [event.stage.name for event in of_kind(events, StageRetried)] == ["1_2"]
     assert contents(summary.run_dir) == contents(undisturbed.run_dir)
 
 
 def test_a_candidate_that_fails_for_good_does_not_stop_the_cycle(tiny, tiny_config, monkeypatch):
-    from miha.training.stages import run_stage
+    from miha.training.stage import run_stage
 
     monkeypatch.setattr("tasks.training.run_stage", fail_candidate_1_1)
     summary = optimize(tiny_config(problem=tiny, faults={"retries": 0}))
@@ -96,7 +99,7 @@ def test_a_candidate_that_fails_for_good_does_not_stop_the_cycle(tiny, tiny_conf
 
 
 def fail_candidate_1_1(spec):
-    from miha.training.stages import run_stage
+    from miha.training.stage import run_stage
 
     if spec.name == "1_1":
         raise ValueError("this change is impossible")
@@ -104,13 +107,13 @@ def fail_candidate_1_1(spec):
 
 
 def test_what_the_library_says_on_purpose_fails_the_flow_at_once(tiny, tiny_config):
-    miha.optimize(tiny, tiny_config())
+    miha.optimize(tiny_config())
     with pytest.raises(RunError, match="another configuration"):
         optimize(tiny_config(problem=tiny, seed=9))
 
 
 def test_a_stage_that_the_run_needs_and_that_fails_for_good_is_told_with_the_remedy(tiny_config, tmp_path):
-    faults.plan(tmp_path / "fault", "process killed", "epoch init", times=faults.ALWAYS)
+    faults.plan(tmp_path / "fault", "process killed", "epoch ended init", times=faults.ALWAYS)
     problem = TinyProblem(data=tmp_path / "fault")
     with pytest.raises(RunError, match=r"init \(initial training\) failed: ProcessExpired.*the same command again"):
         optimize(tiny_config(problem=problem, faults={"retries": 1, "retry_delay": 0.0}))

@@ -10,7 +10,7 @@ from prefect import flow
 
 from flows.incoming import fill_incoming
 from flows.retrain import retrain
-from miha.config import read_config
+from miha.config_files import read_config
 from miha.datasets import fetch
 from miha.errors import ConfigError, DataError, RunError
 from miha.locking import held

@@ -3,7 +3,7 @@ import pytest
 import rasterio
 
 from miha.errors import DataError
-from miha.rasters.predictors import Background
+from miha.gapfill.predictors import Background
 from miha.rasters.simulate import GAP_SIZES, simulate
 from miha.rasters.stack import list_rasters, read_scene, read_stack
 

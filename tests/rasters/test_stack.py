@@ -3,39 +3,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import rasterio
-from rasterio.transform import from_origin
 
 from miha.errors import DataError
 from miha.rasters.stack import ReadOptions, read_date, read_scene, read_stack
-
-
-def write(
-    path: Path, values, *, crs="EPSG:32630", west=0.0, nodata=None, scale=1.0, offset=0.0, unit="K", tags=None
-) -> Path:
-    """One raster; (height, width) or (bands, height, width)."""
-    values = np.asarray(values)
-    bands = values if values.ndim == 3 else values[None]
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with rasterio.open(
-        path,
-        "w",
-        driver="GTiff",
-        count=len(bands),
-        height=bands.shape[1],
-        width=bands.shape[2],
-        dtype=bands.dtype.name,
-        crs=crs,
-        transform=from_origin(west, 0, 10, 10),
-        nodata=nodata,
-    ) as raster:
-        raster.write(bands)
-        raster.scales, raster.offsets, raster.units = [scale] * len(bands), [offset] * len(bands), [unit] * len(bands)
-        raster.update_tags(**(tags or {}))
-    return path
-
-
-GRID = np.arange(12, dtype=np.float32).reshape(3, 4) + 280
+from tests.support.rasters import GRID, write
 
 
 def test_gaps_are_the_files_nodata_nan_and_a_configured_code(tmp_path):

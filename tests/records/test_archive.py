@@ -8,27 +8,23 @@ import pytest
 import torch
 
 from miha.errors import ArchiveError, StorageError
-from miha.evolution.hyperparameters import Hyperparameters
+from miha.evolution.change import Change
+from miha.evolution.point import Hyperparameters
 from miha.files import digest_json
-from miha.records.archive import Manifest, read_archive, read_manifest, write_archive
-from miha.records.record import Epoch, StageRecord
+from miha.records.archive import FORMAT_VERSION, Manifest, read_archive, read_manifest, write_archive
+from miha.records.record import Epoch, StageId, StageRecord
 
 POINT = Hyperparameters(optimizer="Adam", lr=0.001, batch_size=8, activations={"act": "ReLU"})
 EPOCH = Epoch(epoch=1, train_loss=1.0, valid_loss=None, metrics={"mae": 0.5}, batch_size=8, optimizer="Adam", lr=0.001)
 RECORD = StageRecord(
-    name="init",
-    stage="initial",
-    cycle=0,
-    candidate=None,
-    change="unchanged",
+    stage=StageId(kind="candidate", cycle=1, candidate=2),
+    parent=StageId(kind="initial", cycle=0),
+    change=Change(operator="lr", target="lr", before=0.002, after=0.001),
     digest="d" * 64,
-    parent=None,
     hyperparameters=POINT,
     epochs=(EPOCH,),
 )
-MANIFEST = Manifest(
-    record=RECORD, problem={"name": "tiny"}, input_shape=(2, 3), layers={"act": ("ReLU", "GELU")}, extras={"unit": "K"}
-)
+MANIFEST = Manifest(record=RECORD, problem={"name": "tiny"}, input_shape=(2, 3), extras={"unit": "K"})
 WEIGHTS = {"b": torch.arange(6.0).reshape(2, 3), "a": torch.tensor(3)}
 OPTIMIZER = {"b/step": torch.tensor(4.0)}
 
@@ -103,10 +99,18 @@ def test_an_altered_manifest_is_noticed(archive):
 
 
 @pytest.mark.parametrize(
-    "manifest", [b"[]", b"{}", b"no json", b'{"checksums": {}}', b'{"checksums": {}, "format_version": 99}']
+    ("manifest", "message"),
+    [
+        (b"[]", "its manifest has no checksums"),
+        (b"{}", "its manifest has no checksums"),
+        (b"no json", "truncated or no model archive"),
+        (b"[" * 100_000, "truncated or no model archive"),
+        (b'{"checksums": {}}', "has format None, this MIHA reads"),
+        (b'{"checksums": {}, "format_version": 99}', "has format 99, this MIHA reads"),
+    ],
 )
-def test_what_is_not_ours_is_refused(archive, manifest):
-    with pytest.raises(ArchiveError):
+def test_what_is_not_ours_is_refused(archive, manifest, message):
+    with pytest.raises(ArchiveError, match=message):
         read_manifest(rewritten(archive, lambda members: members | {"manifest.json": manifest}))
 
 
@@ -122,18 +126,41 @@ def test_other_members_are_refused(archive):
             read_archive(rewritten(archive, lambda members, name=name: {**members, name: b"x"}))
 
 
+def with_checksum(manifest):
+    """A manifest's JSON as a stranger would write it who knows how checksums are made."""
+    return json.dumps(manifest | {"checksum": digest_json(manifest | {"checksum": None})}).encode()
+
+
+@pytest.mark.parametrize("version", range(1, FORMAT_VERSION))
+def test_an_archive_of_an_earlier_format_is_refused_with_what_to_do(archive, version):
+    def earlier(members):
+        said = json.loads(members["manifest.json"]) | {"format_version": version}
+        return members | {"manifest.json": with_checksum(said)}
+
+    with pytest.raises(ArchiveError, match=f"has format {version}, this MIHA reads {FORMAT_VERSION}. Train again"):
+        read_archive(rewritten(archive, earlier))
+
+
+def test_a_manifest_that_lacks_something_is_refused(archive):
+    def without_record(members):
+        said = json.loads(members["manifest.json"])
+        del said["record"]["stage"]
+        return members | {"manifest.json": with_checksum(said)}
+
+    with pytest.raises(ArchiveError, match="has a manifest that cannot be understood: Field required"):
+        read_archive(rewritten(archive, without_record))
+
+
 def test_a_pickle_is_never_loaded(archive, tmp_path):
     class Bomb:
         def __reduce__(self):
             return (open, (str(tmp_path / "ran"), "w"))
 
     def armed(members):
-        """A stranger knows how checksums are made."""
         members["weights.safetensors"] = pickle.dumps(Bomb())
         said = json.loads(members["manifest.json"])
         said["checksums"]["weights.safetensors"] = hashlib.sha256(members["weights.safetensors"]).hexdigest()
-        said["checksum"] = digest_json(said | {"checksum": None})
-        return members | {"manifest.json": json.dumps(said).encode()}
+        return members | {"manifest.json": with_checksum(said)}
 
     with pytest.raises(ArchiveError, match="no readable tensors"):
         read_archive(rewritten(archive, armed))

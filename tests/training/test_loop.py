@@ -4,34 +4,27 @@ from typing import ClassVar
 import numpy as np
 import pytest
 import torch
-from tiny import TinyProblem, TunableProblem
 from torch import nn
+from torch.optim.optimizer import register_optimizer_step_pre_hook
 
-from miha.evolution.hyperparameters import Hyperparameters
-from miha.problems.base import Batch, Data, Samples
-from miha.training.loop import network_to_device, train_epochs, validate
+from miha.evolution.point import Hyperparameters
+from miha.gapfill.problem import GapFill
+from miha.problems.evaluation import validate
+from miha.problems.samples import Batch, Data, Samples
+from miha.training.compute import Compute
+from miha.training.loop import Span, Trainer, network_to_device
 from miha.training.optimizers import build_optimizer
+from tests.support.tiny import TinyProblem, TunableProblem
 
 STILL = 1e-30  # a learning rate that changes nothing
 
 
-def train(problem, network, batch_size=16, lr=1e-3, optimizer="Adam", epochs=2, seed=0, point=None, **options):
-    point = point or Hyperparameters(optimizer=optimizer, lr=lr, batch_size=batch_size, activations={})
-    return list(
-        train_epochs(
-            network,
-            build_optimizer(network, point),
-            problem,
-            problem.load(None, 0),
-            point,
-            seed=seed,
-            first=1,
-            last=epochs,
-            device="cpu",
-            precision="float32",
-            **options,
-        )
-    )
+def train(problem, network, epochs=2, *, seed=0, span=None, done=0, compute=Compute(), **point):
+    """Train with Adam at 0.001 in batches of 16, but for what ``point`` says otherwise; returns the epochs."""
+    said = Hyperparameters(**{"optimizer": "Adam", "lr": 1e-3, "batch_size": 16, **point})
+    optimizer = build_optimizer(network, said)
+    trainer = Trainer(network, optimizer, problem, problem.load(None, 0), said, seed, compute)
+    return list(trainer.epochs(span or Span(1, epochs), done))
 
 
 @pytest.fixture
@@ -43,7 +36,9 @@ def network(tiny):
 def test_the_loss_is_the_mean_per_sample_whatever_the_batch_size(tiny, network):
     """70 samples: the last batch is short for every one of these sizes."""
     network.dropout.p = 0.0
-    losses = {size: train(tiny, network, size, lr=STILL, epochs=1)[0].train_loss for size in (1, 16, 32, 69, 70, 200)}
+    losses = {
+        size: train(tiny, network, 1, batch_size=size, lr=STILL)[0].train_loss for size in (1, 16, 32, 69, 70, 200)
+    }
     data = tiny.load(None, 0).train.tensors
     expected = float(((network(data.inputs) - data.target) ** 2).mean().detach())
     assert losses == pytest.approx(dict.fromkeys(losses, expected), rel=1e-5)
@@ -56,8 +51,6 @@ def test_the_validation_loss_is_the_mean_per_target_pixel(tiny):
         def forward(self, inputs):
             return torch.zeros(len(inputs), 4, 4)
 
-    from miha.problems import GapFill
-
     target = torch.ones(300, 4, 4)
     target[:10] = 5.0
     mask = torch.zeros(300, 4, 4)
@@ -68,13 +61,17 @@ def test_the_validation_loss_is_the_mean_per_target_pixel(tiny):
 
 
 def test_order_and_dropout_of_an_epoch_depend_on_seed_and_number_alone(tiny):
-    def trained(first):
+    def trained(**said):
         torch.manual_seed(0)
         network = tiny.build_network()
-        torch.manual_seed(first)  # whatever the caller's generator holds
-        return train(tiny, network, seed=5)
+        torch.manual_seed(said.pop("callers", 1))  # whatever the caller's generator holds
+        return [epoch.train_loss for epoch in train(tiny, network, **said)]
 
-    assert trained(1) == trained(2)
+    assert trained(seed=5) == trained(seed=5, callers=2)
+    assert trained(seed=5) != trained(seed=6)
+    first, second = (trained(span=Span(number, number)) for number in (1, 2))
+    assert first != second
+    assert trained(span=Span(1, 2), done=1) == second, "an epoch knows nothing of those before it"
 
 
 def test_no_global_generator_is_moved(tiny, network):
@@ -87,16 +84,37 @@ def test_no_global_generator_is_moved(tiny, network):
 
 
 def test_training_stops_once_a_loss_is_not_finite(tiny, network):
-    epochs = train(tiny, network, lr=1e30, optimizer="SGD", epochs=5)
+    epochs = train(tiny, network, 5, lr=1e30, optimizer="SGD")
     assert len(epochs) < 5
     assert epochs[-1].valid_loss is None or epochs[-1].train_loss is None
 
 
-def test_annealing_lets_the_learning_rate_fall_along_a_cosine(tiny, network, monkeypatch):
+@pytest.fixture
+def rates():
+    """Learning rates that steps were taken with, read from PyTorch's own hook."""
     seen = []
-    monkeypatch.setattr(torch.optim.SGD, "step", lambda self, closure=None: seen.append(self.param_groups[0]["lr"]))
-    train(tiny, network, batch_size=35, lr=1.0, optimizer="SGD", epochs=2, annealed=(1, 2))
-    assert seen == pytest.approx([0.5 * (1 + math.cos(math.pi * step / 4)) for step in range(4)])
+    hook = register_optimizer_step_pre_hook(lambda optimizer, *_: seen.append(optimizer.param_groups[0]["lr"]))
+    yield seen
+    hook.remove()
+
+
+def test_annealing_lets_the_learning_rate_fall_along_a_cosine(tiny, network, rates):
+    epochs = train(tiny, network, batch_size=35, lr=1.0, optimizer="SGD", span=Span(4, 5, annealing=True))
+    cosine = [0.5 * (1 + math.cos(math.pi * step / 4)) for step in range(4)]
+    assert rates == pytest.approx(cosine)
+    assert [epoch.lr for epoch in epochs] == pytest.approx([cosine[0], cosine[2]])
+
+
+def test_annealing_goes_on_where_it_was_after_epochs_that_are_done(tiny, network, rates):
+    train(tiny, network, batch_size=35, lr=1.0, optimizer="SGD", span=Span(4, 5, annealing=True), done=1)
+    assert rates == pytest.approx([0.5 * (1 + math.cos(math.pi * step / 4)) for step in (2, 3)])
+
+
+def test_without_annealing_the_learning_rate_stays(tiny, network, rates):
+    epochs = train(tiny, network, batch_size=35, lr=0.5, optimizer="SGD", span=Span(4, 6), done=1)
+    assert [epoch.epoch for epoch in epochs] == [5, 6]
+    assert rates == [0.5] * 4
+    assert [epoch.lr for epoch in epochs] == [0.5] * 2
 
 
 def test_shuffled_batches_hold_every_sample_once():
@@ -108,31 +126,24 @@ def test_shuffled_batches_hold_every_sample_once():
     assert torch.equal(torch.cat([batch.target for batch in batches]), order)
 
 
-def test_the_metric_is_told_in_the_units_of_the_data(tiny, network, monkeypatch):
-    plain = train(tiny, network, lr=STILL, epochs=1)[0].metrics["mae"]
-    data = tiny.load(None, 0)
-    monkeypatch.setattr(type(tiny), "load", lambda self, cache, seed: Data(data.train, data.valid, unit=10.0))
-    assert train(tiny, network, lr=STILL, epochs=1)[0].metrics["mae"] == pytest.approx(10 * plain)
+class TenthsProblem(TinyProblem):
+    """The same data, told to be in tenths of their unit."""
+
+    def load(self, cache, seed):
+        return super().load(cache, seed)._replace(unit=10.0)
+
+
+def test_the_metric_is_told_in_the_units_of_the_data(tiny, network):
+    plain, tenths = (train(problem, network, 1, lr=STILL)[0] for problem in (tiny, TenthsProblem()))
+    assert tenths.metrics["mae"] == pytest.approx(10 * plain.metrics["mae"])
+    assert tenths.valid_loss == plain.valid_loss
 
 
 def test_bfloat16_agrees_with_float32(tiny):
     curves = {}
     for precision in ("float32", "bfloat16"):
         torch.manual_seed(0)
-        network = tiny.build_network()
-        point = Hyperparameters(optimizer="Adam", lr=1e-2, batch_size=16, activations={})
-        epochs = train_epochs(
-            network,
-            build_optimizer(network, point),
-            tiny,
-            tiny.load(None, 0),
-            point,
-            seed=0,
-            first=1,
-            last=10,
-            device="cpu",
-            precision=precision,
-        )
+        epochs = train(tiny, tiny.build_network(), 10, lr=1e-2, compute=Compute(precision=precision))
         curves[precision] = [epoch.valid_loss for epoch in epochs]
     assert curves["bfloat16"] != curves["float32"]
     assert curves["bfloat16"] == pytest.approx(curves["float32"], rel=0.2)
@@ -159,10 +170,7 @@ def given_inputs(augmentation, batch_size):
     Witness.given.clear()
     torch.manual_seed(0)
     network = Witness().build_network()
-    point = Hyperparameters(
-        optimizer="Adam", lr=STILL, batch_size=batch_size, activations={}, augmentation=augmentation, loss="mse"
-    )
-    train(Witness(), network, epochs=1, point=point)
+    train(Witness(), network, 1, lr=STILL, batch_size=batch_size, augmentation=augmentation, loss="mse")
     return torch.cat(Witness.given)
 
 
@@ -196,8 +204,7 @@ def test_the_validation_loss_is_the_same_whatever_loss_is_trained_on():
         torch.manual_seed(0)
         network = TunableProblem().build_network()
         network.dropout.p = 0.0
-        point = Hyperparameters(optimizer="Adam", lr=STILL, batch_size=16, activations={}, loss=loss)
-        curves[loss] = train(TunableProblem(), network, epochs=1, point=point)[0]
+        curves[loss] = train(TunableProblem(), network, 1, lr=STILL, loss=loss)[0]
     assert curves["mse"].valid_loss == curves["l1"].valid_loss
     assert curves["mse"].train_loss != curves["l1"].train_loss
 

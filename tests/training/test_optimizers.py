@@ -1,7 +1,8 @@
 import pytest
 import torch
 
-from miha.evolution.hyperparameters import OPTIMIZERS, Hyperparameters
+from miha.evolution.hyperparameters.optimizer import OPTIMIZERS
+from miha.evolution.point import Hyperparameters
 from miha.training.loop import network_to_device
 from miha.training.optimizers import build_optimizer, carry_state, restore_state, state_of
 

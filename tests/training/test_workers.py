@@ -9,13 +9,13 @@ from concurrent.futures import CancelledError
 import pytest
 from pebble import ProcessExpired
 
-from miha.progress import observed_by, publish
+from miha.events import Counted, observed_by, publish
 from miha.training.workers import submit, working
 
 
 def count_to(number):
     for n in range(number):
-        publish("count", n=n)
+        publish(Counted("numbers", n))
 
 
 def test_a_process_that_dies_costs_its_own_call_alone():
@@ -46,7 +46,7 @@ def test_what_a_worker_says_arrives_whole_where_the_one_who_watches_is_slow():
 
     def watch(event):
         time.sleep(0.005)
-        heard.append(event["n"])
+        heard.append(event.done)
 
     with observed_by(watch), working(1):
         submit(count_to, 200).result(60)

@@ -90,7 +90,8 @@ class Optimizer(Hyperparameter):
 
     def complete(self, values: dict[str, Any]) -> dict[str, Any]:
         """Fill in the optimizer's own learning rate, weight decay, momentum and beta2 where they are left out."""
-        kind = OPTIMIZERS.get(str(values.get("optimizer")))
+        default = self.Values.model_fields["optimizer"].default
+        kind = OPTIMIZERS.get(str(values.get("optimizer", default)))
         own = kind.own if kind else {}
         return {**values, **{key: value for key, value in own.items() if values.get(key) is None}}
 

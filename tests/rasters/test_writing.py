@@ -1,0 +1,172 @@
+import shutil
+
+import numpy as np
+import pytest
+import rasterio
+from rasterio.enums import ColorInterp
+from rasterio.errors import RasterioIOError
+
+from miha.errors import DataError, StorageError
+from miha.rasters.stack import ReadOptions, read_scene, verify_raster
+from miha.rasters.writing import plan_fills, write_filled
+from tests.support.rasters import write
+
+OPTIONS = ReadOptions()
+
+
+def filled(path, out, value, options=OPTIONS):
+    scene = read_scene(path, options)
+    values = np.full(scene.values.shape, value, np.float32)
+    write_filled(path, out / path.name, values, scene.gaps, options)
+    return scene, read_scene(out / path.name, ReadOptions(band=options.band))
+
+
+def test_only_gap_pixels_change_and_all_else_stays(tmp_path):
+    values = np.random.default_rng(0).random((70, 300)).astype(np.float32)
+    values[10:30, 5:280] = -100
+    path = write(
+        tmp_path / "20200101.tif",
+        values,
+        nodata=-100,
+        tags={"SENSOR": "MODIS", "TIFFTAG_DATETIME": "2020:01:01 00:00:00"},
+    )
+    filled(path, tmp_path / "out", 7.0)
+    with rasterio.open(path) as before, rasterio.open(tmp_path / "out" / "20200101.tif") as after:
+        assert {**before.profile} == {**after.profile}
+        assert before.tags() == after.tags()
+        assert before.units == after.units
+        old, new = before.read(1), after.read(1)
+    gap = old == -100
+    assert np.array_equal(old[~gap], new[~gap])
+    assert (new[gap] == 7.0).all()
+
+
+def test_the_sidecar_tells_what_was_filled(tmp_path):
+    values = np.ones((5, 6), np.float32)
+    values[2:4] = np.nan
+    filled(write(tmp_path / "20200101.tif", values), tmp_path / "out", 2.0)
+    with rasterio.open(tmp_path / "out" / "20200101_source.tif") as sidecar:
+        assert sidecar.dtypes == ("uint8",)
+        assert np.array_equal(sidecar.read(1), np.isnan(values))
+        assert sidecar.crs.to_epsg() == 32630
+
+
+@pytest.mark.parametrize(("value", "stored"), [(300.004, 15000), (0.0, 1), (-5.0, 1), (9999.0, 65535)])
+def test_scaled_integers_are_rounded_clipped_and_never_the_nodata_code(tmp_path, value, stored):
+    path = write(tmp_path / "20200101.tif", np.array([[0, 15000]], np.uint16), nodata=0, scale=0.02)
+    filled(path, tmp_path / "out", value)
+    with rasterio.open(tmp_path / "out" / "20200101.tif") as after:
+        assert after.read(1).tolist() == [[stored, 15000]]
+        assert after.scales == (0.02,)
+
+
+@pytest.mark.parametrize(("code", "expected"), [(255, 254), (10, 9), (0, 1)])
+def test_an_integer_beside_the_nodata_code_is_taken_instead(tmp_path, code, expected):
+    path = write(tmp_path / "20200101.tif", np.array([[code, 77]], np.uint8), nodata=code)
+    filled(path, tmp_path / "out", code - 0.2 if code else -0.2)
+    with rasterio.open(tmp_path / "out" / "20200101.tif") as after:
+        assert after.read(1).tolist() == [[expected, 77]]
+
+
+def test_a_float_is_never_the_nodata_code_either(tmp_path):
+    path = write(tmp_path / "20200101.tif", np.array([[-100, 5]], np.float32), nodata=-100)
+    _, after = filled(path, tmp_path / "out", -100.0)
+    assert not after.gaps.any()
+    assert after.values[0, 0] == pytest.approx(-100, abs=1e-4)
+
+
+def test_other_bands_stay(tmp_path):
+    values = np.stack([np.full((4, 4), np.nan), np.eye(4)]).astype(np.float32)
+    values[1, 0, 0] = np.nan
+    filled(write(tmp_path / "20200101.tif", values), tmp_path / "out", 9.0, ReadOptions(band=2))
+    with rasterio.open(tmp_path / "out" / "20200101.tif") as after:
+        assert np.isnan(after.read(1)).all()
+        assert after.read(2)[0].tolist() == [9, 0, 0, 0]
+
+
+def test_an_input_is_never_overwritten(tmp_path):
+    path = write(tmp_path / "20200101.tif", np.array([[np.nan, 5]], np.float32))
+    before = path.read_bytes()
+    with pytest.raises(DataError, match="would overwrite its input"):
+        filled(path, tmp_path, 1.0)
+    assert path.read_bytes() == before
+
+
+def test_a_full_disk_leaves_no_half_file(tmp_path, monkeypatch):
+    path = write(tmp_path / "20200101.tif", np.array([[np.nan, 5]], np.float32))
+    (tmp_path / "out").mkdir()
+    shutil.copy(path, tmp_path / "out" / path.name)
+
+    def full(*_, **__):
+        raise RasterioIOError("No space left on device")
+
+    monkeypatch.setattr("rasterio.io.DatasetWriter.write", full, raising=False)
+    scene = read_scene(path)
+    with pytest.raises(StorageError, match=r"cannot write .*20200101\.tif: No space left"):
+        write_filled(path, tmp_path / "out" / path.name, scene.values, scene.gaps, OPTIONS)
+    assert [file.name for file in (tmp_path / "out").iterdir()] == ["20200101.tif"]
+    assert (tmp_path / "out" / "20200101.tif").read_bytes() == path.read_bytes()
+
+
+def test_outputs_never_overwrite_an_input_or_each_other(tmp_path):
+    for name in ("a/x.tif", "b/x.tif", "a/x_source.tif"):
+        write(tmp_path / name, np.array([[np.nan, 5]], np.float32))
+    with pytest.raises(DataError, match="would overwrite an input"):
+        plan_fills([tmp_path / "a/x.tif", tmp_path / "b/x.tif"], tmp_path / "b")
+    with pytest.raises(DataError, match="would both write"):
+        plan_fills([tmp_path / "a/x.tif", tmp_path / "b/x.tif"], tmp_path / "out")
+    with pytest.raises(DataError, match="would both write"):
+        plan_fills([tmp_path / "a/x_source.tif", tmp_path / "a/x.tif"], tmp_path / "out")
+
+
+def test_masked_pixels_are_gaps_and_are_filled(tmp_path):
+    path = write(tmp_path / "20200101.tif", np.zeros((4, 5), np.float32))
+    with rasterio.open(path, "r+") as raster:
+        raster.write_mask(np.array([[0] * 5, *[[255] * 5] * 3], np.uint8))
+    before, after = filled(path, tmp_path / "out", 9.0)
+    assert before.gaps.sum() == 5
+    assert after.values[0].tolist() == [9.0] * 5
+
+
+def test_two_nodata_codes_side_by_side_are_both_avoided(tmp_path):
+    path = write(tmp_path / "20200101.tif", np.array([[0, 77]], np.uint16), nodata=0)
+    filled(path, tmp_path / "out", -0.2, ReadOptions(nodata=1))
+    with rasterio.open(tmp_path / "out" / "20200101.tif") as after:
+        assert after.read(1).tolist() == [[2, 77]]
+
+
+def test_observed_pixels_of_a_lossy_raster_stay(tmp_path):
+    values = np.random.default_rng(0).integers(1, 255, (64, 64)).astype(np.uint8)
+    values[:20] = 0
+    path = tmp_path / "20200101.tif"
+    with rasterio.open(
+        path, "w", driver="GTiff", count=1, height=64, width=64, dtype="uint8", nodata=0, compress="jpeg"
+    ) as raster:
+        raster.write(values, 1)
+    before, after = filled(path, tmp_path / "out", 100.0)
+    assert np.array_equal(before.values[~before.gaps], after.values[~before.gaps])
+
+
+def test_a_raster_that_was_not_written_whole_is_noticed(tmp_path):
+    (tmp_path / "empty.tif").write_bytes(b"")
+    with pytest.raises(StorageError, match=r"empty\.tif .*written whole"):
+        verify_raster(tmp_path / "empty.tif")
+
+
+@pytest.mark.parametrize("code", [-9999, 70000])
+def test_a_nodata_code_that_the_type_cannot_hold_is_no_obstacle(tmp_path, code):
+    path = write(tmp_path / "20200101.tif", np.array([[0, 77]], np.uint16), nodata=0)
+    filled(path, tmp_path / "out", 5.0, ReadOptions(nodata=code))
+    with rasterio.open(tmp_path / "out" / "20200101.tif") as after:
+        assert after.read(1).tolist() == [[5, 77]]
+
+
+def test_what_an_alpha_band_hides_is_shown_once_it_is_filled(tmp_path):
+    path = write(tmp_path / "20200101.tif", np.array([[[9, 9, 9]], [[0, 255, 128]]], np.uint8))
+    with rasterio.open(path, "r+") as raster:
+        raster.colorinterp = ColorInterp.gray, ColorInterp.alpha
+    before, after = filled(path, tmp_path / "out", 5.0)
+    assert before.gaps.tolist() == [[True, False, False]]
+    assert after.values.tolist() == [[5, 9, 9]]
+    with rasterio.open(tmp_path / "out" / "20200101.tif") as raster:
+        assert raster.read(2).tolist() == [[255, 255, 128]]

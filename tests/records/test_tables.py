@@ -1,0 +1,89 @@
+import pandas as pd
+import pytest
+
+from miha.evolution.change import UNCHANGED, Change
+from miha.evolution.point import Hyperparameters
+from miha.records.record import Epoch, StageId, StageRecord
+from miha.records.selection import CandidateOutcome, Selection
+from miha.records.tables import history_frame, population_frame, read_tables
+
+POINT = Hyperparameters(optimizer="SGD", batch_size=8)
+CHANGES = [
+    UNCHANGED,
+    Change(operator="lr", target="lr", before=0.01, after=0.05),
+    Change(operator="dropout", target="dropout", before=None, after=0.1, crossed=True),
+]
+WORDS = ["unchanged", "lr 0.01→0.05", "crossover: dropout as written→0.1"]
+
+
+def record(stage, parent, epoch):
+    losses = {"train_loss": 0.5, "valid_loss": None if stage.candidate == 2 else 1.0 / epoch, "metrics": {"mae": 0.25}}
+    last = Epoch(epoch=epoch, batch_size=8, optimizer="SGD", lr=0.01, **losses)
+    return StageRecord(stage=stage, parent=parent, change=UNCHANGED, digest="d", hyperparameters=POINT, epochs=(last,))
+
+
+INITIAL = StageId(kind="initial", cycle=0)
+CANDIDATES = [StageId(kind="candidate", cycle=1, candidate=number) for number in range(3)]
+FIXING = StageId(kind="fixing", cycle=1)
+RECORDS = [
+    record(INITIAL, None, 1),
+    *(record(stage, INITIAL, 2) for stage in CANDIDATES),
+    record(FIXING, CANDIDATES[1], 3),
+    record(StageId(kind="final", cycle=1), FIXING, 4),
+]
+OUTCOMES = [
+    CandidateOutcome(
+        cycle=1,
+        candidate=number,
+        change=change,
+        hyperparameters=POINT,
+        status="diverged" if number == 2 else "ok",
+        **({} if number == 2 else {"fitness": 0.5 * number, "level": 0.25, "rate": 0.125}),
+    )
+    for number, change in enumerate(CHANGES)
+]
+SELECTION = Selection(cycle=1, selected=1, criterion="c", digests=("a", "b", "c"), outcomes=tuple(OUTCOMES))
+
+
+@pytest.fixture
+def tables(tmp_path):
+    history_frame(RECORDS).to_csv(tmp_path / "history.csv", index=False)
+    population_frame([SELECTION]).to_csv(tmp_path / "population.csv", index=False)
+    return read_tables(tmp_path)
+
+
+def test_the_history_has_a_row_for_each_epoch_of_each_stage(tables):
+    history, _ = tables
+    assert history.stage.tolist() == ["initial", "candidate", "candidate", "candidate", "fixing", "final"]
+    assert history.epoch.tolist() == [1, 2, 2, 2, 3, 4]
+    assert history.candidate.tolist() == [pd.NA, 0, 1, 2, pd.NA, pd.NA]
+    assert history.valid_loss.isna().tolist() == [False, False, False, True, False, False]
+    assert history.mae.tolist() == [0.25] * 6
+    pd.testing.assert_frame_equal(history, history_frame(RECORDS), check_dtype=False)
+
+
+def test_the_population_tells_each_change_in_words_and_in_parts(tables):
+    _, population = tables
+    assert population.change.tolist() == WORDS
+    assert population.operator.tolist() == ["", "lr", "dropout"]
+    assert population.target.tolist() == ["", "lr", "dropout"]
+    assert population.before.tolist() == ["", "0.01", ""]
+    assert population.after.tolist() == ["", "0.05", "0.1"]
+    assert population.crossed.tolist() == [False, False, True]
+
+
+def test_the_population_tells_how_each_candidate_fared(tables):
+    _, population = tables
+    assert population.candidate.tolist() == [0, 1, 2]
+    assert population.status.tolist() == ["ok", "ok", "diverged"]
+    assert population.selected.tolist() == [False, True, False]
+    assert population.fitness[:2].tolist() == [0.0, 0.5]
+    assert population.loc[2, ["fitness", "level", "rate"]].isna().all()
+
+
+def test_a_run_without_cycles_has_an_empty_population(tmp_path):
+    history_frame(RECORDS[:1]).to_csv(tmp_path / "history.csv", index=False)
+    population_frame([]).to_csv(tmp_path / "population.csv", index=False)
+    history, population = read_tables(tmp_path)
+    assert (len(history), len(population)) == (1, 0)
+    assert population.columns.tolist() == population_frame([SELECTION]).columns.tolist()
