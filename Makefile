@@ -1,7 +1,8 @@
 # Everything one types. `make help` lists it.
 .DEFAULT_GOAL := help
 SHELL := /bin/bash
-PYTHON ?= python3.11
+.DELETE_ON_ERROR:
+PYTHON ?= python3.11 python3.12 python3.13 python3
 BIN := .venv/bin
 MIHA_DATA_DIR ?= $(wildcard ../shared/data)
 export MIHA_DATA_DIR
@@ -12,13 +13,23 @@ export DVC_NO_ANALYTICS := 1
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  \1\t/' | expand -t 16
 
-setup: .venv/ready ## create .venv with the locked versions of all dependencies
+setup: .venv/ready ## create .venv with the locked versions of all dependencies; PYTHON=python3.12 chooses the Python
 
-.venv/ready: requirements.lock pyproject.toml
-	@command -v $(PYTHON) >/dev/null || { echo "$(PYTHON) is needed; or: make PYTHON=/path/to/python3.11"; exit 1; }
-	$(PYTHON) -m venv .venv
+.venv/ready: .venv/pyvenv.cfg requirements.lock pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint requirements.lock --editable '.[dev]'
 	@touch $@
+
+.venv/pyvenv.cfg:
+	@for python in $(PYTHON); do $$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && break; done || \
+	  { echo "Python 3.11, 3.12 or 3.13 is needed, and none of these is: $(PYTHON). Or: make PYTHON=/path/to/python3.12" >&2; exit 1; }; \
+	echo "$$python -m venv --clear .venv"; $$python -m venv --clear .venv
+
+# Whoever names a Python gets it: a .venv of another version is made anew.
+ifneq ($(origin PYTHON),file)
+ifneq ($(shell { $(PYTHON) -V; } 2>/dev/null),$(shell { $(BIN)/python -V; } 2>/dev/null))
+.venv/pyvenv.cfg: anew
+endif
+endif
 
 demo: setup ## simulate scenes, train with Prefect, fill the gaps, print a table (about 4 minutes)
 	$(BIN)/miha simulate demo/scenes
@@ -37,11 +48,11 @@ test: setup ## run all checks and tests (at most 12 minutes)
 test-slow: setup ## run what starts servers, clusters and browsers (at most 30 minutes)
 	$(BIN)/pytest -m slow
 
-lock: setup ## write the versions installed now, extras too, into requirements.lock
+lock: setup ## write the versions installed now, extras too, into requirements.lock; on 3.11, which needs the most packages
 	$(BIN)/python -m pip install --quiet --constraint requirements.lock --editable '.[dev,bench]'
-	$(BIN)/python -m pip freeze --exclude-editable | sed -E 's/(==[^+ ]+)\+.*/\1/' | grep -v ^nvidia > requirements.lock
+	$(BIN)/python -m pip freeze --exclude-editable | sed -E 's/(==[^+ ]+)\+.*/\1/' | grep -vE '^(nvidia|cuda|triton|setuptools)' > requirements.lock
 
 clean: ## remove what the other targets made
 	rm -rf .venv demo .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
 
-.PHONY: help setup demo test test-slow lock clean
+.PHONY: anew help setup demo test test-slow lock clean
