@@ -20,6 +20,11 @@ QUIET = {
     "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL",
 }
 
+EXTRAS = {  # what pip calls the libraries that a command may lack
+    **dict.fromkeys(("rasterio", "sklearn", "scipy", "pooch"), "rasters"),
+    **dict.fromkeys(("prefect", "httpx", "uvicorn"), "prefect"),
+}
+
 app = typer.Typer(
     help="Tune a network's hyperparameters while it trains, and fill cloud gaps in rasters with it.",
     no_args_is_help=True,
@@ -40,8 +45,16 @@ def main() -> None:
     try:
         app()
     except (MihaError, OSError) as error:
-        print(f"miha: {error}", file=sys.stderr)
-        sys.exit(2)
+        _refuse(str(error))
+    except ModuleNotFoundError as error:
+        if error.name not in EXTRAS:
+            raise
+        _refuse(f"this needs {error.name}, which is not installed: pip install 'miha[{EXTRAS[error.name]}]'.")
+
+
+def _refuse(reason: str) -> None:
+    print(f"miha: {reason}", file=sys.stderr)
+    sys.exit(2)
 
 
 def _terminate(number: int, frame: FrameType | None) -> None:

@@ -1,6 +1,7 @@
 """The Prefect server that a flow talks to: the configured one, or a temporary one that ends with this process."""
 
 import atexit
+import importlib.util
 import os
 import select
 import subprocess
@@ -20,9 +21,14 @@ def start_server() -> "subprocess.Popen[str] | None":
     """Begin to start a temporary server, if none is named in the environment; to be called before Prefect is imported.
 
     Prefect may be configured with a server elsewhere: then that one's address is all that the process says.
+
+    Raises:
+        ConfigError: Prefect is not installed.
     """
     if os.environ.get(API_URL) or "prefect" in sys.modules:
         return None
+    if importlib.util.find_spec("prefect") is None:
+        raise ConfigError("Prefect is not installed: pip install 'miha[prefect]', or pass --no-prefect.")
     process = subprocess.Popen(
         [sys.executable, "-m", "flows.temporary_server"], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True
     )
