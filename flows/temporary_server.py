@@ -12,6 +12,13 @@ import time
 import uvicorn
 from prefect.settings import PREFECT_API_URL
 
+WITHOUT = {  # what nobody sees of a server that soon ends
+    "PREFECT_UI_ENABLED": "0",
+    "PREFECT_API_BLOCKS_REGISTER_ON_START": "false",
+    "PREFECT__SERVER_EPHEMERAL": "1",
+    "PREFECT__SERVER_FINAL": "1",
+}
+
 
 def main() -> None:
     """Serve until the parent is gone, or at once name the server that is configured."""
@@ -21,7 +28,7 @@ def main() -> None:
     listener = socket.socket()
     listener.bind(("127.0.0.1", 0))
     print(f"http://127.0.0.1:{listener.getsockname()[1]}/api", flush=True)
-    os.environ |= {"PREFECT_UI_ENABLED": "0", "PREFECT__SERVER_EPHEMERAL": "1", "PREFECT__SERVER_FINAL": "1"}
+    os.environ |= WITHOUT
     from prefect.server.api.server import create_app  # reads them
 
     server = uvicorn.Server(uvicorn.Config(create_app, factory=True, log_level="error", lifespan="on"))

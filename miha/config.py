@@ -92,7 +92,13 @@ class _AnyProblem:
     """Any subclass of Problem; to a form, the problems that come with MIHA and can be imported."""
 
     def __get_pydantic_json_schema__(self, core_schema: Any, handler: Any) -> dict[str, Any]:
-        return {"anyOf": [problem_class(name).model_json_schema() for name in BUILT_IN], "title": "problem"}
+        kinds = []
+        for name in BUILT_IN:
+            try:
+                kinds.append(problem_class(name).model_json_schema())
+            except ValueError:
+                continue  # its libraries are not installed
+        return {"anyOf": [*kinds, {"type": "object", "title": "module:Class of your own"}], "title": "problem"}
 
 
 class RunConfig(Section):

@@ -2,11 +2,13 @@
 
 import multiprocessing
 import random
+import threading
 import time
 from collections.abc import Sequence
 from concurrent.futures import FIRST_COMPLETED, wait
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 
 import pandas as pd
@@ -60,10 +62,11 @@ def optimize(config: RunConfig) -> Run:
     if config.run.dask:
         raise ConfigError("run.dask trains on a cluster through Prefect. Leave out --no-prefect, or run.dask.")
     experiment = Experiment(config)
+    threading.Thread(target=import_module, args=("miha.report.page",)).start()  # matplotlib, while workers train
     if not experiment.ended_before():
         with experiment.open():
             walk(experiment, LocalRunner(experiment))
-    from miha.report.page import write_report  # matplotlib need not keep the first epoch waiting
+    from miha.report.page import write_report
 
     write_report(experiment.directory.path)
     best = read_manifest(model_path(config.run_dir, "best")).record

@@ -71,7 +71,11 @@ def _cases_with_truth(filler: Filler, data: Path) -> list[Case]:
         truth = _read_on_grid(filler, truths[when])
         if not (scene.gaps & ~np.isnan(truth)).any():
             raise DataError(f"{path} hides no pixel that {truths[when]} knows. Remove it from gapped/.")
-        published = {method.name: method / path.name for method in methods if (method / path.name).is_file()}
+        published = {
+            f"{method.name} (published)" if method.name == OURS else method.name: method / path.name
+            for method in methods
+            if (method / path.name).is_file()
+        }
         found.append(Case(_size(path, scene.values), when, scene.values, truth, filler.background(path), published))
     return sorted(found, key=lambda case: case.gap)
 
@@ -153,7 +157,7 @@ def judge(data: Path, archives: Mapping[str, Path]) -> Judgement:
             ``miha`` is judged.
     """
     taken = {*BASELINES, *(method.name for method in _published(data))}
-    columns = {name: f"{name} (run)" if name in taken else name for name in archives}
+    columns = {name: f"{name} (run)" if name in taken and name != OURS else name for name in archives}
     fillers = {columns[name]: Filler(archive, data) for name, archive in archives.items()}
     errors = held_out_errors(fillers)
     for name in fillers:

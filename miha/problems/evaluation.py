@@ -1,5 +1,6 @@
 """A network on samples: its loss and metric, and models judged by them."""
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -72,8 +73,8 @@ def trained_network(problem: "Problem", archive: Archive) -> nn.Module:
         ArchiveError: it was made for another network.
     """
     network = problem.build_network()
-    configure(network, archive.manifest.record.hyperparameters)
     load_weights(network, archive.weights)
+    configure(network, archive.manifest.record.hyperparameters)
     return network.eval()
 
 
@@ -94,7 +95,10 @@ def judge_on_samples(problem: "Problem", archives: Mapping[str, Path], cache: Pa
     for name, path in archives.items():
         with fixed_threads(1):
             loss, metric = validate(trained_network(problem, read_archive(path)), problem, samples)
-        columns[name] = {"loss": loss, problem.metric: metric * unit}
-    others = {name: column for name, column in columns.items() if name != OURS}
+        columns[name] = {f"{which}_loss": loss, problem.metric: metric * unit}
     table = pd.DataFrame(columns).rename_axis("mean")
-    return Judgement({**columns[OURS], "methods": others}, table, f"{which} samples", lower_is_better=None)
+    figures = {
+        name: {key: value if math.isfinite(value) else None for key, value in column.items()}  # JSON has no NaN
+        for name, column in columns.items()
+    }
+    return Judgement({**figures.pop(OURS), "methods": figures}, table, f"{which} samples", lower_is_better=None)

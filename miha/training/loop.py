@@ -92,7 +92,6 @@ class Trainer:
         order_generator = torch.Generator().manual_seed(torch_seed(self.seed, "order", number))
         order = torch.randperm(len(samples), generator=order_generator)
         total, count = (torch.zeros((), device=device) for _ in range(2))
-        one = torch.ones((), device=device)
         self.network.train()
         with seeded(torch_seed(self.seed, "dropout", number), device):
             for step, batch in enumerate(samples.batches(point.batch_size, order)):
@@ -106,7 +105,7 @@ class Trainer:
                 with self.compute.autocast():
                     output = self.network(batch.inputs)
                 loss, targets = problem.training_loss(output.float(), batch, point.loss)
-                loss.backward(one / targets)  # as (loss / targets).backward(), to the last bit, but quicker
+                (loss / targets).backward()  # with a gradient of its own, backward would import all of sympy
                 for kind in BEFORE_STEP:
                     kind.before_step(self.network, point)
                 self.optimizer.step()

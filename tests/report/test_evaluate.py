@@ -30,8 +30,8 @@ def test_another_run_is_a_column_under_the_name_of_its_folder(tiny_config, tmp_p
         other = miha.optimize(tiny_config(name, seed=1))
         metrics, judgement = evaluate(run.run_dir, tmp_path, against=other.run_dir)
         assert list(judgement.table.columns) == [column, "miha"]
-        assert metrics["methods"][column]["loss"] == pytest.approx(other.best.valid_loss)
-        assert metrics["loss"] == pytest.approx(run.best.valid_loss)
+        assert metrics["methods"][column]["validation_loss"] == pytest.approx(other.best.valid_loss)
+        assert metrics["validation_loss"] == pytest.approx(run.best.valid_loss)
 
 
 def test_a_folder_without_a_model_is_told(tmp_path, simulated):

@@ -11,7 +11,6 @@ import resource
 import signal
 import time
 from pathlib import Path
-from typing import Any
 
 from miha import events
 from miha.errors import ConfigError

@@ -31,12 +31,11 @@ def trained(events):
     return [event.stage.name for event in of_kind(events, StageStarted)]
 
 
-def cutting(kind, stage, error=KeyboardInterrupt, **fields):
-    """An observer that raises at an event of a stage; ``fields`` are attributes that the event must have."""
+def cutting(kind, stage, error=KeyboardInterrupt):
+    """An observer that raises at an event of a stage."""
 
     def cut(event):
         if isinstance(event, kind) and event.stage.name == stage:
-            if all(getattr(event, key) == value for key, value in fields.items()):
-                raise error
+            raise error
 
     return cut

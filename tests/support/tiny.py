@@ -3,7 +3,6 @@
 from pathlib import Path
 from typing import ClassVar
 
-from tests.support import faults
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -11,6 +10,7 @@ from torch.nn import functional
 from miha.evolution.losses import REGRESSION_LOSSES
 from miha.problems.problem import Problem
 from miha.problems.samples import Batch, Data, Samples
+from tests.support import faults
 
 
 class TinyNet(nn.Module):

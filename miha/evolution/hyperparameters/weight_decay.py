@@ -20,7 +20,7 @@ class WeightDecay(Hyperparameter):
     """About a third or a tenth, three or ten times as much, or none; from none, what is usual."""
 
     name, code = "weight_decay", 4
-    limits: ClassVar = {"weight_decay": Limits(1e-6, 1.0, "weight decay above 0", zero=True)}
+    limits: ClassVar = {"weight_decay": Limits(1e-6, 1.0, "weight decay; none at all is always allowed", zero=True)}
 
     class Values(Section):
         """Keys of ``start:``."""
