@@ -32,6 +32,9 @@ class NoiseDigits(Mnist):
     def fingerprint(self) -> str:
         return "noise"
 
+    def stamp(self) -> str:
+        return ""
+
     def load(self, cache: Path, seed: int) -> Data:
         generator = torch.Generator().manual_seed(seed)
         sizes = (self.train, self.valid)

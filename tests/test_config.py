@@ -182,8 +182,9 @@ def test_every_key_is_in_the_documentation_with_its_default_and_its_explanation(
 
 def test_the_schema_for_a_form_lists_the_settings_of_both_problems_with_their_explanations():
     problem = RunConfig.model_json_schema()["properties"]["problem"]
-    assert len(problem["anyOf"]) == 2
-    for kind, listed in zip((GapFill, Mnist), problem["anyOf"], strict=True):
+    *built_in, own = problem["anyOf"]
+    assert own["title"] == "module:Class of your own"
+    for kind, listed in zip((GapFill, Mnist), built_in, strict=True):
         assert {key: said["description"] for key, said in listed["properties"].items()} == {
             key: field.description for key, field in kind.model_fields.items()
         }

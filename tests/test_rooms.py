@@ -34,7 +34,7 @@ if __name__ == "__main__":
     )
     run = miha.optimize(config)
     print(len(run.history), config.schedule.budget)
-    print(run.best.valid_loss, evaluate(run.run_dir, run.run_dir)[0]["loss"])
+    print(run.best.valid_loss, evaluate(run.run_dir, run.run_dir)[0]["validation_loss"])
 """
 
 
