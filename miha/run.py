@@ -91,16 +91,15 @@ class LocalRunner(Runner):
         running = {submit(run_stage, spec, timeout=spec.timeout): spec for spec in specs}
         while running:
             for future in wait(running, return_when=FIRST_COMPLETED).done:
-                spec, error = running.pop(future), future.exception()
-                if error is None:
+                spec = running.pop(future)
+                try:
                     results[spec.stage] = future.result()
-                elif not isinstance(error, Exception):
-                    raise error
-                elif tries_left[spec.stage] and is_transient(error):
+                except Exception as error:  # whatever it was, the walk decides
+                    if not (tries_left[spec.stage] and is_transient(error)):
+                        results[spec.stage] = error
+                        continue
                     tries_left[spec.stage] -= 1
                     publish(StageRetried(spec.stage, spec.change, f"{type(error).__name__}: {error}"))
                     time.sleep(self.faults.retry_delay * random.uniform(0.5, 1.5))
                     running[submit(run_stage, spec, timeout=spec.timeout)] = spec
-                else:
-                    results[spec.stage] = error
         return [results[spec.stage] for spec in specs]

@@ -102,4 +102,7 @@ def _train(runner: Runner, spec: StageSpec) -> StageRecord:
 def _refuse_cancelled(spec: StageSpec, result: StageRecord | Exception) -> None:
     """A stopped pool or a lost cluster is no candidate's doing: the run stops, and records no failure."""
     if isinstance(result, CancelledError):
-        raise RunError(f"{spec.name} was not trained to its end: {result}. Run the same command again.") from result
+        raise RunError(
+            f"{spec.name} was not trained to its end: its pool was stopped, or its cluster is gone. Run the same "
+            "command again; it continues."
+        ) from result

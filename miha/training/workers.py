@@ -38,7 +38,10 @@ class _Workers:
     def schedule(self, function: Callable[..., Any], arguments: tuple[Any, ...], timeout: float | None) -> Future[Any]:
         with self.lock:
             if self.stopped:
-                raise CancelledError("the pool was stopped")
+                cancelled = Future[Any]()
+                cancelled.cancel()
+                cancelled.set_running_or_notify_cancel()  # so that whoever waits is told
+                return cancelled
             if not self.pool.active:
                 self.pool.stop()
                 self.pool = self._pool()

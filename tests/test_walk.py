@@ -1,0 +1,59 @@
+"""What the walk makes of what its runner brings back; all else about it is in test_run.py and test_faults.py."""
+
+import pytest
+
+from miha.errors import RunError
+from miha.events import EpochEnded, Selected, observed_by
+from miha.experiment import Experiment
+from miha.run import LocalRunner, optimize
+from miha.training import workers
+from miha.walk import Runner, walk
+from tests.support.runs import contents
+
+
+class StopsThePool:
+    """Stops the pool when a stage of the second cycle has trained an epoch, as a flow run that is cancelled does."""
+
+    def __init__(self, stage):
+        self.stage, self.pool = stage, None
+
+    def __call__(self, event):
+        if isinstance(event, Selected) and self.pool is None:
+            self.pool = workers._current.get()
+            if self.stage == "1":
+                self.pool.stop()
+        if isinstance(event, EpochEnded) and event.stage.name == self.stage:
+            self.pool.stop()
+
+
+@pytest.mark.parametrize("stage", ["1", "2_1"])
+def test_a_pool_that_is_stopped_stops_the_run_and_is_no_candidates_fault(tiny_config, stage):
+    schedule = {"candidate_epochs": 40}
+    undisturbed = optimize(tiny_config("undisturbed", schedule=schedule))
+    config = tiny_config(run={"workers": 2}, schedule=schedule)
+    with (
+        observed_by(StopsThePool(stage)),
+        pytest.raises(RunError, match=r"pool was stopped.*Run the same command again"),
+    ):
+        optimize(config)
+    assert not list(config.run_dir.glob("population/*_failure.json"))
+    assert contents(optimize(config).run_dir) == contents(undisturbed.run_dir)
+
+
+def test_the_walk_needs_of_a_runner_a_pool_and_training_alone(tiny_config):
+    """A runner that trains the last stage first gives the same bits: order is the walk's, not the runner's."""
+
+    class Backwards(Runner):
+        def __init__(self, experiment):
+            self.local = LocalRunner(experiment)
+
+        def pool(self, processes):
+            return self.local.pool(processes)
+
+        def train(self, specs):
+            return self.local.train(specs[::-1])[::-1]
+
+    experiment = Experiment(tiny_config("backwards"))
+    with experiment.open():
+        walk(experiment, Backwards(experiment))
+    assert contents(experiment.directory.path) == contents(optimize(tiny_config("usual")).run_dir)
