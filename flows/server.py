@@ -13,14 +13,21 @@ from functools import cache
 from miha.errors import ConfigError
 
 STARTUP = 180  # seconds; the first start prepares a data base, which takes 20 s on an idle machine
+NOT_STARTED = "Prefect's temporary server did not start. Try again, or pass --no-prefect."
 API_URL = "PREFECT_API_URL"
+WITHOUT = {  # what nobody sees of a server that soon ends
+    "PREFECT_API_BLOCKS_REGISTER_ON_START": "false",
+    "PREFECT__SERVER_EPHEMERAL": "1",
+    "PREFECT__SERVER_FINAL": "1",
+}
 
 
 @cache
 def start_server() -> "subprocess.Popen[str] | None":
-    """Begin to start a temporary server, if none is named in the environment; to be called before Prefect is imported.
+    """Begin to start a temporary server; to be called before Prefect is imported.
 
-    Prefect may be configured with a server elsewhere: then that one's address is all that the process says.
+    None if a server is named in the environment, or Prefect is imported already, which then starts its own. Prefect may
+    be configured with a server elsewhere: then that one's address is all that the process says.
 
     Raises:
         ConfigError: Prefect is not installed.
@@ -30,7 +37,12 @@ def start_server() -> "subprocess.Popen[str] | None":
     if importlib.util.find_spec("prefect") is None:
         raise ConfigError("Prefect is not installed: pip install 'miha[prefect]', or pass --no-prefect.")
     process = subprocess.Popen(
-        [sys.executable, "-m", "flows.temporary_server"], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True
+        [sys.executable, "-P", "-m", "flows.temporary_server"],  # -P: not a package of that name in the current folder
+        env={**os.environ, **WITHOUT},
+        stdin=subprocess.PIPE,  # closed when this process ends, however it does
+        stdout=subprocess.PIPE,
+        text=True,
+        start_new_session=True,  # Ctrl-C is for the flow, which still has to tell the server how it ended
     )
     atexit.register(process.terminate)
     return process
@@ -48,7 +60,7 @@ def choose_server() -> None:
         address = process.stdout.readline().strip() if said else ""
         if not address:
             process.kill()
-            raise ConfigError("Prefect's temporary server did not start. Try again, or pass --no-prefect.")
+            raise ConfigError(NOT_STARTED)
         os.environ[API_URL] = address
 
 
@@ -68,9 +80,14 @@ def reach_server() -> None:
             urllib.request.urlopen(f"{url}/health", timeout=10).close()
             return
         except (OSError, ValueError) as error:
-            if process is None or process.poll() is not None or time.monotonic() > end:
+            if process is None or process.poll() == 0:
                 raise ConfigError(
                     f"no Prefect server answers at {url} ({error}). Start it with `prefect server start`, unset "
-                    "PREFECT_API_URL for a temporary one, or pass --no-prefect."
+                    "PREFECT_API_URL (in the environment and in Prefect's profile) for a temporary one, or pass "
+                    "--no-prefect."
+                ) from error
+            if process.poll() is not None or time.monotonic() > end:
+                raise ConfigError(
+                    "Prefect's temporary server did not start. Try again, or pass --no-prefect."
                 ) from error
         time.sleep(0.1)

@@ -10,8 +10,8 @@ from miha.errors import ConfigError
 from miha.evolution.fitness import FitnessSettings
 from miha.evolution.hyperparameter import Section
 from miha.evolution.point import SearchSpace, Start
-from miha.problems.problem import Problem
-from miha.problems.registry import BUILT_IN, build_problem, problem_class
+from miha.problems.problem import BUILT_IN, Problem
+from miha.problems.registry import build_problem, problem_class
 
 
 class Schedule(Section):

@@ -126,7 +126,7 @@ class Experiment:
                 RunStarted(config.schedule.budget, schedule, str(config.run_dir), compute.device, compute.precision)
             )
             yield
-            self._finish()
+            self._conclude()
 
     def prepare(self) -> None:
         """Compute once what every stage of the run needs."""
@@ -201,7 +201,7 @@ class Experiment:
         """The selection of each cycle."""
         return [cycle.selection for cycle in self.cycles if cycle.selection]
 
-    def _finish(self) -> None:
+    def _conclude(self) -> None:
         best, config, plan = self.best, self.config, self.plan
         self.directory.write_best(best.stage)
         if config.replace:

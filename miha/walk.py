@@ -1,18 +1,19 @@
-"""The algorithm, written once. A :class:`Runner` carries its steps out: here, or as tasks of Prefect."""
+"""The algorithm, written once. A :class:`Runner` carries it out: in processes of this machine, or as Prefect tasks."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from concurrent.futures import CancelledError
 from contextlib import AbstractContextManager
 
+from miha.decisions import Outcome
 from miha.errors import MihaError, RunError
 from miha.experiment import Cycle, Experiment
-from miha.records.record import StageRecord
+from miha.records.record import StageId, StageRecord
 from miha.training.spec import StageSpec, longest_first
 
 
 class Runner(ABC):
-    """Who carries out the steps of a run. Training is spread; all else is done at once in this process."""
+    """Who carries out the steps of a run; what a runner does not override is done right here, in this process."""
 
     @abstractmethod
     def pool(self, processes: int) -> AbstractContextManager[None]:
@@ -26,7 +27,8 @@ class Runner(ABC):
     def train(self, specs: Sequence[StageSpec]) -> list[StageRecord | Exception]:
         """Train stages side by side, started in their order; of each its record, or the error it failed with for good.
 
-        A failure that may pass (a dead process, I/O) is tried again as often as ``faults.retries`` says.
+        A failure that may pass (a dead process, I/O) is tried again as often as ``faults.retries`` says. What failed
+        for good is recorded by the walk when all have ended.
         """
 
     def prepare(self, experiment: Experiment) -> None:
@@ -73,16 +75,14 @@ def walk(experiment: Experiment, runner: Runner) -> None:
 def _train_candidates(runner: Runner, experiment: Experiment, cycle: Cycle) -> None:
     """Train all candidates; one that fails for good is recorded and does not stop its siblings."""
     decisions = experiment.decisions
-    outcomes = {spec.stage: failure for spec in cycle.specs if (failure := decisions.failed_before(spec))}
+    outcomes: dict[StageId, Outcome] = {
+        spec.stage: failure for spec in cycle.specs if (failure := decisions.failed_before(spec))
+    }
     wanted = longest_first([spec for spec in cycle.specs if spec.stage not in outcomes])
-    results = dict(zip((spec.stage for spec in wanted), runner.train(wanted), strict=True))
-    for spec in cycle.specs:
-        if spec.stage in outcomes:
-            cycle.outcomes.append(outcomes[spec.stage])
-            continue
-        result = results[spec.stage]
+    for spec, result in zip(wanted, runner.train(wanted), strict=True):
         _refuse_cancelled(spec, result)
-        cycle.outcomes.append(decisions.fail(spec, result) if isinstance(result, Exception) else result)
+        outcomes[spec.stage] = decisions.fail(spec, result) if isinstance(result, Exception) else result
+    cycle.outcomes = [outcomes[spec.stage] for spec in cycle.specs]
 
 
 def _train(runner: Runner, spec: StageSpec) -> StageRecord:

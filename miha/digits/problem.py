@@ -20,7 +20,7 @@ from miha.evolution.seeds import stream
 from miha.files import digest_files, stamp_files
 from miha.problems.evaluation import trained_network
 from miha.problems.judgement import OURS, Judgement
-from miha.problems.problem import Problem
+from miha.problems.problem import NAMES, Problem
 from miha.problems.samples import Batch, Data, Samples, correct
 from miha.records.archive import read_archive
 from miha.threads import fixed_threads
@@ -37,7 +37,7 @@ class Mnist(Problem):
     built_in: ClassVar[str] = "mnist"
     draws_per_distortion: ClassVar[int] = 6 + 2 * KNOTS**2
 
-    name: str = Field("mnist", description="gapfill, mnist, or module:Class of your own")
+    name: str = Field("mnist", description=NAMES)
     samples: int = Field(10_000, ge=100, le=60_000, description="digits used, the first of the training set")
     valid_fraction: float = Field(0.2, gt=0, lt=1, description="part of them kept for validation, drawn at random")
     hidden: int = Field(400, ge=1, description="hidden units")

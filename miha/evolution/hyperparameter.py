@@ -54,7 +54,7 @@ State = dict[str, Tensor]  # of an optimizer: "parameter/key" → tensor
 class Hyperparameter(ABC):
     """One thing about training that may change while a network trains.
 
-    All methods but :meth:`children` have a default that does nothing. Batch size, loss and augmentation are read by the
+    All methods but :meth:`children` have a default. Batch size, loss and augmentation are read by the
     training loop itself and need none of them.
 
     Attributes:

@@ -28,7 +28,7 @@ from miha.gapfill.predictors import Background, Static, read_static
 from miha.gapfill.samples import PARTS, SampleFile, make_sample
 from miha.gapfill.unet import UNet
 from miha.problems.judgement import Judgement
-from miha.problems.problem import ParallelMap, Problem
+from miha.problems.problem import NAMES, ParallelMap, Problem
 from miha.problems.samples import Batch, Data, Samples
 from miha.rasters.stack import Image, ReadOptions, Stack, list_rasters, read_grid, read_stack
 from miha.records.archive import FORMAT_VERSION
@@ -50,7 +50,7 @@ class GapFill(Problem):
     draws_per_sample: ClassVar[int] = 2
     draws_per_distortion: ClassVar[int] = 1
 
-    name: str = Field("gapfill", description="gapfill, mnist, or module:Class of your own")
+    name: str = Field("gapfill", description=NAMES)
     network: Literal["unet", "autoencoder"] = Field(
         "unet", description="unet: refines a guess by ridge and trees; autoencoder: the article's, sees the scene alone"
     )

@@ -86,16 +86,14 @@ def judge_on_samples(problem: "Problem", archives: Mapping[str, Path], cache: Pa
     """
     import pandas as pd  # costs a third of a second, and processes that train need none of it
 
-    samples, which, unit = problem.test(), "test", 1.0
-    if samples is None:
-        problem.prepare(cache, seed, lambda function, items: [function(item) for item in items])
-        data = problem.load(cache, seed)
-        samples, which, unit = data.valid, "validation", data.unit
+    problem.prepare(cache, seed, lambda function, items: [function(item) for item in items])
+    data, test = problem.load(cache, seed), problem.test()
+    samples, which = (data.valid, "validation") if test is None else (test, "test")
     columns: dict[str, dict[str, float]] = {}
     for name, path in archives.items():
         with fixed_threads(1):
             loss, metric = validate(trained_network(problem, read_archive(path)), problem, samples)
-        columns[name] = {f"{which}_loss": loss, problem.metric: metric * unit}
+        columns[name] = {f"{which}_loss": loss, problem.metric: metric * data.unit}
     table = pd.DataFrame(columns).rename_axis("mean")
     figures = {
         name: {key: value if math.isfinite(value) else None for key, value in column.items()}  # JSON has no NaN

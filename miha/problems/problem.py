@@ -17,6 +17,12 @@ from miha.problems.samples import Batch, Data, Samples
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+BUILT_IN = {  # name → where it is; imported when it is asked for, since each brings libraries that others do not need
+    "gapfill": "miha.gapfill.problem:GapFill",
+    "mnist": "miha.digits.problem:Mnist",
+}
+NAMES = f"{', '.join(BUILT_IN)}, or module:Class of your own"
+
 ParallelMap = Callable[[Callable[[Any], Any], Iterable[Any]], list[Any]]
 
 
@@ -37,7 +43,7 @@ class Problem(BaseModel, ABC):
     built_in: ClassVar[str] = ""  # name of one that comes with MIHA; its subclasses go by their import path
     figures_title: ClassVar[str] = "Figures"  # heading above them in the report
 
-    name: str = Field("", description="of a built-in problem, or module:Class of your own")
+    name: str = Field("", description=NAMES)
     data: Path = Field(Path(), description="folder of the data set")
 
     @model_validator(mode="before")

@@ -5,12 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from miha.errors import ArchiveError
-from miha.problems.problem import Problem
-
-BUILT_IN = {  # imported when they are asked for: each brings libraries that the others do not need
-    "gapfill": "miha.gapfill.problem:GapFill",
-    "mnist": "miha.digits.problem:Mnist",
-}
+from miha.problems.problem import BUILT_IN, NAMES, Problem
 
 
 def build_problem(settings: Any) -> Problem:
@@ -33,7 +28,7 @@ def problem_class(name: str) -> type[Problem]:
         ValueError: no such problem, or its module cannot be imported.
     """
     module, _, attribute = BUILT_IN.get(name, name).partition(":")
-    known = f"known are {', '.join(BUILT_IN)}, and module:Class of your own"
+    known = f"known are {NAMES}"
     try:
         kind = getattr(importlib.import_module(module), attribute)
     except ModuleNotFoundError as error:

@@ -50,7 +50,7 @@ def archive_table(path: Path) -> RenderableType:
         "epochs": f"{record.epochs[0].epoch} to {record.last_epoch} of the mainline",
         "validation": f"loss {last.valid_loss}, "
         + ", ".join(f"{name} {value}" for name, value in last.metrics.items()),
-        "unit": str(manifest.extras.get("unit", "")),
+        **({"unit": str(manifest.extras["unit"])} if "unit" in manifest.extras else {}),
         "digest": record.digest,
     }
     for name, value in {**rows, **_provenance(path)}.items():

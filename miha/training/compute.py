@@ -12,7 +12,8 @@ from miha.errors import RunError
 from miha.problems.problem import Problem
 from miha.threads import fixed_threads
 
-Wanted = Literal["auto", "cpu", "cuda"]
+WantedDevice = Literal["auto", "cpu", "cuda"]
+WantedPrecision = Literal["auto", "float32", "bfloat16"]
 Precision = Literal["float32", "bfloat16"]
 
 
@@ -32,9 +33,7 @@ class Compute(BaseModel):
     threads: int = 1
 
     @classmethod
-    def resolve(
-        cls, device: Wanted, precision: Literal["auto", "float32", "bfloat16"], threads: int, problem: Problem
-    ) -> "Compute":
+    def resolve(cls, device: WantedDevice, precision: WantedPrecision, threads: int, problem: Problem) -> "Compute":
         """What is wanted, with ``auto`` decided for this machine and problem.
 
         Raises:
@@ -54,7 +53,7 @@ class Compute(BaseModel):
             yield
 
 
-def resolve_device(wanted: Wanted) -> Literal["cpu", "cuda"]:
+def resolve_device(wanted: WantedDevice) -> Literal["cpu", "cuda"]:
     """``cpu`` or ``cuda``.
 
     Raises:
@@ -66,7 +65,7 @@ def resolve_device(wanted: Wanted) -> Literal["cpu", "cuda"]:
     return "cuda" if present and wanted != "cpu" else "cpu"
 
 
-def resolve_precision(wanted: Literal["auto", "float32", "bfloat16"], device: str, problem: Problem) -> Precision:
+def resolve_precision(wanted: WantedPrecision, device: str, problem: Problem) -> Precision:
     """What training computes in; ``auto`` is bfloat16 where problem and processor are made for it."""
     if wanted != "auto":
         return wanted
