@@ -7,7 +7,7 @@ import signal
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import CancelledError, Future
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from multiprocessing import forkserver
 from typing import Any
@@ -54,7 +54,9 @@ class _Workers:
         with self.lock:
             self.stopped = True
         for future in list(self.pending):
-            future.cancel()  # a pool that stops leaves whoever waits for it waiting
+            if future.cancel():
+                with suppress(RuntimeError):  # the pool has told of it already; a pool that stops may never tell
+                    future.set_running_or_notify_cancel()
         self.pool.stop()
         self.pool.join(timeout=30)
 

@@ -4,7 +4,7 @@ import signal
 import subprocess
 import sys
 import time
-from concurrent.futures import CancelledError
+from concurrent.futures import CancelledError, wait
 
 import pytest
 from pebble import ProcessExpired
@@ -36,9 +36,10 @@ def test_workers_that_were_killed_while_they_had_nothing_to_do_are_replaced():
 
 def test_whoever_waits_for_a_pool_that_is_stopped_is_told():
     with working(1):
-        future = submit(time.sleep, 600)
+        running, queued = submit(time.sleep, 600), submit(time.sleep, 600)
     with pytest.raises(CancelledError):
-        future.result(10)
+        running.result(10)
+    assert wait([running, queued], timeout=10).done == {running, queued}
 
 
 def test_what_a_worker_says_arrives_whole_where_the_one_who_watches_is_slow():
