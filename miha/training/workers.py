@@ -52,13 +52,15 @@ class _Workers:
 
     def stop(self) -> None:
         with self.lock:
+            if self.stopped:
+                return
             self.stopped = True
-        for future in list(self.pending):
-            if future.cancel():
-                with suppress(RuntimeError):  # the pool has told of it already; a pool that stops may never tell
-                    future.set_running_or_notify_cancel()
-        self.pool.stop()
-        self.pool.join(timeout=30)
+            for future in list(self.pending):
+                if future.cancel():
+                    with suppress(RuntimeError):  # the pool has told of it already; a pool that stops may never tell
+                        future.set_running_or_notify_cancel()
+            self.pool.stop()
+            self.pool.join(timeout=30)
 
 
 def warm_up() -> None:
