@@ -31,12 +31,13 @@ ifneq ($(shell { $(PYTHON) -V; } 2>/dev/null),$(shell { $(BIN)/python -V; } 2>/d
 endif
 endif
 
-demo: setup ## simulate scenes, train with Prefect, fill the gaps, print a table (about 4 minutes)
+demo: setup ## simulate scenes, fill the gaps at once, train with Prefect, fill again, print a table (about 4 minutes)
 	$(BIN)/miha simulate demo/scenes
+	$(BIN)/miha fill demo/scenes/gapped/*.tif --data demo/scenes --out demo/filled_by_base
 	$(BIN)/miha optimize --data demo/scenes --run-dir demo/run --config demo.yaml --replace
 	$(BIN)/miha fill demo/scenes/gapped/*.tif --run-dir demo/run --data demo/scenes --out demo/filled
 	$(BIN)/miha evaluate --run-dir demo/run --data demo/scenes --json demo/metrics.json
-	@echo "Open demo/run/report.html in a browser; the filled scenes are in demo/filled."
+	@echo "Open demo/run/report.html in a browser; the filled scenes are in demo/filled, those without training in demo/filled_by_base."
 
 test: setup ## run all checks and tests (at most 12 minutes)
 	$(BIN)/ruff check .

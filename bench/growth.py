@@ -16,7 +16,7 @@ import numpy as np
 from bench.loops import NoiseDigits, NoiseScenes
 from bench.results import ROOT, Result
 from miha import GapFill, Problem, RunConfig, optimize
-from miha.gapfill.filler import Filler
+from miha.gapfill.filler import NetworkFiller
 from miha.plan import Plan
 from miha.rasters.simulate import simulate
 from miha.records.record import StageId, model_path
@@ -78,7 +78,7 @@ def _fill(folder: Path, height: int, width: int) -> Callable[[], Any]:
     for library in ("sklearn.ensemble", "sklearn.linear_model", "scipy.ndimage"):  # else the first fill loads them
         importlib.import_module(library)
     scenes = _scenes(folder, height, width)
-    filler = Filler(model_path(folder / "run", "best"), scenes)
+    filler = NetworkFiller(model_path(folder / "run", "best"), scenes)
     source = min((scenes / "gapped").glob("*.tif"))
     return lambda: filler.fill(source, folder / f"filled_{scenes.name}.tif")
 

@@ -8,7 +8,7 @@ import numpy as np
 from bench.results import Result
 from miha.evolution.seeds import stream
 from miha.gapfill.days import paste_gap
-from miha.gapfill.filler import Filler
+from miha.gapfill.filler import NetworkFiller
 from miha.gapfill.gaps import LARGEST, SMALLEST, Gaps
 from miha.gapfill.predictors import Background
 
@@ -30,7 +30,7 @@ def held_out_errors(archive: Path, data: Path, samples: int) -> Result:
         data: the data set that it was trained on.
         samples: gaps to paste; their sizes are spread evenly, their shapes are clouds of training days.
     """
-    filler = Filler(archive, data)
+    filler = NetworkFiller(archive, data)
     test, seed = filler.split.test, filler.seed
     history, training = filler.history, filler.problem.training_days(seed)
     gaps, background = Gaps.of(training.values), Background.of(training.values)
@@ -40,7 +40,7 @@ def held_out_errors(archive: Path, data: Path, samples: int) -> Result:
         day = history.values[history.dates.index(date.fromisoformat(test[number % len(test)]))]
         fraction = SMALLEST + (LARGEST - SMALLEST) * (number + 0.5) / samples
         scene = paste_gap(day, gaps, fraction, rng)
-        error = ((filler.predict(scene, background) - day) / filler.normalisation.std) ** 2
+        error = ((filler.opinion(scene, background) - day) / filler.normalisation.std) ** 2
         for row, known in enumerate((np.isnan(scene) & ~np.isnan(day), ~np.isnan(day))):
             sums[row] += error[known].sum(dtype=np.float64), known.sum()
     gap, whole = sums[:, 0] / sums[:, 1]

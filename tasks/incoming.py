@@ -10,7 +10,7 @@ from prefect.logging import get_run_logger
 
 from miha.files import write_text
 from miha.rasters.stack import list_rasters
-from miha.rasters.writing import sidecar_of
+from miha.rasters.writing import sidecars_of
 
 
 @task(task_run_name="scenes to fill", cache_policy=NO_CACHE)
@@ -27,7 +27,7 @@ def find_unfilled(incoming: Path, out: Path, settle: float) -> tuple[list[Path],
     ready, clashes, owners = list[Path](), dict[Path, str](), dict[Path, Path]()
     for scene in sorted(scenes, key=lambda path: (not _filled(out / path.name), path.name)):
         target = out / scene.name
-        files = (target, sidecar_of(target))
+        files = (target, *sidecars_of(target))
         if others := {owners[file].name for file in files if file in owners}:
             clashes[scene] = f"it would be filled over {', '.join(others)}. Give it another name."
             continue
@@ -39,7 +39,7 @@ def find_unfilled(incoming: Path, out: Path, settle: float) -> tuple[list[Path],
 
 
 def _filled(target: Path) -> bool:
-    return target.exists() and sidecar_of(target).exists()
+    return target.exists() and all(map_.exists() for map_ in sidecars_of(target))
 
 
 def _arriving(scene: Path, settle: float) -> bool:

@@ -1,8 +1,11 @@
-"""Using a trained archive: filling the gaps of one scene from history, static layers and that scene alone."""
+"""Filling the gaps of scenes: with the base alone, or with a trained network and the base."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from datetime import date
+from importlib import import_module
 from pathlib import Path
+from threading import Thread
 
 import numpy as np
 import torch
@@ -11,13 +14,15 @@ from pydantic import ValidationError
 from miha.errors import ArchiveError, DataError
 from miha.events import Told, publish
 from miha.evolution.seeds import stream
+from miha.gapfill.base import blend, fill_base, process_of
 from miha.gapfill.days import MIN_VISIBLE, Split
 from miha.gapfill.encoding import Normalisation
-from miha.gapfill.predictors import Background, Layer, read_static
+from miha.gapfill.predictors import Background, Layer, Static, read_static
 from miha.gapfill.problem import GapFill
+from miha.gapfill.process import Posterior
 from miha.problems.evaluation import trained_network
 from miha.problems.registry import archived_problem
-from miha.rasters.stack import Image, Scene, read_date, read_scene
+from miha.rasters.stack import Image, Mask, ReadOptions, Scene, Stack, read_date, read_scene
 from miha.rasters.writing import plan_fills, write_filled
 from miha.records.archive import read_archive
 from miha.threads import fixed_threads
@@ -25,8 +30,146 @@ from miha.threads import fixed_threads
 MIRRORINGS: tuple[tuple[int, ...], ...] = ((), (-1,), (-2,), (-1, -2))  # axes to flip, in one opinion each
 
 
-class Filler:
-    """A trained network, ready to fill scenes of one data set. Filling is in float32 and on one thread.
+class Filler(ABC):
+    """What fills scenes of one data set. Filling is in float32 and on one thread.
+
+    Attributes:
+        reading: how pixels become values.
+        history: the other days; None where there are none, and each scene is filled from itself alone.
+        unit: of the values.
+        seed: of all that is drawn.
+    """
+
+    least_days = 0  # beside the scene's own
+
+    def __init__(self, reading: ReadOptions, history: Stack | None, unit: str, seed: int) -> None:
+        self.reading, self.history, self.unit, self.seed = reading, history, unit, seed
+        self._scenes: dict[Path, Scene] = {}  # read by plan, not filled yet
+        self._backgrounds: dict[date, Background] = {}  # of the latest day: scenes of one day share it
+
+    @abstractmethod
+    def predict(self, scene: Image, background: Background) -> Posterior:
+        """The scene at every pixel (height, width; NaN in the gaps), in the data's unit, and how sure it is there."""
+
+    def read(self, path: Path) -> Scene:
+        """Read a scene to fill, the way the history was read.
+
+        Raises:
+            DataError: unreadable, on another grid than the history, or without enough valid pixels.
+        """
+        scene = read_scene(path, self.reading)
+        if self.history and (difference := self.history.grid.difference(scene.grid)):
+            raise DataError(f"{path} does not fit the history: {difference}. Bring it to that grid (gdalwarp).")
+        if (~scene.gaps).sum() < MIN_VISIBLE:
+            raise DataError(
+                f"{path} has {(~scene.gaps).sum()} valid pixels; at least {MIN_VISIBLE} are needed to fill it."
+            )
+        return scene
+
+    def background(self, scene: Scene) -> Background:
+        """The history without the scene's own day; none if there is no other day.
+
+        Raises:
+            DataError: no date, or too few other days.
+        """
+        if self.history is None:
+            return Background.none(scene.values)
+        when = self._date(scene.path)
+        if when not in self._backgrounds:
+            assert when is not None, "scenes of a history have dates"
+            others = self.history.without(when).values
+            self._backgrounds = {when: Background.of(others) if len(others) else Background.none(scene.values)}
+        return self._backgrounds[when]
+
+    def _date(self, path: Path) -> date | None:
+        """The day of a scene, once there are enough others."""
+        if self.history is None:
+            return None
+        when = read_date(path, self.reading.date_pattern)
+        others = len(self.history) - (when in self.history.dates)
+        if others < self.least_days:
+            raise DataError(
+                f"the history has {others} days beside {when}; a network needs at least {self.least_days}. "
+                "Fill without a model, or add days."
+            )
+        return when
+
+    def plan(self, sources: Sequence[Path], out: Path) -> dict[Path, Path]:
+        """Input → output of several fills; everything that can be told before the first is filled.
+
+        The scenes that were read for it are kept until they are filled.
+
+        Raises:
+            DataError: a scene that cannot be used, or files that would overwrite each other.
+        """
+        for source in sources:
+            self._scenes[source] = self.read(source)
+            self._date(source)
+        return plan_fills(sources, out)
+
+    def fill(self, source: Path, target: Path, everywhere: bool = False, max_std: float | None = None) -> Path:
+        """Fill one raster; returns the file written.
+
+        Args:
+            source: the scene.
+            target: where it goes, filled.
+            everywhere: also pixels that neither the scene nor any other day shows (sea, or outside the cut-out).
+            max_std: standard deviation above which a pixel stays empty, in the data's unit.
+
+        Raises:
+            DataError: the scene cannot be used.
+            StorageError: it cannot be written.
+        """
+        scene = self._scenes.pop(source, None) or self.read(source)
+        filled = self.predict(scene.values, self.background(scene))
+        unknown = scene.gaps & (False if everywhere else self._never_seen(scene))
+        unsure = scene.gaps & ~unknown & (filled.std > (np.inf if max_std is None else max_std))
+        values = np.where(unknown | unsure, np.float32(np.nan), filled.mean)
+        write_filled(source, target, values, filled.std, scene.gaps, self.reading)
+        left = [(unknown, "that no day shows"), (unsure, f"of a standard deviation above {max_std or 0:g}")]
+        empty = "".join(f", {pixels.sum()} {why} left empty" for pixels, why in left if pixels.any())
+        publish(Told(f"{target}: {(scene.gaps & ~unknown & ~unsure).sum()} pixels filled{empty}"))
+        return target
+
+    def _never_seen(self, scene: Scene) -> Mask:
+        if self.history is None:
+            return np.zeros_like(scene.gaps)
+        return np.asarray(scene.gaps & np.isnan(self.history.values).all(axis=0))
+
+    def fill_all(
+        self, sources: Sequence[Path], out: Path, everywhere: bool = False, max_std: float | None = None
+    ) -> list[Path]:
+        """Fill several rasters into a folder, each by itself and under its own name, after checking all of them."""
+        return [self.fill(source, target, everywhere, max_std) for source, target in self.plan(sources, out).items()]
+
+
+class BaseFiller(Filler):
+    """Fills with the base, which needs no training.
+
+    Args:
+        data: the data set, of which ``history/`` and ``static/`` are read; None: each scene is filled from itself.
+        reading: how pixels become values.
+
+    Raises:
+        DataError: the data set cannot be used.
+    """
+
+    def __init__(self, data: Path | None = None, reading: ReadOptions = ReadOptions()) -> None:
+        # scikit-learn takes a second to import: while scenes are read and the Gaussian process computes
+        Thread(target=import_module, args=("sklearn.ensemble",), daemon=True).start()
+        problem = data and GapFill(
+            data=data, band=reading.band, nodata=reading.nodata, date_pattern=reading.date_pattern
+        )
+        history = problem.history() if problem else None
+        super().__init__(reading, history, history.unit if history else "", seed=0)
+        self.static = problem.static() if problem else None
+
+    def predict(self, scene: Image, background: Background) -> Posterior:
+        return fill_base(scene, background, self.static or Static.none(scene.shape), self.seed)
+
+
+class NetworkFiller(Filler):
+    """Fills with a trained network, together with the Gaussian process of the base.
 
     Args:
         archive: a model archive of problem ``gapfill``, or of a subclass of it, whose module is then imported.
@@ -37,27 +180,27 @@ class Filler:
         DataError: the data set cannot be used.
     """
 
+    least_days = 2
+
     def __init__(self, archive: Path, data: Path) -> None:
         opened = read_archive(archive)
         manifest = opened.manifest
         problem = archived_problem(manifest.problem, data)
         if not isinstance(problem, GapFill):
             raise ArchiveError(f"{archive} is of problem {problem.name!r}; only gapfill archives fill scenes.")
-        self.problem = problem
+        self.problem, self.manifest = problem, manifest
         try:
             self.normalisation = Normalisation.model_validate(manifest.extras["normalisation"])
             self.layers = [Layer.model_validate(layer) for layer in manifest.extras["static"]]
             self.split = Split.model_validate(manifest.extras["split"])
-            self.unit, self.seed = str(manifest.extras["unit"]), int(manifest.extras["seed"])
+            unit, seed = str(manifest.extras["unit"]), int(manifest.extras["seed"])
         except (ValidationError, KeyError, TypeError, ValueError) as error:
             raise ArchiveError(f"{archive} lacks settings that filling needs: {error}.") from error
-        self.manifest = manifest
-        self.history = self.problem.history()
+        self.history: Stack
+        super().__init__(problem.reading, problem.history(), unit, seed)
         self._check_inputs(archive)
         self.static = read_static(data / "static", self.history.grid, self.layers)
         self.network = trained_network(self.problem, opened)
-        self._scenes: dict[Path, Scene] = {}  # read by plan, not filled yet
-        self._backgrounds: dict[date, Background] = {}  # of the latest day: scenes of one day share it
 
     @property
     def learned(self) -> set[str]:
@@ -76,48 +219,19 @@ class Filler:
                     "Train a model on this data set."
                 )
 
-    def read(self, path: Path) -> Scene:
-        """Read a scene to fill, the way the model's training read its history.
-
-        Raises:
-            DataError: unreadable, on another grid than the history, or without enough valid pixels.
-        """
-        scene = read_scene(path, self.problem.reading)
-        if difference := self.history.grid.difference(scene.grid):
-            raise DataError(
-                f"{path} does not fit {self.problem.data / 'history'}: {difference}. Bring it to that grid (gdalwarp)."
-            )
-        if (~scene.gaps).sum() < MIN_VISIBLE:
-            raise DataError(
-                f"{path} has {(~scene.gaps).sum()} valid pixels; at least {MIN_VISIBLE} are needed to fill it."
-            )
-        return scene
-
-    def background(self, path: Path) -> Background:
-        """The history without the scene's own day.
-
-        Raises:
-            DataError: no date, or too few other days.
-        """
-        when = self._date(path)
-        if when not in self._backgrounds:
-            self._backgrounds = {when: Background.of(self.history.without(when).values)}
-        return self._backgrounds[when]
-
-    def _date(self, path: Path) -> date:
-        """The day of a scene, once there are enough others."""
-        when = read_date(path, self.problem.date_pattern)
-        others = len(self.history) - (when in self.history.dates)
-        if others < 2:
-            raise DataError(f"{self.problem.data / 'history'} has {others} days beside {when}; at least 2 are needed.")
-        return when
-
-    def predict(self, scene: Image, background: Background) -> Image:
-        """The scene at every pixel (height, width; NaN in the gaps), in the data's unit: the mean of several opinions.
+    def predict(self, scene: Image, background: Background) -> Posterior:
+        """The mean of several opinions of the network, blended with the Gaussian process as its first guess is.
 
         The network is asked about a first guess with other trees each time, and about another mirroring of it if it
         learned from mirrored scenes. More trees in one guess would be a guess of another kind than it learned from.
+        The article's autoencoder stands alone; the deviation is that of the Gaussian process in any case.
         """
+        process = process_of(scene, background, self.static, self.seed)
+        opinion = self.opinion(scene, background)
+        return Posterior(opinion if self.problem.network == "autoencoder" else blend(process, opinion), process.std)
+
+    def opinion(self, scene: Image, background: Background) -> Image:
+        """What the network alone makes of a scene."""
         opinions = []
         with torch.inference_mode(), fixed_threads(1):
             for number, mirroring in enumerate(MIRRORINGS):
@@ -129,32 +243,16 @@ class Filler:
                 opinions.append(encoded.base + encoded.scale * output)
         return np.asarray(np.mean(opinions, axis=0), np.float32)
 
-    def plan(self, sources: Sequence[Path], out: Path) -> dict[Path, Path]:
-        """Input → output of several fills; everything that can be told before the first is filled.
 
-        The scenes that were read for it are kept until they are filled.
+def open_filler(model: Path | None, data: Path | None, reading: ReadOptions = ReadOptions()) -> Filler:
+    """What fills: a trained model, which needs ``data``; or without one the base, reading rasters as told.
 
-        Raises:
-            DataError: a scene that cannot be used, or files that would overwrite each other.
-        """
-        for source in sources:
-            self._scenes[source] = self.read(source)
-            self._date(source)
-        return plan_fills(sources, out)
-
-    def fill(self, source: Path, target: Path) -> Path:
-        """Fill one raster; returns the file written.
-
-        Raises:
-            DataError: the scene cannot be used.
-            StorageError: it cannot be written.
-        """
-        scene = self._scenes.pop(source, None) or self.read(source)
-        values = self.predict(scene.values, self.background(source))
-        write_filled(source, target, values, scene.gaps, self.problem.reading)
-        publish(Told(f"{target}: {scene.gaps.sum()} pixels filled"))
-        return target
-
-    def fill_all(self, sources: Sequence[Path], out: Path) -> list[Path]:
-        """Fill several rasters into a folder, each by itself and under its own name, after checking all of them."""
-        return [self.fill(source, target) for source, target in self.plan(sources, out).items()]
+    Raises:
+        ArchiveError: the model cannot be used with ``data``.
+        DataError: the data set cannot be used, or there is none for a model.
+    """
+    if model is None:
+        return BaseFiller(data, reading)
+    if data is None:
+        raise DataError(f"{model} fills from the days of a data set. Give --data.")
+    return NetworkFiller(model, data)

@@ -3,14 +3,14 @@
 import numpy as np
 from matplotlib.figure import Figure
 
-from miha.gapfill.filler import Filler
-from miha.gapfill.judging import Case, held_out_cases
+from miha.gapfill.cases import Case, held_out_cases
+from miha.gapfill.filler import NetworkFiller
 from miha.rasters.stack import Image
 
 SHOWN_GAPS = 3  # a small, a middle and a large one
 
 
-def example_maps(filler: Filler) -> dict[str, Figure]:
+def example_maps(filler: NetworkFiller) -> dict[str, Figure]:
     """``gap_`` and its size in percent → figure, from the smallest gap to the largest.
 
     Raises:
@@ -21,8 +21,8 @@ def example_maps(filler: Filler) -> dict[str, Figure]:
     return {f"gap_{cases[number].gap}": _plot(filler, cases[number]) for number in chosen}
 
 
-def _plot(filler: Filler, case: Case) -> Figure:
-    filled = np.where(np.isnan(case.scene), filler.predict(case.scene, case.background), case.scene)
+def _plot(filler: NetworkFiller, case: Case) -> Figure:
+    filled = np.where(np.isnan(case.scene), filler.predict(case.scene, case.background).mean, case.scene)
     simulated = ", simulated" if filler.history.simulated else ""
     title = f"gap of {int(case.gap)} %: mean absolute error {case.error(filled):.2f} {filler.unit}{simulated}"
     return plot_fill(case.scene, filled, case.truth, filler.unit, title)

@@ -47,6 +47,12 @@ class Static:
     classes: NDArray[np.float32]
     one_hot: NDArray[np.float32]
 
+    @classmethod
+    def none(cls, shape: tuple[int, ...]) -> "Static":
+        """No layers, for scenes of a shape (height, width)."""
+        empty = np.empty((0, *shape), np.float32)
+        return cls((), empty, empty, empty)
+
 
 def read_static(folder: Path, grid: Grid, known: Sequence[Layer] = ()) -> Static:
     """Read all rasters of ``static/``; one of integers with at most MAX_CLASSES values is taken as classes.
@@ -122,6 +128,12 @@ class Background:
             level = level[tuple(nearest)]
         level, offsets = level.astype(np.float32), offsets.astype(np.float32)
         return cls(level, offsets, values - level - offsets[:, None, None])
+
+    @classmethod
+    def none(cls, scene: Image) -> "Background":
+        """No other day: the level is the scene's mean everywhere."""
+        level = np.full_like(scene, np.nanmean(scene))
+        return cls(level, np.empty(0, np.float32), np.empty((0, *scene.shape), np.float32))
 
     @property
     def filled(self) -> NDArray[np.float32]:

@@ -242,10 +242,10 @@ class GapFill(Problem):
         return judge(self.data, archives)
 
     def figures(self, archive: Path) -> "dict[str, Figure]":
-        from miha.gapfill.filler import Filler
+        from miha.gapfill.filler import NetworkFiller
         from miha.gapfill.maps import example_maps
 
-        return example_maps(Filler(archive, self.data))
+        return example_maps(NetworkFiller(archive, self.data))
 
 
 @lru_cache(maxsize=2)

@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict
 from miha.documents import read_document
 from miha.errors import ArchiveError, DataError
 from miha.files import digest_file, replacing, write_json
-from miha.gapfill.filler import Filler
+from miha.gapfill.filler import NetworkFiller
 from miha.gapfill.judging import NoSharedDayError, mean_errors
 from miha.locking import held
 
@@ -89,10 +89,10 @@ def release_if_better(candidate: Path, name: str, data: Path, models: Path) -> V
         DataError: nothing to judge by.
     """
     with held(models, "release later."):
-        return _decide(Filler(candidate, data), candidate, models / f"{name}.zip", data)
+        return _decide(NetworkFiller(candidate, data), candidate, models / f"{name}.zip", data)
 
 
-def _decide(new: Filler, candidate: Path, target: Path, data: Path) -> Verdict:
+def _decide(new: NetworkFiller, candidate: Path, target: Path, data: Path) -> Verdict:
     models, unit = target.parent, new.unit
     before = read_release(models)
     if before and before.archive == target.name and target.exists() and digest_file(target) == digest_file(candidate):
@@ -100,7 +100,7 @@ def _decide(new: Filler, candidate: Path, target: Path, data: Path) -> Verdict:
     old, rival = None, "nothing was released before"
     if before:
         try:
-            old = Filler(released_model(models), data)
+            old = NetworkFiller(released_model(models), data)
         except (ArchiveError, DataError) as error:
             rival = f"the released model cannot be used: {error}"
     try:

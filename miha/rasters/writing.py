@@ -1,4 +1,4 @@
-"""Writing a filled scene: the input raster bit for bit, but for the pixels of its gaps."""
+"""Writing a filled scene: the input raster bit for bit, but for the pixels of its gaps; and maps that go with it."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import rasterio
 from numpy.typing import NDArray
-from rasterio.enums import ColorInterp
+from rasterio.enums import ColorInterp, MaskFlags
 from rasterio.errors import RasterioError
 from rasterio.io import DatasetReader, DatasetWriter
 
@@ -16,11 +16,14 @@ from miha.files import replacing
 from miha.rasters.stack import Image, Mask, ReadOptions, verify_raster
 
 LOSSY = {"jpeg", "webp", "lerc", "lerc_deflate", "lerc_zstd", "jxl"}  # written as deflate, so that observed pixels stay
-OBSERVED, FILLED = 0, 1  # values of the sidecar <name>_source.tif
+OBSERVED, FILLED, EMPTY = 0, 1, 2  # values of <name>_source.tif
 
 
-def write_filled(source: Path, target: Path, values: Image, gaps: Mask, options: ReadOptions) -> None:
-    """Write ``source`` with its gaps filled, and beside it ``<name>_source.tif`` (0 observed, 1 filled).
+def write_filled(source: Path, target: Path, values: Image, std: Image, gaps: Mask, options: ReadOptions) -> None:
+    """Write ``source`` with its gaps filled, and beside it two maps.
+
+    ``<name>_source.tif`` says where each pixel comes from (0 observed, 1 filled, 2 left empty), ``<name>_std.tif`` how
+    sure filled ones are (float32, in the data's unit; NaN elsewhere).
 
     Name, profile, CRS, tags and every observed pixel stay; an alpha band becomes opaque where it is filled. In integer
     rasters scale and offset are undone, and a filled pixel never takes a nodata code.
@@ -28,8 +31,9 @@ def write_filled(source: Path, target: Path, values: Image, gaps: Mask, options:
     Args:
         source: the raster that was read.
         target: where to write, in another folder.
-        values: (height, width) in the data's unit; read in the gaps only.
-        gaps: (height, width), True where to fill.
+        values: (height, width) in the data's unit; read in the gaps only. A gap stays empty where it is NaN.
+        std: standard deviation of ``values``, (height, width); read where filled.
+        gaps: (height, width), True where nothing was observed.
         options: how ``source`` was read.
 
     Raises:
@@ -38,32 +42,47 @@ def write_filled(source: Path, target: Path, values: Image, gaps: Mask, options:
     """
     if target.resolve() == source.resolve():
         raise DataError(f"{target} would overwrite its input. Choose another --out.")
-    sidecar = sidecar_of(target)
-    with replacing(sidecar) as temporary_sidecar, replacing(target) as temporary:
+    filled = gaps & ~np.isnan(values)
+    origin = np.where(gaps, np.where(filled, FILLED, EMPTY), OBSERVED).astype(np.uint8)
+    deviation = np.where(filled, std, np.nan).astype(np.float32)
+    origin_file, deviation_file = sidecars_of(target)
+    with (
+        replacing(origin_file) as temporary_origin,
+        replacing(deviation_file) as temporary_deviation,
+        replacing(target) as temporary,
+    ):
         try:
             with rasterio.open(source) as raster:
                 profile = dict(raster.profile)
                 if str(profile.get("compress", "")).lower() in LOSSY:
                     profile |= {"compress": "deflate", "photometric": None}
-                with rasterio.open(temporary, "w", **profile) as output:
+                with rasterio.Env(GDAL_TIFF_INTERNAL_MASK=True), rasterio.open(temporary, "w", **profile) as output:
                     _copy_description(raster, output)
                     for _, window in raster.block_windows(1):
                         block = raster.read(window=window)
-                        hole = gaps[window.toslices()]
+                        hole = filled[window.toslices()]
                         band = block[options.band - 1]
                         band[hole] = encode(values[window.toslices()][hole], raster, options)
                         for alpha in _alpha_bands(raster):
                             block[alpha][hole] = _opaque(block.dtype)
                         output.write(block, window=window)
+                    if MaskFlags.per_dataset in raster.mask_flag_enums[options.band - 1] and (gaps & ~filled).any():
+                        output.write_mask(np.where(filled, 255, raster.read_masks(options.band)).astype(np.uint8))
                 grid = {key: profile[key] for key in ("height", "width", "crs", "transform")}
-            with rasterio.open(
-                temporary_sidecar, "w", driver="GTiff", dtype="uint8", count=1, compress="deflate", **grid
-            ) as output:
-                output.write(np.where(gaps, FILLED, OBSERVED).astype(np.uint8), 1)
+                unit = raster.units[options.band - 1] or ""
+            _write_map(temporary_origin, origin, grid, None, "")
+            _write_map(temporary_deviation, deviation, grid, np.nan, unit)
         except RasterioError as error:
             raise StorageError(f"cannot write {target}: {error}. Free space or choose another folder.") from error
-        verify_raster(temporary)
-        verify_raster(temporary_sidecar)
+        for written in (temporary, temporary_origin, temporary_deviation):
+            verify_raster(written)
+
+
+def _write_map(path: Path, values: NDArray[Any], grid: dict[str, Any], nodata: float | None, unit: str) -> None:
+    profile = {**grid, "driver": "GTiff", "dtype": values.dtype, "count": 1, "nodata": nodata, "compress": "deflate"}
+    with rasterio.open(path, "w", **profile) as output:
+        output.write(values, 1)
+        output.units = (unit,)
 
 
 def _alpha_bands(raster: DatasetReader) -> list[int]:
@@ -75,22 +94,22 @@ def _opaque(dtype: np.dtype[Any]) -> float:
     return np.iinfo(dtype).max if np.issubdtype(dtype, np.integer) else 1.0
 
 
-def sidecar_of(target: Path) -> Path:
-    """Where the map of filled pixels lies, beside a filled scene."""
-    return target.with_name(f"{target.stem}_source.tif")
+def sidecars_of(target: Path) -> tuple[Path, Path]:
+    """Where the maps of where pixels come from, and of how sure they are, lie beside a filled scene."""
+    return target.with_name(f"{target.stem}_source.tif"), target.with_name(f"{target.stem}_std.tif")
 
 
 def plan_fills(sources: Sequence[Path], out: Path) -> dict[Path, Path]:
     """Input → output of several fills, each under its input's name.
 
     Raises:
-        DataError: two inputs of one name, or an output or its sidecar that would overwrite another file of these.
+        DataError: two inputs of one name, or an output or a map beside it that would overwrite another file of these.
     """
     plan = {source: out / source.name for source in sources}
     inputs = {source.resolve(): source for source in sources}
     written: dict[Path, Path] = {}
     for source, target in plan.items():
-        for file in (target, sidecar_of(target)):
+        for file in (target, *sidecars_of(target)):
             if file.resolve() in inputs:
                 raise DataError(f"{file} would overwrite an input. Choose another --out.")
             if file.resolve() in written:

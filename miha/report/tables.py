@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import pandas as pd
 from rich.console import Group, RenderableType
 from rich.table import Table
 
@@ -14,13 +15,17 @@ from miha.records.provenance import FILE, read_provenance
 
 def judgement_table(judgement: Judgement) -> Table:
     """A table of what was judged, a column for each method; the best of each row stands out."""
-    frame = judgement.table
-    table = Table(title=judgement.title, title_justify="left", box=None, pad_edge=False)
+    return errors_table(judgement.table, judgement.title, judgement.lower_is_better)
+
+
+def errors_table(frame: pd.DataFrame, title: str, lower_is_better: bool | None = True) -> Table:
+    """A table of figures, a column for each method; the best of each row stands out, if one can be."""
+    table = Table(title=title, title_justify="left", box=None, pad_edge=False)
     table.add_column(str(frame.index.name or ""), no_wrap=True)
     for method in frame.columns:
         table.add_column(str(method), justify="right", overflow="fold", min_width=5)
     for label, row in frame.iterrows():
-        best = {True: row.min(), False: row.max(), None: None}[judgement.lower_is_better]
+        best = {True: row.min(), False: row.max(), None: None}[lower_is_better]
         cells = [f"[bold green]{value:.3f}[/]" if value == best else f"{value:.3f}" for value in row]
         table.add_row(str(label), *cells)
     return table

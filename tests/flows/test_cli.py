@@ -1,5 +1,6 @@
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -56,7 +57,9 @@ def call(capsys, monkeypatch):
     return run
 
 
-@pytest.mark.parametrize("command", ["simulate", "fetch", "prepare", "optimize", "evaluate", "fill", "show", "report"])
+@pytest.mark.parametrize(
+    "command", ["simulate", "fetch", "prepare", "optimize", "evaluate", "fill", "assess", "show", "report"]
+)
 def test_every_command_explains_itself_its_arguments_and_its_options(command):
     said = CliRunner().invoke(app, [command, "--help"], terminal_width=200)
     assert said.exit_code == 0
@@ -98,7 +101,7 @@ def test_the_whole_job_from_simulation_to_report(call, tmp_path):
     assert "simulated" in said
     metrics = json.loads((tmp_path / "m.json").read_text())
     assert set(metrics["mae"]["gaps"]) == {"05", "10", "20", "30", "40", "50", "75", "95"}
-    assert set(metrics["methods"]) == {"mean_plus_offset", "ridge", "trees", "run"}
+    assert set(metrics["methods"]) == {"mean_plus_offset", "ridge", "trees", "base", "run"}
     assert metrics["mae"]["mean"] == pytest.approx(np.mean(list(metrics["mae"]["gaps"].values())))
     assert metrics["methods"]["run"] == metrics["mae"]
 
@@ -116,6 +119,44 @@ def test_the_whole_job_from_simulation_to_report(call, tmp_path):
     assert "simulated" in text
     assert 'src="http' not in text
     assert 'href="http' not in text
+
+
+def test_scenes_are_filled_without_a_run(call, simulated, tmp_path):
+    sources, out = list_rasters(simulated / "gapped")[:2], tmp_path / "out"
+    code, said, _ = call("fill", *sources, "--data", simulated, "--out", out)
+    assert code == 0
+    assert said.count("pixels filled") == 2
+    for source in sources:
+        before, after = read_scene(source), read_scene(out / source.name)
+        assert not after.gaps.any()
+        assert np.array_equal(before.values[~before.gaps], after.values[~before.gaps])
+        std = read_scene(out / f"{source.stem}_std.tif")
+        assert np.array_equal(std.gaps, ~before.gaps)
+        assert std.unit == "K"
+
+
+def test_a_scene_is_filled_without_a_data_set_and_not_where_the_fill_is_unsure(call, simulated, tmp_path):
+    source = shutil.copy(list_rasters(simulated / "gapped")[4], tmp_path / "scene.tif")
+    assert call("fill", source, "--out", tmp_path / "out", "--max-std", 2.1)[0] == 0
+    origin, std = (read_scene(tmp_path / "out" / f"scene_{name}.tif").values for name in ("source", "std"))
+    assert set(np.unique(origin)) == {0, 1, 2}
+    assert np.nanmax(std) <= 2.1
+    assert np.array_equal(read_scene(tmp_path / "out" / "scene.tif").gaps, origin == 2)
+
+
+def test_what_error_to_expect_is_told_drawn_and_written(call, simulated, tmp_path):
+    picture, table = tmp_path / "errors.png", tmp_path / "errors.csv"
+    code, said, _ = call("assess", simulated, "--gaps", 4, "--workers", 1, "--picture", picture, "--csv", table)
+    assert code == 0
+    assert "mean absolute error, K" in said
+    rows = [line.split() for line in said.splitlines()]
+    assert ["gap", "mean_plus_offset", "ridge", "trees", "base"] in rows
+    assert [row[0] for row in rows if row][-3:-1] == ["all", "±"]
+    assert "Truths inside the base's intervals of 50 %:" in said
+    assert picture.read_bytes().startswith(b"\x89PNG")
+    head, *lines = table.read_text().splitlines()
+    assert head == "day,size,mean_plus_offset,ridge,trees,base,50,80,95,crps"
+    assert len(lines) == 4
 
 
 def test_the_unchanged_baseline_is_an_option(call, simulated, tmp_path):
@@ -148,7 +189,11 @@ def test_the_unchanged_baseline_is_an_option(call, simulated, tmp_path):
         (["show", "none.zip"], "no such archive: none.zip"),
         (["report", "nowhere"], "nowhere is not the directory of a finished run"),
         (["evaluate", "--run-dir", "nowhere", "--data", "x"], "no such archive"),
-        (["fill", "a.tif", "--data", "x", "--out", "y"], "give either --run-dir or --model"),
+        (["fill", "a.tif", "--run-dir", "x", "--model", "z", "--out", "y"], "give either --run-dir or --model"),
+        (["fill", "a.tif", "--model", "z", "--out", "y"], r"z fills from the days of a data set\. Give --data"),
+        (["fill", "a.tif", "--data", "nowhere", "--out", "y"], "no such folder: .*nowhere"),
+        (["fill", "a.tif", "--model", "z", "--band", "2", "--out", "y"], "are the model's own. Leave them out"),
+        (["assess", "nowhere"], "no such folder: .*nowhere"),
         (["simulate", "out", "--days", "2"], "--days must be at least 6 but is 2"),
     ],
 )

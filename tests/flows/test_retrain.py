@@ -63,12 +63,14 @@ def test_a_retrained_model_is_released_and_fills_what_arrives(site, incoming, tm
     assert (again.filled, again.set_aside) == ([], {})
 
 
-def test_a_scene_whose_map_of_filled_pixels_is_missing_is_filled_again(site, incoming, tmp_path):
+def test_a_scene_that_lacks_a_map_beside_it_is_filled_again(site, incoming, tmp_path):
     retrain(**site, settings=SMALL, runs=tmp_path / "runs")
     first = fill_incoming(**site, incoming=incoming, out=tmp_path / "filled")
-    first.filled[0].with_name(f"{first.filled[0].stem}_source.tif").unlink()
-    second = fill_incoming(**site, incoming=incoming, out=tmp_path / "filled")
-    assert second.filled == first.filled[:1]
+    for name in ("source", "std"):
+        missing = first.filled[0].with_name(f"{first.filled[0].stem}_{name}.tif")
+        missing.unlink()
+        assert fill_incoming(**site, incoming=incoming, out=tmp_path / "filled").filled == first.filled[:1]
+        assert missing.exists()
 
 
 def test_without_a_released_model_no_scene_is_blamed(site, incoming, tmp_path):

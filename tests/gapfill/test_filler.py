@@ -8,7 +8,8 @@ import miha
 from miha.errors import ArchiveError, DataError
 from miha.events import Told, observed_by
 from miha.evolution.seeds import stream
-from miha.gapfill.filler import Filler
+from miha.gapfill.base import blend, process_of
+from miha.gapfill.filler import NetworkFiller
 from miha.gapfill.predictors import Background
 from miha.gapfill.problem import GapFill
 from miha.rasters.stack import list_rasters, read_scene
@@ -23,10 +24,19 @@ from tests.support.scenes import SMALL, alter
 def test_both_networks_learn_and_fill(simulated, tmp_path, network):
     schedule = {"initial_epochs": 2, "cycles": 0, "final_epochs": 1}
     run = small_run(tmp_path / "run", {"data": simulated, "network": network}, schedule=schedule)
-    filler = Filler(run.model, simulated)
+    filler = NetworkFiller(run.model, simulated)
     source = list_rasters(simulated / "gapped")[0]
     filler.fill(source, tmp_path / "out" / source.name)
     assert not read_scene(tmp_path / "out" / source.name).gaps.any()
+    scene = filler.read(source)
+    background = filler.background(scene)
+    process, opinion = (
+        process_of(scene.values, background, filler.static, filler.seed),
+        filler.opinion(scene.values, background),
+    )
+    predicted = filler.predict(scene.values, background)
+    assert np.array_equal(predicted.mean, opinion if network == "autoencoder" else blend(process, opinion))
+    assert np.array_equal(predicted.std, process.std)
 
 
 class Pointwise(GapFill):
@@ -43,15 +53,16 @@ def test_a_subclass_trains_and_fills_with_its_own_network(simulated, tmp_path):
     assert run.best.hyperparameters.activations.keys() == {"1"}
     assert (run.run_dir / "report.html").read_text().count("data:image/png") == 4
     source = list_rasters(simulated / "gapped")[0]
-    Filler(run.model, simulated).fill(source, tmp_path / "out" / source.name)
+    NetworkFiller(run.model, simulated).fill(source, tmp_path / "out" / source.name)
     assert not read_scene(tmp_path / "out" / source.name).gaps.any()
-    assert set(evaluate(run.run_dir, simulated)[0]["methods"]) == {"mean_plus_offset", "ridge", "trees"}
+    assert set(evaluate(run.run_dir, simulated)[0]["methods"]) == {"mean_plus_offset", "ridge", "trees", "base"}
 
 
-def test_a_scene_is_filled_by_the_mean_of_four_opinions_on_a_guess_and_a_mirroring_each(run, simulated):
-    filler = Filler(run.model, simulated)
+def test_the_opinion_of_a_network_is_the_mean_of_four_on_a_guess_and_a_mirroring_each(run, simulated):
+    filler = NetworkFiller(run.model, simulated)
     path = list_rasters(simulated / "gapped")[0]
-    scene, background = filler.read(path).values, filler.background(path)
+    scene = filler.read(path)
+    scene, background = scene.values, filler.background(scene)
 
     def opinion(number, mirroring):
         encoded = filler.problem.encode(
@@ -64,7 +75,7 @@ def test_a_scene_is_filled_by_the_mean_of_four_opinions_on_a_guess_and_a_mirrori
 
     mirrorings = (lambda x: x, lambda x: x.flip(-1), lambda x: x.flip(-2), lambda x: x.flip(-1, -2))
     opinions = [opinion(number, mirroring) for number, mirroring in enumerate(mirrorings)]
-    assert np.allclose(filler.predict(scene, background), np.mean(opinions, axis=0), atol=1e-4)
+    assert np.allclose(filler.opinion(scene, background), np.mean(opinions, axis=0), atol=1e-4)
     assert np.abs(opinions[0] - opinions[1]).max() > 1e-2
 
 
@@ -72,25 +83,25 @@ def test_filled_bits_depend_on_the_scene_history_and_static_alone(run, scenes, t
     """Altering truth and the sibling scenes changes nothing; nor does filling all of them at once."""
     archive, sources = run.model, list_rasters(scenes / "gapped")
     chosen = sources[3]
-    Filler(archive, scenes).fill(chosen, tmp_path / "before" / chosen.name)
-    Filler(archive, scenes).fill_all(sources, tmp_path / "together")
+    NetworkFiller(archive, scenes).fill(chosen, tmp_path / "before" / chosen.name)
+    NetworkFiller(archive, scenes).fill_all(sources, tmp_path / "together")
     for path in [*list_rasters(scenes / "truth"), *(path for path in sources if path != chosen)]:
         alter(path)
-    Filler(archive, scenes).fill(chosen, tmp_path / "after" / chosen.name)
+    NetworkFiller(archive, scenes).fill(chosen, tmp_path / "after" / chosen.name)
     bits = [(tmp_path / name / chosen.name).read_bytes() for name in ("before", "together", "after")]
     assert bits[0] == bits[1] == bits[2]
 
 
 def test_a_scene_of_the_history_is_filled_without_its_own_day(run, simulated, tmp_path):
-    filler = Filler(run.model, simulated)
+    filler = NetworkFiller(run.model, simulated)
     source = max(list_rasters(simulated / "history"), key=lambda path: read_scene(path).gaps.mean() % 0.9)
-    assert len(filler.background(source).offsets) == len(filler.history) - 1
+    assert len(filler.background(filler.read(source)).offsets) == len(filler.history) - 1
     filler.fill(source, tmp_path / source.name)
     assert not read_scene(tmp_path / source.name).gaps.any()
 
 
 def test_a_scene_that_cannot_be_filled_is_named_before_any_is_written(run, scenes, tmp_path):
-    filler = Filler(run.model, scenes)
+    filler = NetworkFiller(run.model, scenes)
     sources = list_rasters(scenes / "gapped")
 
     with rasterio.open(sources[-1], "r+") as raster:
@@ -103,19 +114,19 @@ def test_a_scene_that_cannot_be_filled_is_named_before_any_is_written(run, scene
 def test_an_archive_made_for_other_inputs_is_refused(run, scenes):
     (scenes / "static" / "landcover.tif").unlink()
     with pytest.raises(ArchiveError, match="made for other inputs: static layers"):
-        Filler(run.model, scenes)
+        NetworkFiller(run.model, scenes)
 
 
 def test_an_archive_of_another_problem_is_refused(tiny, tiny_config, simulated):
     run = miha.optimize(tiny_config())
     with pytest.raises(ArchiveError, match="only gapfill archives fill scenes"):
-        Filler(run.model, simulated)
+        NetworkFiller(run.model, simulated)
 
 
 def test_a_scene_on_another_grid_is_named_with_the_remedy(run, simulated, tmp_path):
     other = write(tmp_path / "20210507.tif", np.ones((32, 30), np.float32))
     with pytest.raises(DataError, match=r"20210507\.tif does not fit .*history: its shape is 32x30.*gdalwarp"):
-        Filler(run.model, simulated).read(other)
+        NetworkFiller(run.model, simulated).read(other)
 
 
 def test_a_scene_without_enough_other_days_is_told_before_it_is_filled(run, scenes, tmp_path):
@@ -123,8 +134,10 @@ def test_a_scene_without_enough_other_days_is_told_before_it_is_filled(run, scen
     first, *others = list_rasters(scenes / "history")
     for path in others:
         path.unlink()
-    with pytest.raises(DataError, match="has 1 days beside 2021-05-07; at least 2 are needed"):
-        Filler(run.model, scenes).plan([source], tmp_path / "out")
+    with pytest.raises(
+        DataError, match=r"has 1 days beside 2021-05-07; a network needs at least 2\. Fill without a model"
+    ):
+        NetworkFiller(run.model, scenes).plan([source], tmp_path / "out")
     assert first.exists()
 
 
@@ -134,20 +147,20 @@ def test_an_archive_without_what_filling_needs_is_refused(run, simulated, tmp_pa
     poorer = {name: value for name, value in manifest.extras.items() if name != key}
     write_archive(tmp_path / "poorer.zip", manifest.model_copy(update={"extras": poorer}), weights, optimizer)
     with pytest.raises(ArchiveError, match=rf"poorer\.zip lacks settings that filling needs: .*{key}"):
-        Filler(tmp_path / "poorer.zip", simulated)
+        NetworkFiller(tmp_path / "poorer.zip", simulated)
 
 
 def test_what_was_filled_is_told(run, simulated, tmp_path):
     source = list_rasters(simulated / "gapped")[0]
     said = []
     with observed_by(said.append):
-        Filler(run.model, simulated).fill(source, tmp_path / source.name)
+        NetworkFiller(run.model, simulated).fill(source, tmp_path / source.name)
     assert said == [Told(f"{tmp_path / source.name}: {read_scene(source).gaps.sum()} pixels filled")]
 
 
 def test_several_scenes_of_a_day_are_read_once_and_share_one_background(run, scenes, tmp_path, monkeypatch):
     """Each is read to the end once more when it is copied, with its gaps filled."""
-    filler, fitted, of = Filler(run.model, scenes), [], Background.of
+    filler, fitted, of = NetworkFiller(run.model, scenes), [], Background.of
     monkeypatch.setattr(Background, "of", lambda values: fitted.append(len(values)) or of(values))
     sources = list_rasters(scenes / "gapped")
     with counted_reads() as planning:
@@ -163,8 +176,8 @@ def test_several_scenes_of_a_day_are_read_once_and_share_one_background(run, sce
 
 
 def test_a_day_after_another_gets_a_background_of_its_own(run, simulated):
-    filler = Filler(run.model, simulated)
+    filler = NetworkFiller(run.model, simulated)
     first, second, *_ = list_rasters(simulated / "history")
-    one = filler.background(first)
-    assert filler.background(first) is one
-    assert not np.array_equal(filler.background(second).level, one.level)
+    one = filler.background(filler.read(first))
+    assert filler.background(filler.read(first)) is one
+    assert not np.array_equal(filler.background(filler.read(second)).level, one.level)

@@ -7,8 +7,10 @@ import rasterio
 
 from miha.errors import DataError
 from miha.events import Counted, observed_by
-from miha.gapfill.filler import Filler
-from miha.gapfill.judging import TEST_SIZES, NoSharedDayError, baselines, held_out_cases, judge, mean_errors
+from miha.gapfill.base import fill_base
+from miha.gapfill.cases import TEST_SIZES, held_out_cases
+from miha.gapfill.filler import NetworkFiller
+from miha.gapfill.judging import NoSharedDayError, baselines, judge, mean_errors
 from miha.gapfill.predictors import Background
 from miha.rasters.simulate import GAP_SIZES, simulate
 from miha.rasters.stack import list_rasters
@@ -35,7 +37,7 @@ def two_gaps(scenes):
 
 
 def test_errors_are_means_inside_the_gap_where_the_truth_is_known(run, simulated):
-    case = held_out_cases(Filler(run.model, simulated))[0]
+    case = held_out_cases(NetworkFiller(run.model, simulated))[0]
     hidden = np.isnan(case.scene)
     assert case.error(np.where(hidden, case.truth + 2, 1e6)) == pytest.approx(2.0, rel=1e-5)
     known = case.truth.copy()
@@ -44,20 +46,20 @@ def test_errors_are_means_inside_the_gap_where_the_truth_is_known(run, simulated
     assert half.error(np.where(np.isnan(known), 1e6, known + 2)) == pytest.approx(2.0, rel=1e-5)
 
 
-def test_a_model_is_judged_on_each_gap_beside_three_baselines(run, simulated):
+def test_a_model_is_judged_on_each_gap_beside_four_baselines(run, simulated):
     events = []
     with observed_by(events.append):
         judgement = judge(simulated, {"miha": run.model})
     sizes = [f"{size:02d}" for size in GAP_SIZES]
-    assert list(judgement.table.columns) == ["mean_plus_offset", "ridge", "trees", "miha"]
+    assert list(judgement.table.columns) == ["mean_plus_offset", "ridge", "trees", "base", "miha"]
     assert list(judgement.table.index) == [*sizes, "mean"]
     assert np.allclose(judgement.table.loc["mean"], judgement.table.loc[sizes].mean())
-    filler = Filler(run.model, simulated)
-    errors = [case.error(filler.predict(case.scene, case.background)) for case in held_out_cases(filler)]
+    filler = NetworkFiller(run.model, simulated)
+    errors = [case.error(filler.predict(case.scene, case.background).mean) for case in held_out_cases(filler)]
     assert judgement.errors.mae.tolist() == pytest.approx(errors)
     assert judgement.metrics["mae"]["mean"] == pytest.approx(np.mean(errors))
     assert judgement.metrics["mae"]["gaps"] == pytest.approx(dict(zip(sizes, errors, strict=True)))
-    assert set(judgement.metrics["methods"]) == {"mean_plus_offset", "ridge", "trees"}
+    assert set(judgement.metrics["methods"]) == {"mean_plus_offset", "ridge", "trees", "base"}
     assert (judgement.errors.index.name, judgement.lower_is_better) == ("gap", True)
     assert judgement.title.startswith("mean absolute error inside the gap, K; simulated scenes")
     json.dumps(judgement.metrics, allow_nan=False)
@@ -66,11 +68,14 @@ def test_a_model_is_judged_on_each_gap_beside_three_baselines(run, simulated):
 
 
 def test_baselines_see_the_other_days_and_the_visible_pixels_alone(run, simulated):
-    filler = Filler(run.model, simulated)
+    filler = NetworkFiller(run.model, simulated)
     case = held_out_cases(filler)[0]
     blind = type(case)(case.gap, case.day, case.scene, np.full_like(case.truth, 1e6), case.background, {})
-    maps, again = baselines(filler, case), baselines(filler, blind)
-    assert set(maps) == {"mean_plus_offset", "ridge", "trees"}
+    maps, again = (
+        baselines(one, filler.static, fill_base(one.scene, one.background, filler.static, filler.seed).mean)
+        for one in (case, blind)
+    )
+    assert set(maps) == {"mean_plus_offset", "ridge", "trees", "base"}
     for name, values in maps.items():
         assert np.isfinite(values).all()
         assert np.array_equal(values, again[name])
@@ -79,7 +84,7 @@ def test_baselines_see_the_other_days_and_the_visible_pixels_alone(run, simulate
 
 def test_the_day_of_the_held_out_gaps_is_fitted_once(run, simulated, monkeypatch):
     fitted, of = [], Background.of
-    filler = Filler(run.model, simulated)
+    filler = NetworkFiller(run.model, simulated)
     monkeypatch.setattr(Background, "of", lambda values: fitted.append(len(values)) or of(values))
     assert len(held_out_cases(filler)) == len(GAP_SIZES)
     assert fitted == [12]
@@ -87,7 +92,7 @@ def test_the_day_of_the_held_out_gaps_is_fitted_once(run, simulated, monkeypatch
 
 def test_without_truth_the_test_days_of_the_history_are_judged(held_back):
     run, scenes = held_back
-    filler = Filler(run.model, scenes)
+    filler = NetworkFiller(run.model, scenes)
     judgement = judge(scenes, {"miha": run.model})
     assert set(judgement.metrics["mae"]["gaps"]) == {f"{size:02d}" for size in TEST_SIZES}
     cases = held_out_cases(filler)
@@ -104,7 +109,7 @@ def test_a_run_that_held_no_day_back_has_nothing_to_be_judged_by_without_truth(r
 def test_test_days_that_are_gone_are_named(held_back, tmp_path):
     run, scenes = held_back
     scenes = shutil.copytree(scenes, tmp_path / "scenes")
-    days = Filler(run.model, scenes).split.test
+    days = NetworkFiller(run.model, scenes).split.test
     for day in days:
         (scenes / "history" / f"{day.replace('-', '')}.tif").unlink()
     with pytest.raises(DataError, match=rf"none of the test days \({', '.join(days)}\) is in .*/history any more"):
@@ -114,7 +119,7 @@ def test_test_days_that_are_gone_are_named(held_back, tmp_path):
 def test_test_days_that_leave_no_gap_are_told_with_the_remedy(held_back, tmp_path):
     run, scenes = held_back
     scenes = shutil.copytree(scenes, tmp_path / "scenes")
-    for day in Filler(run.model, scenes).split.test:
+    for day in NetworkFiller(run.model, scenes).split.test:
         with rasterio.open(scenes / "history" / f"{day.replace('-', '')}.tif", "r+") as raster:
             values = raster.read(1)
             values.flat[np.flatnonzero(values)[40:]] = raster.nodata  # no gap leaves 32 of 40 pixels and hides 16
@@ -142,7 +147,7 @@ def test_a_gap_whose_name_states_no_size_goes_by_what_it_hides(run, scenes):
     for path in others:
         path.unlink()
     small.rename(small.with_name("20210507_a.tif"))
-    assert [case.gap for case in held_out_cases(Filler(run.model, scenes))] == ["05"]
+    assert [case.gap for case in held_out_cases(NetworkFiller(run.model, scenes))] == ["05"]
 
 
 def test_published_methods_stand_beside_ours_if_they_filled_every_gap(run, two_gaps):
@@ -163,7 +168,7 @@ def test_a_published_method_that_lacks_one_of_two_scenes_of_a_size_is_left_out(r
     assert len(partial) == 3
     partial[0].unlink()
     judgement = judge(two_gaps, {"miha": run.model})
-    assert list(judgement.table.columns) == ["whole", "mean_plus_offset", "ridge", "trees", "miha"]
+    assert list(judgement.table.columns) == ["whole", "mean_plus_offset", "ridge", "trees", "base", "miha"]
     assert list(judgement.table.index) == ["05", "40", "mean"]
 
 
@@ -187,7 +192,7 @@ def test_another_run_is_a_column_of_its_own_beside_a_method_of_its_name(run, two
     publish_maps(two_gaps, "rival", 2.0)
     judgement = judge(two_gaps, {"rival": run.model, "ridge": run.model, "miha": run.model})
     assert list(judgement.table.columns) == [
-        *("rival", "mean_plus_offset", "ridge", "trees"),
+        *("rival", "mean_plus_offset", "ridge", "trees", "base"),
         *("rival (run)", "ridge (run)", "miha"),
     ]
     assert (judgement.table["rival (run)"] == judgement.table.miha).all()
@@ -213,14 +218,14 @@ def test_no_model_is_judged_on_a_day_that_it_learned(run, two_gaps, tmp_path):
 def test_mean_errors_weigh_all_gap_sizes_alike(run, two_gaps):
     scene = list_rasters(two_gaps / "gapped")[0]
     shutil.copy(scene, scene.with_name("20210507b_gap05.tif"))
-    filler = Filler(run.model, two_gaps)
+    filler = NetworkFiller(run.model, two_gaps)
     by_size = judge(two_gaps, {"miha": run.model}).errors.mae
     assert mean_errors({"one": filler, "same": filler}) == pytest.approx(dict.fromkeys(("one", "same"), by_size.mean()))
 
 
 def test_a_model_that_gives_no_number_has_no_mean_error(run, two_gaps, tmp_path):
     write_broken(run.model, tmp_path / "broken.zip")
-    fillers = {"whole": Filler(run.model, two_gaps), "broken": Filler(tmp_path / "broken.zip", two_gaps)}
+    fillers = {"whole": NetworkFiller(run.model, two_gaps), "broken": NetworkFiller(tmp_path / "broken.zip", two_gaps)}
     errors = mean_errors(fillers)
     assert np.isnan(errors["broken"])
     assert np.isfinite(errors["whole"])
@@ -231,12 +236,13 @@ def test_models_of_which_one_learned_each_held_out_day_cannot_be_compared(held_b
     other = next(
         filler
         for seed in range(1, 9)
-        if not set((filler := _filler(tmp_path, scenes, seed)).split.test) & set(Filler(run.model, scenes).split.test)
+        if not set((filler := _filler(tmp_path, scenes, seed)).split.test)
+        & set(NetworkFiller(run.model, scenes).split.test)
     )
     with pytest.raises(NoSharedDayError, match=r"share no held-out day of .*: all were learned from"):
-        mean_errors({"new": Filler(run.model, scenes), "old": other})
+        mean_errors({"new": NetworkFiller(run.model, scenes), "old": other})
 
 
 def _filler(folder, scenes, seed):
     schedule = {"initial_epochs": 1, "cycles": 0}
-    return Filler(small_run(folder / f"run{seed}", {"data": scenes}, seed=seed, schedule=schedule).model, scenes)
+    return NetworkFiller(small_run(folder / f"run{seed}", {"data": scenes}, seed=seed, schedule=schedule).model, scenes)

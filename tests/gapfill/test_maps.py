@@ -2,35 +2,35 @@ import numpy as np
 import pytest
 
 from miha.errors import DataError
-from miha.gapfill.filler import Filler
-from miha.gapfill.judging import held_out_cases
+from miha.gapfill.cases import held_out_cases
+from miha.gapfill.filler import NetworkFiller
 from miha.gapfill.maps import example_maps, plot_fill
 from miha.rasters.stack import list_rasters
 from tests.support.filling import small_run, without_truth
 
 
 def test_a_small_a_middle_and_a_large_gap_are_shown_with_their_errors(run, simulated):
-    filler = Filler(run.model, simulated)
+    filler = NetworkFiller(run.model, simulated)
     cases = {case.gap: case for case in held_out_cases(filler)}
     figures = example_maps(filler)
     assert list(figures) == ["gap_05", "gap_40", "gap_95"]
     for name, figure in figures.items():
         case = cases[name.removeprefix("gap_")]
-        error = case.error(filler.predict(case.scene, case.background))
+        error = case.error(filler.predict(case.scene, case.background).mean)
         assert figure.get_suptitle() == (f"gap of {int(case.gap)} %: mean absolute error {error:.2f} K, simulated")
 
 
 def test_a_single_gap_is_shown_once(run, scenes):
     for path in list_rasters(scenes / "gapped")[1:]:
         path.unlink()
-    assert list(example_maps(Filler(run.model, scenes))) == ["gap_05"]
+    assert list(example_maps(NetworkFiller(run.model, scenes))) == ["gap_05"]
 
 
 def test_a_data_set_without_held_out_gaps_has_no_maps(scenes, tmp_path):
     without_truth(scenes)
     run = small_run(tmp_path / "run", {"data": scenes, "test_fraction": 0})
     with pytest.raises(DataError, match=r"has no truth/, and the run held no test days back"):
-        example_maps(Filler(run.model, scenes))
+        example_maps(NetworkFiller(run.model, scenes))
 
 
 def test_a_figure_shows_scene_fill_truth_and_the_error_inside_the_gap_alone():

@@ -3,7 +3,7 @@ import json
 import pytest
 
 from miha.errors import DataError
-from miha.gapfill.filler import Filler
+from miha.gapfill.filler import NetworkFiller
 from miha.gapfill.judging import mean_errors
 from miha.gapfill.release import read_release, release_if_better, released_model
 from tests.support.filling import small_run, without_truth, write_broken
@@ -18,7 +18,7 @@ def trained(simulated, tmp_path_factory):
         small_run(folder / f"run{lr}", {"data": simulated}, schedule=schedule, start={"lr": lr}).model
         for lr in (0.0001, 0.02)
     ]
-    errors = [mean_errors({"one": Filler(model, simulated)})["one"] for model in models]
+    errors = [mean_errors({"one": NetworkFiller(model, simulated)})["one"] for model in models]
     assert errors[0] != errors[1]
     return [model for _, model in sorted(zip(errors, models, strict=True), reverse=True)]
 
@@ -98,7 +98,7 @@ def test_days_that_the_released_model_learned_do_not_count(scenes, tmp_path):
     without_truth(scenes)
     schedule = {"initial_epochs": 1, "cycles": 0}
     models = [
-        Filler(small_run(tmp_path / f"run{seed}", {"data": scenes}, schedule=schedule, seed=seed).model, scenes)
+        NetworkFiller(small_run(tmp_path / f"run{seed}", {"data": scenes}, schedule=schedule, seed=seed).model, scenes)
         for seed in range(4)
     ]
     new, *others = models

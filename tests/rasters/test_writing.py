@@ -14,10 +14,10 @@ from tests.support.rasters import write
 OPTIONS = ReadOptions()
 
 
-def filled(path, out, value, options=OPTIONS):
+def filled(path, out, value, options=OPTIONS, std=0.5):
     scene = read_scene(path, options)
-    values = np.full(scene.values.shape, value, np.float32)
-    write_filled(path, out / path.name, values, scene.gaps, options)
+    values, deviation = (np.full(scene.values.shape, one, np.float32) for one in (value, std))
+    write_filled(path, out / path.name, values, deviation, scene.gaps, options)
     return scene, read_scene(out / path.name, ReadOptions(band=options.band))
 
 
@@ -49,6 +49,46 @@ def test_the_sidecar_tells_what_was_filled(tmp_path):
         assert sidecar.dtypes == ("uint8",)
         assert np.array_equal(sidecar.read(1), np.isnan(values))
         assert sidecar.crs.to_epsg() == 32630
+
+
+def test_a_map_beside_tells_how_sure_filled_pixels_are(tmp_path):
+    values = np.ones((5, 6), np.float32)
+    values[2:4] = np.nan
+    filled(write(tmp_path / "20200101.tif", values, scale=0.5), tmp_path / "out", 2.0, std=0.25)
+    with rasterio.open(tmp_path / "out" / "20200101_std.tif") as sidecar:
+        assert (sidecar.dtypes, sidecar.units, sidecar.scales) == (("float32",), ("K",), (1.0,))
+        assert np.isnan(sidecar.nodata)
+        assert np.array_equal(sidecar.read(1), np.where(np.isnan(values), 0.25, np.nan), equal_nan=True)
+        assert sidecar.crs.to_epsg() == 32630
+
+
+@pytest.mark.parametrize(("dtype", "nodata"), [(np.float32, np.nan), (np.float32, -100), (np.uint16, 7)])
+def test_a_gap_without_a_value_stays_empty(tmp_path, dtype, nodata):
+    stored = np.array([[nodata, nodata, 5], [3, 4, nodata]]).astype(dtype)
+    path, out = write(tmp_path / "20200101.tif", stored, nodata=nodata), tmp_path / "out"
+    gaps = read_scene(path).gaps
+    values = np.array([[np.nan, 2, np.nan], [np.nan, 2, 2]], np.float32)
+    write_filled(path, out / path.name, values, np.ones_like(values), gaps, OPTIONS)
+    expected = np.array([[np.nan, 2, 5], [3, 4, 2]], np.float32)
+    assert np.array_equal(read_scene(out / path.name).values, expected, equal_nan=True)
+    with rasterio.open(out / "20200101_source.tif") as origin:
+        assert origin.read(1).tolist() == [[2, 1, 0], [0, 0, 1]]
+    with rasterio.open(out / "20200101_std.tif") as deviation:
+        assert np.isnan(deviation.read(1)).tolist() == [[True, False, True], [True, True, False]]
+
+
+@pytest.mark.parametrize("hidden_by", ["mask", "alpha"])
+def test_what_a_mask_hides_stays_hidden_where_it_is_not_filled(tmp_path, hidden_by):
+    bands = np.array([[[9, 9, 9]], [[0, 0, 255]]], np.uint8)
+    path = write(tmp_path / "20200101.tif", bands if hidden_by == "alpha" else bands[0])
+    with rasterio.open(path, "r+") as raster:
+        if hidden_by == "alpha":
+            raster.colorinterp = ColorInterp.gray, ColorInterp.alpha
+        else:
+            raster.write_mask(bands[1])
+    values, target = np.array([[5, np.nan, np.nan]], np.float32), tmp_path / "out" / path.name
+    write_filled(path, target, values, np.ones_like(values), read_scene(path).gaps, OPTIONS)
+    assert np.array_equal(read_scene(target).values, [[5, np.nan, 9]], equal_nan=True)
 
 
 @pytest.mark.parametrize(("value", "stored"), [(300.004, 15000), (0.0, 1), (-5.0, 1), (9999.0, 65535)])
@@ -103,13 +143,13 @@ def test_a_full_disk_leaves_no_half_file(tmp_path, monkeypatch):
     monkeypatch.setattr("rasterio.io.DatasetWriter.write", full, raising=False)
     scene = read_scene(path)
     with pytest.raises(StorageError, match=r"cannot write .*20200101\.tif: No space left"):
-        write_filled(path, tmp_path / "out" / path.name, scene.values, scene.gaps, OPTIONS)
+        write_filled(path, tmp_path / "out" / path.name, np.ones((1, 2)), np.ones((1, 2)), scene.gaps, OPTIONS)
     assert [file.name for file in (tmp_path / "out").iterdir()] == ["20200101.tif"]
     assert (tmp_path / "out" / "20200101.tif").read_bytes() == path.read_bytes()
 
 
 def test_outputs_never_overwrite_an_input_or_each_other(tmp_path):
-    for name in ("a/x.tif", "b/x.tif", "a/x_source.tif"):
+    for name in ("a/x.tif", "b/x.tif", "a/x_source.tif", "a/x_std.tif"):
         write(tmp_path / name, np.array([[np.nan, 5]], np.float32))
     with pytest.raises(DataError, match="would overwrite an input"):
         plan_fills([tmp_path / "a/x.tif", tmp_path / "b/x.tif"], tmp_path / "b")
@@ -117,6 +157,8 @@ def test_outputs_never_overwrite_an_input_or_each_other(tmp_path):
         plan_fills([tmp_path / "a/x.tif", tmp_path / "b/x.tif"], tmp_path / "out")
     with pytest.raises(DataError, match="would both write"):
         plan_fills([tmp_path / "a/x_source.tif", tmp_path / "a/x.tif"], tmp_path / "out")
+    with pytest.raises(DataError, match="would both write"):
+        plan_fills([tmp_path / "a/x.tif", tmp_path / "a/x_std.tif"], tmp_path / "out")
 
 
 def test_masked_pixels_are_gaps_and_are_filled(tmp_path):

@@ -36,7 +36,7 @@ def test_a_judgement_is_shown_with_its_title_and_every_column(evaluated):
         "mean absolute error inside the gap, K; simulated scenes; gap in percent of"
     )
     rows = [line.split() for line in text.splitlines()]
-    first = rows.index(["gap", "mean_plus_offset", "ridge", "trees", "miha"])
+    first = rows.index(["gap", "mean_plus_offset", "ridge", "trees", "base", "miha"])
     assert len(rows[first:]) == 1 + 8 + 1
     assert rows[-1] == ["mean", *(f"{value:.3f}" for value in judgement.table.loc["mean"])]
 

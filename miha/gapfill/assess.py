@@ -1,0 +1,119 @@
+"""What error to expect before anything is trained: real-shaped holes in the user's own days, filled by each method."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+from miha.errors import DataError
+from miha.events import Counted, publish
+from miha.gapfill.base import fill_base
+from miha.gapfill.cases import INTERVALS, pasted_case
+from miha.gapfill.days import clear_days
+from miha.gapfill.filler import BaseFiller, NetworkFiller
+from miha.gapfill.judging import BASELINES, baselines
+from miha.gapfill.predictors import Static
+from miha.rasters.stack import ReadOptions
+from miha.training.workers import submit, working
+
+CLASSES = (0, 25, 50, 75, 100)  # percent of the scene that tell gaps apart
+NETWORK = "network"  # column of a model that is judged beside
+
+
+@dataclass(frozen=True)
+class Assessment:
+    """Errors of each method on pasted gaps.
+
+    Attributes:
+        gaps: a row for each gap: day, size (percent of the scene), mean absolute error of each method, and the share
+            of each of the base's intervals that holds the truth.
+        methods: columns of ``gaps`` that are errors.
+        unit: of the errors.
+    """
+
+    gaps: pd.DataFrame
+    methods: list[str]
+    unit: str
+
+    def table(self) -> pd.DataFrame:
+        """Mean errors by size of the gap and over all; and the standard error of the latter, days taken as units."""
+        size = self.gaps["size"]
+        by_size = self.gaps.groupby(pd.cut(size, CLASSES), observed=True)[self.methods].mean()
+        by_size.index = pd.Index([f"{found.left:.0f} to {found.right:.0f} %" for found in by_size.index])
+        by_day = self.gaps.groupby("day")[self.methods].mean()
+        rows = {"all": self.gaps[self.methods].mean(), "± over days": by_day.std() / np.sqrt(len(by_day))}
+        return pd.concat([by_size, pd.DataFrame(rows).T]).rename_axis("gap")
+
+    def coverage(self) -> dict[str, float]:
+        """Percent of the base's intervals → share of truths that they hold."""
+        return {f"{share}": float(self.gaps[f"{share}"].mean()) for share in INTERVALS}
+
+    def picture(self) -> Figure:
+        """Error of each method against the size of the gap."""
+        figure = Figure(figsize=(8, 4.5), layout="constrained")
+        axes = figure.subplots()
+        classes = pd.cut(self.gaps["size"], CLASSES)
+        for number, (method, marker) in enumerate(zip(self.methods, "vs^oD", strict=False)):
+            means = self.gaps.groupby(classes, observed=True)[["size", method]].mean()
+            look: dict[str, Any] = {"marker": marker, "color": f"C{number}"}
+            axes.plot(self.gaps["size"], self.gaps[method], linestyle="", markersize=3, alpha=0.3, **look)
+            axes.plot(means["size"], means[method], label=method, **look)
+        unit = f", {self.unit}" if self.unit else ""
+        axes.set(xlabel="gap, percent of the scene", ylabel=f"mean absolute error{unit}", ylim=(0, None))
+        days = self.gaps["day"].nunique()
+        axes.set_title(f"{len(self.gaps)} gaps on {days} days, each day left out of what fills it")
+        axes.legend(frameon=False)
+        return figure
+
+
+def assess(
+    data: Path, gaps: int, processes: int, model: Path | None = None, reading: ReadOptions = ReadOptions()
+) -> Assessment:
+    """Hide holes in clear days of a history, and fill them with each method, the day itself left out of everything.
+
+    Args:
+        data: the data set: history/ static/.
+        gaps: how many, spread evenly over sizes and days.
+        processes: that fill side by side.
+        model: an archive to judge beside, on the days that its run held back for the test alone.
+        reading: how pixels become values, where there is no model to say it.
+
+    Raises:
+        DataError: the data set cannot be used, or no day is left to judge by.
+        ArchiveError: the model cannot be used with ``data``.
+    """
+    filler = NetworkFiller(model, data) if model else BaseFiller(data, reading)
+    history = filler.history
+    assert history is not None, "a data set has one"
+    days = [int(day) for day in clear_days(history.values)]
+    if isinstance(filler, NetworkFiller):
+        days = [day for day in days if history.dates[day].isoformat() in filler.split.test]
+        if not days:
+            raise DataError(f"the run of {model} held no day of {data}/history back. Leave the model out.")
+    if not days:
+        raise DataError(f"no day of {data}/history is clear enough to hide holes in. Add days.")
+    if len(history) < 2:
+        raise DataError(f"{data}/history has one day; at least two are needed to leave one out. Add days.")
+    with working(processes):
+        running = [submit(_fill, data, model, reading, days[gap % len(days)], gap) for gap in range(gaps)]
+        rows = []
+        for done, future in enumerate(running, start=1):
+            rows.append(future.result())
+            publish(Counted("gaps", done, gaps))
+    return Assessment(pd.DataFrame(rows), [*BASELINES, NETWORK] if model else list(BASELINES), filler.unit)
+
+
+def _fill(data: Path, model: Path | None, reading: ReadOptions, day: int, number: int) -> dict[str, Any]:
+    filler = NetworkFiller(model, data) if model else BaseFiller(data, reading)
+    assert filler.history is not None, "a data set has one"
+    static = filler.static or Static.none(filler.history.values.shape[1:])
+    case = pasted_case(filler.history, day, number)
+    base = fill_base(case.scene, case.background, static, filler.seed)
+    errors = {name: case.error(values) for name, values in baselines(case, static, base.mean).items()}
+    if isinstance(filler, NetworkFiller):
+        errors[NETWORK] = case.error(filler.predict(case.scene, case.background).mean)
+    size = 100 * float(np.isnan(case.scene).mean())
+    return {"day": case.day.isoformat(), "size": size, **errors, **case.sureness(base)}

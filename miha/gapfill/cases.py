@@ -1,0 +1,158 @@
+"""Gaps whose truth is known, to judge fills by: those of a data set, or pasted ones; and how a fill does in one."""
+
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+
+import numpy as np
+import scipy
+
+from miha.errors import DataError
+from miha.evolution.seeds import stream
+from miha.gapfill.days import MIN_TARGETS, MIN_VISIBLE, paste_gap
+from miha.gapfill.filler import NetworkFiller
+from miha.gapfill.gaps import Gaps, blob
+from miha.gapfill.predictors import Background
+from miha.gapfill.process import Posterior
+from miha.problems.judgement import OURS
+from miha.rasters.stack import Image, Mask, Stack, list_rasters, read_date, read_scene
+
+INTERVALS = (50, 80, 95)  # percent of errors that should lie inside
+TEST_SIZES = (5, 10, 20, 30, 40, 50, 70, 90)  # percent of the scene hidden, where there is no truth/
+SMALLEST, LARGEST = 0.05, 0.95  # of the scene, of gaps that are pasted
+GOLDEN = 0.6180339887498949  # its multiples are spread evenly, however many there are
+
+
+@dataclass(frozen=True)
+class Case:
+    """One scene of a day with a gap whose truth is known; ``gap`` is its size in percent, as two digits."""
+
+    gap: str
+    day: date
+    scene: Image
+    truth: Image
+    background: Background
+    published: dict[str, Path]  # method → its map of this gap
+
+    @property
+    def hidden(self) -> Mask:
+        """True inside the gap, where the truth is known."""
+        return np.isnan(self.scene) & ~np.isnan(self.truth)
+
+    def error(self, values: Image) -> float:
+        """Mean absolute error inside the gap, where the truth is known."""
+        return float(np.abs(values - self.truth)[self.hidden].mean(dtype=np.float64))
+
+    def sureness(self, filled: Posterior) -> dict[str, float]:
+        """Share of INTERVALS that hold the truth, and the continuous ranked probability score, of normal errors.
+
+        The score (Gneiting and Raftery 2007, J. Am. Stat. Assoc. 102, equation 21) is in the data's unit: the mean
+        absolute error of a fill that is never unsure; lower is better.
+        """
+        normal = scipy.stats.norm
+        std = filled.std[self.hidden].astype(np.float64)
+        off = np.abs(filled.mean - self.truth)[self.hidden] / std
+        score = std * (off * (2 * normal.cdf(off) - 1) + 2 * normal.pdf(off) - 1 / np.sqrt(np.pi))
+        coverage = {f"{share}": float((off <= normal.ppf(0.5 + share / 200)).mean()) for share in INTERVALS}
+        return {**coverage, "crps": float(score.mean())}
+
+
+def held_out_cases(filler: NetworkFiller) -> list[Case]:
+    """The gaps to judge by: ``gapped/`` against ``truth/``, or else gaps pasted on the test days of the history.
+
+    Raises:
+        DataError: a gapped scene without truth of its day, or neither truth nor test days.
+    """
+    return _cases_with_truth(filler, filler.problem.data) if filler.problem.has_truth else _cases_of_test_days(filler)
+
+
+def _cases_with_truth(filler: NetworkFiller, data: Path) -> list[Case]:
+    pattern = filler.problem.date_pattern
+    truths = {read_date(path, pattern): path for path in list_rasters(data / "truth")}
+    methods = published_methods(data)
+    found: list[Case] = []
+    for path in list_rasters(data / "gapped"):
+        when = read_date(path, pattern)
+        if when not in truths:
+            raise DataError(
+                f"{path} has no truth of {when} in {data / 'truth'}. Add it, or remove the scene from gapped/."
+            )
+        if when.isoformat() in filler.learned:
+            raise DataError(
+                f"the model learned from {when}, whose truth it is judged by. Remove it from history/, train anew."
+            )
+        scene = filler.read(path)
+        truth = read_on_grid(filler, truths[when])
+        if not (scene.gaps & ~np.isnan(truth)).any():
+            raise DataError(f"{path} hides no pixel that {truths[when]} knows. Remove it from gapped/.")
+        published = {
+            f"{method.name} (published)" if method.name == OURS else method.name: method / path.name
+            for method in methods
+            if (method / path.name).is_file()
+        }
+        found.append(Case(_size(path, scene.values), when, scene.values, truth, filler.background(scene), published))
+    return sorted(found, key=lambda case: case.gap)
+
+
+def published_methods(data: Path) -> list[Path]:
+    """Folders of maps that other methods made."""
+    return sorted(path for path in (data / "published").glob("*") if path.is_dir())
+
+
+def read_on_grid(filler: NetworkFiller, path: Path) -> Image:
+    """A raster that must lie on the grid of the scenes."""
+    scene, grid = read_scene(path, filler.problem.reading), filler.history.grid
+    if difference := grid.difference(scene.grid):
+        raise DataError(f"{path} does not fit the scenes: {difference}. Bring all rasters to one grid (gdalwarp).")
+    return scene.values
+
+
+def _size(path: Path, scene: Image) -> str:
+    """The size that the name states (``…_gap05``), else that of the gap, in percent."""
+    _, named, stated = path.stem.rpartition("_gap")
+    return f"{int(stated):02d}" if named and stated.isdigit() else f"{100 * np.isnan(scene).mean():02.0f}"
+
+
+def _cases_of_test_days(filler: NetworkFiller) -> list[Case]:
+    history, test = filler.history, filler.split.test
+    if not test:
+        raise DataError(
+            f"{filler.problem.data} has no truth/, and the run held no test days back. Add truth/ or train anew."
+        )
+    days = [when for when in map(date.fromisoformat, test) if when in history.dates]
+    if not days:
+        raise DataError(f"none of the test days ({', '.join(test)}) is in {filler.problem.data}/history any more.")
+    found: list[Case] = []
+    backgrounds = {when: Background.of(history.without(when).values) for when in days}
+    for size in TEST_SIZES:
+        for number, when in enumerate(days):
+            rng = stream(filler.seed, "samples", 2, size, number)
+            day = history.values[history.dates.index(when)]
+            scene = np.where(blob(size / 100, day.shape, rng), np.float32(np.nan), day)
+            visible, hidden = ~np.isnan(scene), np.isnan(scene) & ~np.isnan(day)
+            if visible.sum() >= MIN_VISIBLE and hidden.sum() >= MIN_TARGETS:
+                found.append(Case(f"{size:02d}", when, scene, day, backgrounds[when], {}))
+    if not found:
+        raise DataError(
+            f"the test days of {filler.problem.data} show too little for a gap that hides {MIN_TARGETS} pixels and "
+            f"leaves {MIN_VISIBLE}. Add truth/ or days."
+        )
+    return found
+
+
+def pasted_case(history: Stack, day: int, number: int) -> Case:
+    """A gap pasted on a day of a history, which is left out of what may fill it; shapes are clouds of other days.
+
+    Args:
+        history: at least two days.
+        day: index of a clear one.
+        number: of the gap; sizes of successive ones spread evenly from SMALLEST to LARGEST.
+
+    Raises:
+        DataError: scenes too small for a gap.
+    """
+    truth, others = history.values[day], np.delete(history.values, day, axis=0)
+    fraction = SMALLEST + (LARGEST - SMALLEST) * (number * GOLDEN % 1)
+    scene = paste_gap(truth, Gaps.of(others), fraction, stream(0, "samples", 3, number))
+    size = f"{100 * np.isnan(scene).mean():02.0f}"
+    return Case(size, history.dates[day], scene, truth, Background.of(others), {})

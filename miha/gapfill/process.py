@@ -1,0 +1,156 @@
+"""A Gaussian process that fills a scene, with how sure it is; its cost grows linearly in pixels.
+
+What reaches far goes through a few inducing pixels, what is left through the nearest visible ones of each pixel
+(Vecchia's approximation). The sum is known as a full-scale approximation (Sang and Huang 2012, J. R. Stat. Soc. B 74,
+111-132); with nearest neighbours for its second part, as Vecchia-inducing-points (Gyger, Furrer and Sigrist 2025,
+arXiv 2507.05064).
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import scipy
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from miha.gapfill.guess import visible_pixels
+from miha.gapfill.kernel import LEARNED, Features, Kernel, Pixels, covariance, variance
+from miha.gapfill.predictors import Background
+from miha.rasters.stack import Image
+from miha.threads import fixed_threads
+
+INDUCING = 600  # pixels
+NEIGHBOURS = 20  # visible pixels
+MOST_VISIBLE = 60_000  # pixels that are fitted, drawn at random where there are more
+JITTER = 1e-3  # of the inducing pixels, so that their covariance can be inverted in float32
+CHUNK = 2000  # pixels whose neighbours are looked at together
+
+
+@dataclass(frozen=True)
+class Posterior:
+    """Maps (height, width) of one scene, in its unit: the expected values, and their standard deviation.
+
+    Of the process itself visible pixels are as they are, with a deviation of 0.
+    """
+
+    mean: Image
+    std: Image
+
+
+def fill_by_process(
+    scene: Image, background: Background, features: Features, rng: np.random.Generator, kernel: Kernel = LEARNED
+) -> Posterior:
+    """Fill a scene (NaN in the gaps; at least one visible pixel) from its visible part and the features of its pixels.
+
+    Args:
+        scene: (height, width).
+        background: the other days; the caller leaves out the scene's own.
+        features: of ``background`` and the static layers.
+        rng: draws the order of the visible pixels; the first of them induce.
+        kernel: of the departure from the level, less its median, over its deviation.
+    """
+    departure = (scene - background.level).ravel()
+    visible = rng.permutation(visible_pixels(scene, MOST_VISIBLE, rng))
+    asked = np.flatnonzero(np.isnan(departure))
+    median = np.median(departure[visible])
+    spread, robust = float(departure[visible].std()), 1.4826 * float(np.median(np.abs(departure[visible] - median)))
+    deviation = max(robust if robust > 0.1 * spread else spread, 1e-6)  # most pixels may be alike: snow, no rain
+    standardised = torch.from_numpy(((departure[visible] - median) / deviation).astype(np.float64))
+    mean, std = scene.copy(), np.zeros_like(scene)
+    if len(asked):
+        with torch.inference_mode(), fixed_threads(1):
+            pixels = features.weighed(kernel)
+            fit = _Fit(kernel, pixels[torch.from_numpy(visible)], standardised)
+            expected, variances = fit.at(pixels[torch.from_numpy(asked)])
+        mean.flat[asked] = background.level.flat[asked] + median + deviation * expected.numpy()
+        std.flat[asked] = deviation * variances.sqrt().numpy()
+    return Posterior(mean, std)
+
+
+class _Fit:
+    """The process, given the visible pixels of one scene in random order."""
+
+    def __init__(self, kernel: Kernel, visible: Pixels, values: Tensor) -> None:
+        self.kernel, self.visible = kernel, visible
+        self.inducing = visible[slice(INDUCING)]
+        induced = covariance(kernel, self.inducing, self.inducing).double()
+        self.root = torch.linalg.cholesky(induced + JITTER * torch.eye(len(induced), dtype=torch.float64))
+        self.projected = self._project(visible)
+        positions = visible.positions.numpy()
+        neighbours = torch.from_numpy(_earlier_neighbours(positions, NEIGHBOURS))
+        weights, left = self._condition(visible, self.projected, neighbours)
+        left = left + kernel.noise
+        known = neighbours.clamp(min=0)
+        whitened = (self.projected - _combine(weights, self.projected[known])).double()
+        weighed = whitened / left[:, None]
+        precision = torch.eye(whitened.shape[1], dtype=torch.float64) + whitened.T @ weighed
+        self.precision_root = torch.linalg.cholesky(precision)
+        innovations = values - (weights.double() * values[known]).sum(1)
+        self.coefficients = torch.cholesky_solve((weighed.T @ innovations)[:, None], self.precision_root)[:, 0]
+        self.residuals = values - self.projected.double() @ self.coefficients
+        self.tree = scipy.spatial.cKDTree(positions)
+
+    def at(self, asked: Pixels) -> tuple[Tensor, Tensor]:
+        """Mean and variance, noise included, of pixels that are not visible, in deviations of the scene."""
+        count = min(NEIGHBOURS, len(self.visible.positions))
+        neighbours = torch.from_numpy(self.tree.query(asked.positions.numpy(), count)[1].reshape(-1, count))
+        projected = self._project(asked)
+        weights, left = self._condition(asked, projected, neighbours)
+        mean = projected.double() @ self.coefficients + (weights.double() * self.residuals[neighbours]).sum(1)
+        rest = (projected - _combine(weights, self.projected[neighbours])).double()
+        induced = (torch.linalg.solve_triangular(self.precision_root, rest.T, upper=False) ** 2).sum(0)
+        return mean, left.double() + induced + self.kernel.noise
+
+    def _project(self, pixels: Pixels) -> Tensor:
+        """Pixels (n) as seen through the inducing ones, (n, INDUCING): products are their covariance."""
+        crossed = covariance(self.kernel, self.inducing, pixels).double()
+        projected: Tensor = torch.linalg.solve_triangular(self.root, crossed, upper=False).T.float()
+        return projected
+
+    def _condition(self, pixels: Pixels, projected: Tensor, neighbours: Tensor) -> tuple[Tensor, Tensor]:
+        """How what the inducing pixels leave of a pixel follows from its visible neighbours.
+
+        Args:
+            pixels: n of them.
+            projected: (n, INDUCING).
+            neighbours: (n, k) numbers of visible pixels; -1: none.
+
+        Returns:
+            Weights of the neighbours (n, k), and the variance (n) that they leave.
+        """
+        weights = torch.zeros(neighbours.shape)
+        left = variance(self.kernel, pixels) - (projected**2).sum(1)
+        for chunk in torch.arange(len(neighbours)).split(CHUNK):
+            there = neighbours[chunk] >= 0
+            near = neighbours[chunk].clamp(min=0)
+            others, through = self.visible[near], self.projected[near]
+            between = covariance(self.kernel, others, others) - through @ through.mT
+            both = there[:, :, None] & there[:, None, :]
+            noise = torch.where(there, self.kernel.noise + JITTER, 1.0)
+            root = torch.linalg.cholesky(between * both + torch.diag_embed(noise))
+            towards = covariance(self.kernel, pixels[chunk].single(), others) - projected[chunk][:, None] @ through.mT
+            towards = towards[:, 0] * there
+            weights[chunk] = torch.cholesky_solve(towards[..., None], root)[..., 0]
+            left[chunk] -= (weights[chunk] * towards).sum(1)
+        return weights, left.clamp(min=1e-4)
+
+
+def _combine(weights: Tensor, rows: Tensor) -> Tensor:
+    """Sum (n, m) of rows (n, k, m), each with its weight (n, k)."""
+    return (weights[:, None] @ rows)[:, 0]
+
+
+def _earlier_neighbours(positions: NDArray[np.float32], count: int) -> NDArray[np.int64]:
+    """For each of n points the numbers (n, count) of near ones among those before it; -1 where there are fewer.
+
+    They are looked for in blocks that double, among all points before the block, so that a few trees suffice.
+    """
+    neighbours = np.full((len(positions), count), -1)
+    start = 1
+    while start < len(positions):
+        block, found = slice(start, 2 * start), min(count, start)
+        nearest = scipy.spatial.cKDTree(positions[:start]).query(positions[block], found)[1]
+        neighbours[block, :found] = nearest.reshape(-1, found)
+        start *= 2
+    return neighbours

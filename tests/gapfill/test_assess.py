@@ -1,0 +1,167 @@
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib.figure import Figure
+
+from miha.errors import DataError
+from miha.events import Counted, observed_by
+from miha.gapfill.assess import Assessment, assess
+from miha.gapfill.base import fill_base
+from miha.gapfill.cases import GOLDEN, LARGEST, SMALLEST, pasted_case
+from miha.gapfill.days import clear_days
+from miha.gapfill.filler import NetworkFiller
+from miha.gapfill.judging import BASELINES, baselines
+from miha.gapfill.predictors import Background
+from miha.gapfill.problem import GapFill
+from miha.rasters.simulate import simulate
+from miha.rasters.stack import list_rasters
+from tests.support.filling import small_run, without_truth
+from tests.support.rasters import write
+from tests.support.runs import of_kind
+
+GAPS = 6
+
+
+@pytest.fixture(scope="module")
+def found(simulated):
+    """An assessment of the simulated data set, and what was told meanwhile."""
+    events = []
+    with observed_by(events.append):
+        return assess(simulated, GAPS, 1), events
+
+
+@pytest.fixture
+def history(simulated):
+    return GapFill(data=simulated).history()
+
+
+def test_each_gap_is_a_row_with_the_error_of_each_method(found, history):
+    assessment, events = found
+    assert len(assessment.gaps) == GAPS
+    assert assessment.methods == list(BASELINES)
+    assert list(assessment.gaps.columns) == ["day", "size", *BASELINES, "50", "80", "95", "crps"]
+    assert np.isfinite(assessment.gaps.drop(columns="day").to_numpy(float)).all()
+    assert (assessment.gaps[list(BASELINES)] > 0).all(axis=None)
+    clear = [history.dates[day].isoformat() for day in clear_days(history.values)]
+    assert assessment.gaps["day"].tolist() == [clear[number % len(clear)] for number in range(GAPS)]
+    assert assessment.unit == "K"
+    assert of_kind(events, Counted) == [Counted("gaps", number, GAPS) for number in range(1, GAPS + 1)]
+
+
+def test_a_row_is_what_the_base_makes_of_a_pasted_gap(found, simulated, history):
+    assessment, _ = found
+    problem = GapFill(data=simulated)
+    case = pasted_case(history, int(clear_days(history.values)[2]), 2)
+    base = fill_base(case.scene, case.background, problem.static(), 0)
+    row = assessment.gaps.iloc[2]
+    assert row["base"] == pytest.approx(case.error(base.mean))
+    assert row["80"] == pytest.approx(case.sureness(base)["80"])
+    assert row["size"] == pytest.approx(100 * np.isnan(case.scene).mean())
+
+
+def test_a_table_has_means_by_size_and_over_all_with_their_standard_error(found):
+    assessment, _ = found
+    table = assessment.table()
+    assert list(table.columns) == list(BASELINES)
+    assert list(table.index)[-2:] == ["all", "± over days"]
+    assert table.loc["all", "base"] == pytest.approx(assessment.gaps["base"].mean())
+    for label in table.index[:-2]:
+        low, high = (float(part) for part in label.removesuffix(" %").split(" to "))
+        inside = assessment.gaps[(assessment.gaps["size"] > low) & (assessment.gaps["size"] <= high)]
+        assert table.loc[label, "ridge"] == pytest.approx(inside["ridge"].mean())
+
+
+def test_days_are_the_units_of_the_standard_error():
+    gaps = pd.DataFrame({"day": ["a", "a", "b", "b"], "size": [10.0, 30, 60, 90], "base": [1.0, 3, 5, 7]})
+    table = Assessment(gaps, ["base"], "K").table()
+    assert table["base"].tolist() == pytest.approx([1, 3, 5, 7, 4, np.sqrt(8) / np.sqrt(2)])
+    assert list(table.index)[:4] == ["0 to 25 %", "25 to 50 %", "50 to 75 %", "75 to 100 %"]
+
+
+def test_a_picture_shows_each_method_and_each_gap(found):
+    assessment, _ = found
+    figure = assessment.picture()
+    assert isinstance(figure, Figure)
+    (axes,) = figure.axes
+    assert [text.get_text() for text in axes.get_legend().get_texts()] == list(BASELINES)
+    assert [len(line.get_xdata()) for line in axes.lines[::2]] == [GAPS] * len(BASELINES)
+    assert axes.get_ylabel() == "mean absolute error, K"
+    assert (
+        axes.get_title()
+        == f"{GAPS} gaps on {assessment.gaps['day'].nunique()} days, each day left out of what fills it"
+    )
+
+
+def test_the_share_of_truths_inside_intervals_is_a_mean_over_gaps(found):
+    assessment, _ = found
+    held = assessment.coverage()
+    assert list(held) == ["50", "80", "95"]
+    assert held["80"] == pytest.approx(assessment.gaps["80"].mean())
+    assert held["50"] <= held["80"] <= held["95"]
+
+
+def test_a_day_is_left_out_of_what_fills_it(simulated, history):
+    """What its gap hides may be anything."""
+    day, static = int(clear_days(history.values)[0]), GapFill(data=simulated).static()
+    case = pasted_case(history, day, 1)
+    values = history.values.copy()
+    values[day][case.hidden] += 1000
+    other = pasted_case(replace(history, values=values), day, 1)
+    assert len(case.background.offsets) == len(history) - 1
+    assert np.array_equal(case.background.level, Background.of(history.without(history.dates[day]).values).level)
+    assert np.array_equal(case.scene, other.scene, equal_nan=True)
+    assert other.error(case.truth) == pytest.approx(1000, rel=1e-4)
+    bases = [fill_base(one.scene, one.background, static, 0) for one in (case, other)]
+    maps = [baselines(one, static, base.mean) for one, base in zip((case, other), bases, strict=True)]
+    for name in BASELINES:
+        assert np.array_equal(maps[0][name], maps[1][name])
+    assert np.array_equal(bases[0].std, bases[1].std)
+
+
+def test_gaps_are_of_all_sizes_and_the_same_each_time(history):
+    day = int(clear_days(history.values)[0])
+    visible = ~np.isnan(history.values[day])
+    cases = [pasted_case(history, day, number) for number in range(8)]
+    again = pasted_case(history, day, 3)
+    assert np.array_equal(cases[3].scene, again.scene, equal_nan=True)
+    hidden = sorted(case.hidden[visible].mean() for case in cases)
+    assert hidden[0] < 0.25
+    assert hidden[-1] > 0.75
+    wanted = [SMALLEST + (LARGEST - SMALLEST) * (number * GOLDEN % 1) for number in range(60)]
+    assert np.allclose(np.histogram(wanted, 4, (SMALLEST, LARGEST))[0], 15, atol=1)
+
+
+def test_a_model_is_judged_on_the_days_that_its_run_held_back_alone(tmp_path):
+    scenes = tmp_path / "scenes"
+    simulate(scenes, days=12, height=32, width=32, seed=3)
+    without_truth(scenes)
+    run = small_run(tmp_path / "run", {"data": scenes})
+    assessment = assess(scenes, 4, 1, run.model)
+    assert set(assessment.gaps["day"]) == set(NetworkFiller(run.model, scenes).split.test)
+    assert assessment.methods == [*BASELINES, "network"]
+    assert list(assessment.table().columns) == [*BASELINES, "network"]
+    assert np.isfinite(assessment.gaps["network"]).all()
+
+
+def test_a_model_whose_run_held_no_day_back_is_told_with_the_remedy(run, simulated):
+    with pytest.raises(DataError, match=r"held no day of .*/history back\. Leave the model out"):
+        assess(simulated, 4, 1, run.model)
+
+
+def test_a_history_of_one_day_cannot_be_assessed(scenes):
+    for path in list_rasters(scenes / "history")[1:]:
+        path.unlink()
+    with pytest.raises(DataError, match=r"history has one day; at least two are needed to leave one out\. Add days"):
+        assess(scenes, 4, 1)
+
+
+def test_a_history_without_a_clear_day_is_told_with_the_remedy(tmp_path):
+    """Strips that do not overlap: no day shows a third of what any shows."""
+    for day in range(4):
+        values = np.full((32, 32), np.nan, np.float32)
+        values[8 * day : 8 * day + 8] = 280
+        write(tmp_path / "history" / f"2020010{day + 1}.tif", values)
+    with pytest.raises(DataError, match="clear"):
+        assess(tmp_path, 4, 1)

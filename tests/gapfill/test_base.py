@@ -1,0 +1,98 @@
+import numpy as np
+import pytest
+
+from miha.evolution.seeds import stream
+from miha.gapfill.base import PROCESS_WEIGHT, STD_SCALE, blend, fill_base, process_of
+from miha.gapfill.cases import Case
+from miha.gapfill.guess import GuessSettings, fit_climatology, fit_ridge, guess_scene, visible_pixels
+from miha.gapfill.kernel import Features
+from miha.gapfill.predictors import Background, Static
+from miha.gapfill.problem import GapFill
+from miha.gapfill.process import Posterior, fill_by_process
+from miha.rasters.stack import list_rasters, read_date, read_scene
+
+
+@pytest.fixture(scope="module")
+def filled(simulated):
+    """Each gap of the simulated day, and what the base, ridge and pixel means make of it."""
+    problem = GapFill(data=simulated)
+    background, static = Background.of(problem.history().values), problem.static()
+    truth_file = list_rasters(simulated / "truth")[0]
+    truth, day = read_scene(truth_file).values, read_date(truth_file)
+    found = []
+    for path in list_rasters(simulated / "gapped"):
+        scene = read_scene(path).values
+        case = Case("", day, scene, truth, background, {})
+        fitted = visible_pixels(scene, scene.size, np.random.default_rng(0))
+        base = fill_base(scene, background, static, 0)
+        others = fit_ridge(scene, background, static, fitted), fit_climatology(scene, background)
+        found.append((case, base, *others))
+    return found
+
+
+def test_two_fills_are_blended_by_a_fixed_weight():
+    process = Posterior(np.full((2, 3), 10, np.float32), np.ones((2, 3), np.float32))
+    other = np.full((2, 3), 20, np.float32)
+    assert PROCESS_WEIGHT == 0.6
+    assert np.allclose(blend(process, other), 0.6 * 10 + 0.4 * 20)
+    assert blend(process, other).dtype == np.float32
+
+
+def test_the_base_is_the_blend_of_process_and_first_guess_as_sure_as_the_process(days):
+    scene, background, static = days[0].copy(), Background.of(days[1:]), Static.none(days.shape[1:])
+    scene[4:13, 5:19] = np.nan
+    process = process_of(scene, background, static, 3)
+    guess = guess_scene(scene, background, static, GuessSettings(), stream(3, "fill", 0))
+    base = fill_base(scene, background, static, 3)
+    assert np.array_equal(base.mean, blend(process, guess.value))
+    assert np.array_equal(base.std, process.std)
+
+
+def test_the_deviation_of_the_process_is_widened(days):
+    scene, background, static = days[0].copy(), Background.of(days[1:]), Static.none(days.shape[1:])
+    scene[4:13, 5:19] = np.nan
+    features, gap = Features.of(background, static), np.isnan(scene)
+    bare = fill_by_process(scene, background, features, stream(0, "fill", 99))
+    process = process_of(scene, background, static, 0)
+    assert np.array_equal(process.mean, bare.mean)
+    assert np.allclose(process.std[gap], STD_SCALE * bare.std[gap])
+
+
+def test_equal_seeds_give_equal_bits_and_others_other_ones(days):
+    scene, background, static = days[0].copy(), Background.of(days[1:]), Static.none(days.shape[1:])
+    scene[4:13, 5:19] = np.nan
+    one, same, other = (fill_base(scene, background, static, seed).mean for seed in (0, 0, 1))
+    assert one.tobytes() == same.tobytes()
+    assert one.tobytes() != other.tobytes()
+
+
+def test_the_base_errs_less_than_ridge_and_pixel_means(filled):
+    base, ridge, climatology = np.array(
+        [[case.error(one) for one in (base.mean, *others)] for case, base, *others in filled]
+    ).T
+    assert base.mean() < 0.9 * ridge.mean()
+    assert base.mean() < 0.5 * climatology.mean()
+
+
+def test_intervals_of_the_base_hold_about_as_much_as_they_say(filled):
+    held = {share: np.mean([case.sureness(base)[share] for case, base, *_ in filled]) for share in ("50", "80", "95")}
+    assert 0.35 < held["50"] < held["80"] < held["95"]
+    assert 0.6 < held["80"] < 0.95
+
+
+def test_a_probability_score_punishes_false_sureness_and_needless_doubt(filled):
+    case, base, *_ = filled[4]
+    score = case.sureness(base)["crps"]
+    assert score < case.error(base.mean)
+    for factor in (0.05, 20):
+        assert case.sureness(Posterior(base.mean, factor * base.std))["crps"] > score
+
+
+@pytest.mark.parametrize("number", [0, 1])
+def test_a_scene_is_filled_from_itself_or_one_other_day(days, number):
+    scene = days[0].copy()
+    scene[4:13, 5:19] = np.nan
+    background = Background.of(days[1 : 1 + number]) if number else Background.none(scene)
+    base, gap = fill_base(scene, background, Static.none(scene.shape), 0), np.isnan(scene)
+    assert np.isfinite(base.mean).all()
+    assert (base.std[gap] > 0).all()

@@ -1,0 +1,159 @@
+import numpy as np
+import pytest
+import torch
+
+from miha.gapfill import process
+from miha.gapfill.kernel import LEARNED, Features, covariance, variance
+from miha.gapfill.predictors import Background, Static
+from miha.gapfill.process import fill_by_process
+
+
+def rng():
+    return np.random.default_rng(7)
+
+
+def fill(scene, background):
+    return fill_by_process(scene, background, Features.of(background, Static.none(scene.shape)), rng())
+
+
+@pytest.fixture
+def background(days):
+    return Background.of(days[1:])
+
+
+@pytest.fixture
+def corner(days, scene):
+    """A part of the scene with its part of the gap, and its background."""
+    return scene[:12, :13], Background.of(days[1:, :12, :13])
+
+
+@pytest.fixture
+def scene(days):
+    """A day of 480 pixels, with a gap."""
+    scene = days[0] + np.random.default_rng(5).normal(0, 0.5, days[0].shape).astype(np.float32)
+    scene[4:13, 5:19] = np.nan
+    return scene
+
+
+def exact(scene, background):
+    """The same process, solved densely."""
+    departure = (scene - background.level).ravel().astype(np.float64)
+    seen, asked = np.flatnonzero(~np.isnan(departure)), np.flatnonzero(np.isnan(departure))
+    median = np.median(departure[seen])
+    deviation = 1.4826 * np.median(np.abs(departure[seen] - median))
+    pixels = Features.of(background, Static.none(scene.shape)).weighed(LEARNED)
+    there, wanted = pixels[torch.from_numpy(seen)], pixels[torch.from_numpy(asked)]
+    between = covariance(LEARNED, there, there).double().numpy() + LEARNED.noise * np.eye(len(seen))
+    towards = covariance(LEARNED, wanted, there).double().numpy()
+    weights = np.linalg.solve(between, towards.T).T
+    mean = background.level.ravel()[asked] + median + weights @ (departure[seen] - median)
+    left = variance(LEARNED, wanted).double().numpy() - (weights * towards).sum(axis=1) + LEARNED.noise
+    return mean, deviation * np.sqrt(left), deviation
+
+
+@pytest.mark.parametrize(("inducing", "neighbours"), [(200, 200), (200, 20), (10, 200)])
+def test_enough_inducing_pixels_or_neighbours_make_the_process_exact(corner, monkeypatch, inducing, neighbours):
+    scene, background = corner
+    monkeypatch.setattr(process, "INDUCING", inducing)
+    monkeypatch.setattr(process, "NEIGHBOURS", neighbours)
+    filled, gap = fill(scene, background), np.isnan(scene)
+    mean, std, deviation = exact(scene, background)
+    assert np.abs(filled.mean[gap] - mean).max() < 0.01 * deviation
+    assert np.abs(filled.std[gap] - std).max() < 0.01 * deviation
+
+
+def test_few_inducing_pixels_and_neighbours_come_close(scene, background, monkeypatch):
+    monkeypatch.setattr(process, "INDUCING", 100)
+    filled, gap = fill(scene, background), np.isnan(scene)
+    mean, std, deviation = exact(scene, background)
+    assert np.sqrt(((filled.mean[gap] - mean) ** 2).mean()) < 0.05 * deviation
+    assert np.sqrt(((filled.std[gap] - std) ** 2).mean()) < 0.05 * deviation
+
+
+def test_visible_pixels_stay_bit_for_bit_and_are_sure(scene, background):
+    filled, seen = fill(scene, background), ~np.isnan(scene)
+    assert filled.mean[seen].tobytes() == scene[seen].tobytes()
+    assert (filled.std[seen] == 0).all()
+    assert (filled.std[~seen] > 0).all()
+    assert np.isfinite(filled.mean).all()
+    assert (filled.mean.dtype, filled.std.dtype) == (np.float32, np.float32)
+
+
+def test_a_scene_without_gaps_stays(days, background):
+    filled = fill(days[0], background)
+    assert np.array_equal(filled.mean, days[0])
+    assert (filled.std == 0).all()
+
+
+def test_the_process_is_less_sure_the_farther_what_is_visible():
+    scene = np.random.default_rng(0).standard_normal((16, 24)).astype(np.float32)
+    scene[:, 8:] = np.nan
+    by_column = fill(scene, Background.none(scene)).std.mean(axis=0)
+    assert (np.diff(by_column[7:]) > 0).all()
+
+
+def test_equal_draws_give_equal_bits(scene, background):
+    one, other = (fill(scene, background) for _ in range(2))
+    assert one.mean.tobytes() == other.mean.tobytes()
+    assert one.std.tobytes() == other.std.tobytes()
+
+
+def test_a_constant_scene_is_filled_by_its_constant(scene):
+    flat = np.where(np.isnan(scene), np.nan, 280).astype(np.float32)
+    filled = fill(flat, Background.none(flat))
+    assert np.allclose(filled.mean, 280, atol=1e-3)
+    assert np.isfinite(filled.std).all()
+
+
+def test_another_unit_and_zero_change_nothing_else(scene, background):
+    kelvin = fill(scene, background)
+    fahrenheit = Background(background.level * 1.8 - 460, background.offsets * 1.8, background.anomalies * 1.8)
+    filled = fill(scene * 1.8 - 460, fahrenheit)
+    assert np.allclose(filled.mean, kelvin.mean * 1.8 - 460, atol=1e-2)
+    assert np.allclose(filled.std, kelvin.std * 1.8, atol=1e-2)
+
+
+def test_32_visible_pixels_are_enough(days, background):
+    scene = np.full_like(days[0], np.nan)
+    seen = np.random.default_rng(0).choice(scene.size, 32, replace=False)
+    scene.flat[seen] = days[0].flat[seen]
+    filled = fill(scene, background)
+    assert np.isfinite(filled.mean).all()
+    assert (filled.std[np.isnan(scene)] > 0).all()
+    assert np.abs(filled.mean - days[0]).mean() < np.abs(days[0] - days[0].mean()).mean()
+
+
+def test_at_most_so_many_visible_pixels_are_fitted(scene, background, monkeypatch):
+    monkeypatch.setattr(process, "MOST_VISIBLE", 100)
+    fitted, of = [], process._Fit
+    monkeypatch.setattr(
+        process, "_Fit", lambda kernel, seen, values: fitted.append(len(values)) or of(kernel, seen, values)
+    )
+    filled, seen = fill(scene, background), ~np.isnan(scene)
+    assert fitted == [100]
+    assert np.array_equal(filled.mean[seen], scene[seen])
+
+
+def test_intervals_hold_as_much_of_scenes_drawn_from_the_process_as_they_should(background):
+    pixels = Features.of(background, Static.none(background.level.shape)).weighed(LEARNED)
+    within = covariance(LEARNED, pixels, pixels).double().numpy()
+    root = np.linalg.cholesky(within + LEARNED.noise * np.eye(len(within)))
+    gap = np.zeros(background.level.shape, bool)
+    gap[3:15, 4:18] = True
+    draws, inside = np.random.default_rng(0), []
+    for _ in range(6):
+        drawn = (root @ draws.standard_normal(len(root))).reshape(gap.shape)
+        truth = (background.level + drawn).astype(np.float32)
+        filled = fill(np.where(gap, np.float32(np.nan), truth), background)
+        deviation = 1.4826 * np.median(np.abs(drawn - np.median(drawn[~gap]))[~gap])  # 1, were the scene larger
+        inside.append((np.abs(filled.mean - truth) < 1.2816 * filled.std / deviation)[gap].mean())
+    assert 0.74 < np.mean(inside) < 0.86
+
+
+def test_a_scene_most_of_whose_pixels_are_alike_is_not_taken_for_sure():
+    """As snow cover or rain are: 0 in most places, so that the median departure from the median is 0."""
+    values = np.random.default_rng(0).uniform(1, 100, (20, 24)).astype(np.float32)
+    values[np.random.default_rng(1).random(values.shape) < 0.7] = 0
+    scene = values.copy()
+    scene[4:13, 5:19] = np.nan
+    assert fill(scene, Background.none(scene)).std[np.isnan(scene)].min() > 1
