@@ -22,9 +22,10 @@ from miha.threads import fixed_threads
 
 INDUCING = 600  # pixels
 NEIGHBOURS = 20  # visible pixels
-MOST_VISIBLE = 60_000  # pixels that are fitted, drawn at random where there are more
+MOST_VISIBLE = 30_000  # pixels that are fitted, drawn at random where there are more
 JITTER = 1e-3  # of the inducing pixels, so that their covariance can be inverted in float32
 CHUNK = 2000  # pixels whose neighbours are looked at together
+PART = 20_000  # pixels that are filled together: memory does not grow with the gap
 
 
 @dataclass(frozen=True)
@@ -62,9 +63,10 @@ def fill_by_process(
         with torch.inference_mode(), fixed_threads(1):
             pixels = features.weighed(kernel)
             fit = _Fit(kernel, pixels[torch.from_numpy(visible)], standardised)
-            expected, variances = fit.at(pixels[torch.from_numpy(asked)])
-        mean.flat[asked] = background.level.flat[asked] + median + deviation * expected.numpy()
-        std.flat[asked] = deviation * variances.sqrt().numpy()
+            for part in np.split(asked, range(PART, len(asked), PART)):
+                expected, variances = fit.at(pixels[torch.from_numpy(part)])
+                mean.flat[part] = background.level.flat[part] + median + deviation * expected.numpy()
+                std.flat[part] = deviation * variances.sqrt().numpy()
     return Posterior(mean, std)
 
 
