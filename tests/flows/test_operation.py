@@ -133,7 +133,7 @@ def test_scenes_that_arrive_are_filled_once_and_a_broken_one_is_set_aside(site):
     (site.incoming / "20210705.tif").write_text("still arriving")
     assert site.state(site.fill()) == "Completed"
     names = sorted(path.name for path in site.filled.glob("[!.]*.tif"))
-    assert len(names) == 4
+    assert len(names) == 6
     assert "cannot be read as a raster" in (site.incoming / "rejected/20210704.tif.reason.txt").read_text()
     assert (site.incoming / "20210705.tif").exists()
     before = {path: path.stat().st_mtime_ns for path in site.filled.glob("[!.]*.tif")}
