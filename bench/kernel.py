@@ -19,14 +19,14 @@ import typer
 from torch import Tensor
 
 from bench.results import Result, Results, table
-from miha.gapfill.base import PROCESS_WEIGHT
+from miha.gapfill.base import blend
 from miha.gapfill.cases import INTERVALS, Case, pasted_case
 from miha.gapfill.days import clear_days
 from miha.gapfill.filler import BaseFiller
 from miha.gapfill.guess import GuessSettings, guess_scene
 from miha.gapfill.judging import baselines
 from miha.gapfill.kernel import Features, Kernel, covariance
-from miha.gapfill.process import Posterior, fill_by_process
+from miha.gapfill.process import Posterior, centre_and_spread, fill_by_process
 from miha.threads import fixed_threads
 
 STEPS, RATE, SCENES = 100, 0.06, 2  # of Adam, its learning rate, and scenes in a step
@@ -72,9 +72,8 @@ def _error(logarithms: dict[str, Tensor], case: Case, features: Features, rng: n
         np.sort(rng.choice(found, min(most, len(found)), replace=False))
         for found, most in ((np.flatnonzero(~np.isnan(case.scene)), VISIBLE), (np.flatnonzero(case.hidden), HIDDEN))
     )
-    seen = (case.scene - case.background.level).ravel()[~np.isnan(case.scene).ravel()]
-    median = np.median(seen)
-    standardised = torch.from_numpy((departure - median) / (1.4826 * np.median(np.abs(seen - median)))).float()
+    median, deviation = centre_and_spread(departure[~np.isnan(case.scene).ravel()])
+    standardised = torch.from_numpy((departure - median) / deviation).float()
     pixels = features.weighed(kernel)
     there, asked = pixels[torch.from_numpy(visible)], pixels[torch.from_numpy(hidden)]
     root = torch.linalg.cholesky(covariance(kernel, there, there) + (kernel.noise + 1e-4) * torch.eye(len(visible)))
@@ -97,13 +96,12 @@ def judge(data: Path, number: int, kernel: Kernel) -> Result:
         process = fill_by_process(case.scene, case.background, features, np.random.default_rng(gap), kernel)
         rng = np.random.default_rng(gap)
         guess = guess_scene(case.scene, case.background, filler.static, GuessSettings(), rng).value
-        base = PROCESS_WEIGHT * process.mean + (1 - PROCESS_WEIGHT) * guess
+        base = blend(process, guess)
         maps = {**baselines(case, filler.static, base), "guess": guess, "process": process.mean}
         for method in METHODS:
             errors[method].append(case.error(maps[method]))
-        held.append(
-            [[_inside(case, Posterior(base, scale * process.std), share) for share in INTERVALS] for scale in SCALES]
-        )
+        sureness = [case.sureness(Posterior(base, scale * process.std)) for scale in SCALES]
+        held.append([[one[f"{share}"] for share in INTERVALS] for one in sureness])
         days.append(case.day.isoformat())
     return {
         **{method: float(np.mean(values)) for method, values in errors.items()},
@@ -111,10 +109,6 @@ def judge(data: Path, number: int, kernel: Kernel) -> Result:
         "days": days,
         "coverage": np.mean(held, axis=0).tolist(),  # by SCALES, by INTERVALS
     }
-
-
-def _inside(case: Case, filled: Posterior, share: int) -> float:
-    return case.sureness(filled)[f"{share}"]
 
 
 def rows_of(kept: Results) -> str:
@@ -138,7 +132,7 @@ def rows_of(kept: Results) -> str:
 
 def main(
     data: Annotated[list[Path], typer.Argument(help="data sets: history/ static/; two or more")],
-    gaps: Annotated[int, typer.Option(min=4, help="gaps pasted on each data set")] = 140,
+    gaps: Annotated[int, typer.Option(min=4, help="gaps pasted on each data set")] = 60,
     processes: Annotated[int, typer.Option(min=1, help="side by side")] = os.cpu_count() or 1,
     fresh: Annotated[bool, typer.Option(help="forget the results of an earlier call")] = False,
 ) -> None:

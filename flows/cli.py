@@ -243,7 +243,7 @@ def fill(
         bool, typer.Option("--prefect/--no-prefect", help="run as a Prefect flow, or without Prefect")
     ] = False,
 ) -> None:
-    """Fill the gaps of scenes, without a model at once (about a second for 10,000 pixels). Observed pixels stay.
+    """Fill the gaps of scenes, without a model at once (about two seconds for 10,000 pixels). Observed pixels stay.
 
     Beside each scene: <name>_std.tif, the standard deviation of what was filled, and <name>_source.tif (0 observed, 1
     filled, 2 left empty).

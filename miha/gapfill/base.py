@@ -1,4 +1,4 @@
-"""The base: what fills a scene without any training, in about a second, and how sure that is."""
+"""The base: what fills a scene without any training, in about two seconds for 10,000 pixels, and how sure that is."""
 
 import numpy as np
 
@@ -18,7 +18,7 @@ def blend(process: Posterior, other: Image) -> Image:
     """Weighted mean (height, width) of the Gaussian process and another fill.
 
     One weight serves: weights by the size of the gap, by the distance to the nearest visible pixel, or for each
-    predictor did no better on history days that were left out (docs/results.md).
+    predictor did no better on history days that were left out.
     """
     return np.asarray(PROCESS_WEIGHT * process.mean + (1 - PROCESS_WEIGHT) * other, np.float32)
 

@@ -128,7 +128,7 @@ class Filler(ABC):
         write_filled(source, target, values, filled.std, scene.gaps, self.reading)
         left = [(unknown, "that no day shows"), (unsure, f"of a standard deviation above {max_std or 0:g}")]
         empty = "".join(f", {pixels.sum()} {why} left empty" for pixels, why in left if pixels.any())
-        publish(Told(f"{target}: {(scene.gaps & ~unknown & ~unsure).sum()} pixels filled{empty}"))
+        publish(Told(f"{target}: {(scene.gaps & ~np.isnan(values)).sum()} pixels filled{empty}"))
         return target
 
     def _never_seen(self, scene: Scene) -> Mask:

@@ -20,12 +20,13 @@ RIDGE = 0.1  # penalty of an imputed day, in mean variances of the others
 class Kernel:
     """The numbers of the covariance, for a scene whose departure from its level has unit spread.
 
-    ``learned`` by ``python -m bench.kernel`` on gaps pasted on history days of several data sets: what one set teaches
-    serves the others as well as their own, so nothing is learned when a scene is filled. Variances of: linear
-    regressions on the ``days``, on their ``smooth`` versions, and on ``level`` and static layers; a ``broad`` and a
-    ``rough`` field in space; a field over what pixels are like (``kind``), and the same fading with distance
-    (``local_kind``); a regression whose coefficients change over the scene (``drift``); ``noise``. Lengths are in
-    pixels, ``kind_length`` in standard deviations of the features.
+    Those of LEARNED come of ``python -m bench.kernel``: gaps pasted on history days of several data sets. It also shows
+    what numbers do for a set that taught none of them, so nothing is learned when a scene is filled.
+
+    Variances of: linear regressions on the ``days``, on their ``smooth`` versions, and on ``level`` and static layers;
+    a ``broad`` and a ``rough`` field in space; a field over what pixels are like (``kind``), and the same fading with
+    distance (``local_kind``); a regression whose coefficients change over the scene (``drift``); ``noise``. Lengths
+    are in pixels, ``kind_length`` in standard deviations of the features.
     """
 
     days: float

@@ -54,9 +54,7 @@ def fill_by_process(
     departure = (scene - background.level).ravel()
     visible = rng.permutation(visible_pixels(scene, MOST_VISIBLE, rng))
     asked = np.flatnonzero(np.isnan(departure))
-    median = np.median(departure[visible])
-    spread, robust = float(departure[visible].std()), 1.4826 * float(np.median(np.abs(departure[visible] - median)))
-    deviation = max(robust if robust > 0.1 * spread else spread, 1e-6)  # most pixels may be alike: snow, no rain
+    median, deviation = centre_and_spread(departure[visible])
     standardised = torch.from_numpy(((departure[visible] - median) / deviation).astype(np.float64))
     mean, std = scene.copy(), np.zeros_like(scene)
     if len(asked):
@@ -68,6 +66,16 @@ def fill_by_process(
                 mean.flat[part] = background.level.flat[part] + median + deviation * expected.numpy()
                 std.flat[part] = deviation * variances.sqrt().numpy()
     return Posterior(mean, std)
+
+
+def centre_and_spread(departures: NDArray[np.float32]) -> tuple[float, float]:
+    """What a scene's departures from its level are standardised by: their median, and their deviation from it.
+
+    The deviation is the median absolute one, or the usual one where most pixels are alike (snow, no rain).
+    """
+    median = float(np.median(departures))
+    spread, robust = float(departures.std()), 1.4826 * float(np.median(np.abs(departures - median)))
+    return median, max(robust if robust > 0.1 * spread else spread, 1e-6)
 
 
 class _Fit:

@@ -1,5 +1,6 @@
 import json
 import sys
+from dataclasses import asdict
 from functools import partial
 from statistics import mean
 
@@ -9,6 +10,7 @@ from bench import faults, gapfill, kernel, mnist, overhead, speed
 from bench.gapfill import ablation_table, comparison, winners
 from bench.results import DOCUMENT, RESULTS, Results, put_block, spread, table
 from miha.errors import MihaError
+from miha.gapfill.kernel import LEARNED
 from tests.support.processes import ROOT, alive, descendants, environment, running, said, wait_for
 
 
@@ -138,6 +140,11 @@ def test_the_documentation_shows_the_stored_figures(name, number):
 
 def test_every_bench_with_stored_figures_is_checked():
     assert {file.stem for file in RESULTS.glob("*.json")} == TABLES.keys()
+
+
+def test_the_kernel_that_fills_is_the_one_that_the_bench_learned():
+    taught = [by_seed["0"]["kernel"] for by_seed in stored("kernel").results.values() if "kernel" in by_seed["0"]]
+    assert asdict(LEARNED) == pytest.approx(asdict(kernel.together(taught)), rel=1e-3)
 
 
 README = ROOT / "README.md"
