@@ -20,6 +20,7 @@ from miha.gapfill.filler import NetworkFiller
 from miha.plan import Plan
 from miha.rasters.simulate import simulate
 from miha.records.record import StageId, model_path
+from miha.training.loop import Span
 from miha.training.stage import run_stage
 from miha.training.workers import compute_all, working
 
@@ -69,7 +70,8 @@ def _plan(problem: Problem, folder: Path) -> Plan:
 
 
 def _stage(folder: Path, height: int, width: int) -> Callable[[], Any]:
-    spec = _plan(NoiseScenes(train=32, valid=8, height=height, across=width), folder).initial()
+    base = _plan(NoiseScenes(train=32, valid=8, height=height, across=width), folder).base()
+    spec = base.model_copy(update={"span": Span(1, 1)})  # an epoch of fresh weights: no parent is read
     return lambda: run_stage(spec)
 
 
@@ -86,7 +88,7 @@ def _fill(folder: Path, height: int, width: int) -> Callable[[], Any]:
 def _candidates(folder: Path, number: int) -> Callable[[], Any]:
     """A population of the article's network, two side by side in workers that are warm."""
     plan = _plan(NoiseDigits(train=2000, valid=500), folder)
-    initial = plan.initial()
+    initial = plan.initial(run_stage(plan.base()))
     control = plan.population(1, run_stage(initial), [])[0]
     population = [control.model_copy(update={"stage": _candidate(1, one)}) for one in range(number)]  # of equal cost
     twice = [initial.model_copy(update={"stage": _candidate(0, one)}) for one in range(2)]

@@ -8,6 +8,7 @@ import numpy as np
 from bench.results import Result
 from miha.evolution.seeds import stream
 from miha.gapfill.days import paste_gap
+from miha.gapfill.encoding import Normalisation
 from miha.gapfill.filler import NetworkFiller
 from miha.gapfill.gaps import LARGEST, SMALLEST, Gaps
 from miha.gapfill.predictors import Background
@@ -34,13 +35,14 @@ def held_out_errors(archive: Path, data: Path, samples: int) -> Result:
     test, seed = filler.split.test, filler.seed
     history, training = filler.history, filler.problem.training_days(seed)
     gaps, background = Gaps.of(training.values), Background.of(training.values)
+    std = Normalisation.of(background).std
     sums = np.zeros((2, 2))
     for number in range(samples):
         rng = stream(seed, "samples", 2, number)
         day = history.values[history.dates.index(date.fromisoformat(test[number % len(test)]))]
         fraction = SMALLEST + (LARGEST - SMALLEST) * (number + 0.5) / samples
         scene = paste_gap(day, gaps, fraction, rng)
-        error = ((filler.opinion(scene, background) - day) / filler.normalisation.std) ** 2
+        error = ((filler.predict(scene, background).mean - day) / std) ** 2
         for row, known in enumerate((np.isnan(scene) & ~np.isnan(day), ~np.isnan(day))):
             sums[row] += error[known].sum(dtype=np.float64), known.sum()
     gap, whole = sums[:, 0] / sums[:, 1]

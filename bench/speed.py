@@ -86,7 +86,7 @@ def _population_seconds(problem: Problem, batch_size: int, threads: int) -> floa
             run={"threads": threads},
         )
         plan = Plan.of(config)
-        population = longest_first(plan.population(1, run_stage(plan.initial()), []))
+        population = longest_first(plan.population(1, run_stage(plan.initial(run_stage(plan.base()))), []))
         compute_all(run_stage, population)
         shutil.rmtree(Path(folder) / "population")
         return _seconds(lambda: compute_all(run_stage, population))

@@ -157,8 +157,8 @@ class Display:
     def _(self, event: Selected) -> None:
         selection = event.selection
         table = Table(title=f"cycle {selection.cycle}", title_justify="left", box=None, pad_edge=False)
-        for column in ("candidate", "change", "validation loss by epoch", "fitness", ""):
-            table.add_column(column, justify="right" if column in ("candidate", "fitness") else "left")
+        for column in ("candidate", "change", "validation loss by epoch", "fitness", "noise", ""):
+            table.add_column(column, justify="right" if column in ("candidate", "fitness", "noise") else "left")
         for outcome in selection.outcomes:
             won = outcome.candidate == selection.selected
             curve = event.losses.get(outcome.candidate, ())
@@ -168,6 +168,7 @@ class Display:
                 escape(str(outcome.change)),
                 " → ".join("–" if loss is None else f"{loss:.4f}" for loss in curve),
                 "–" if outcome.fitness is None else f"{outcome.fitness:+.4f}",
+                "–" if outcome.noise is None else f"{outcome.noise:.4f}",
                 escape(verdict),
                 style="bold green" if won else None,
             )
@@ -178,4 +179,6 @@ class Display:
         numbers = {"validation loss": event.epoch.valid_loss, **event.epoch.metrics}
         figures = ", ".join(f"{name} {value:.4f}" for name, value in numbers.items() if value is not None)
         model = escape(f"{event.run_dir}/model/model_best.zip")
+        for sentence in event.gains:
+            self.console.print(sentence, markup=False)
         self.console.print(f"[bold]Best model: {escape(event.best)}[/], {figures} → {model}")

@@ -11,8 +11,9 @@ from pydantic import BaseModel
 from miha.config import RunConfig
 from miha.experiment import Experiment
 from miha.records.archive import read_manifest
+from miha.records.gains import gains
 from miha.records.record import model_path
-from miha.records.tables import read_tables
+from miha.records.tables import count_epochs, read_tables
 from miha.walk import walk
 from tasks.cluster import cluster
 from tasks.deciding import report
@@ -29,19 +30,21 @@ class Summary(BaseModel):
     metrics: dict[str, float | None]
     epochs: int
     changes: list[str]
+    gains: list[str]
 
     @classmethod
     def of(cls, run_dir: Path) -> "Summary":
         """Read it from the directory of a finished run."""
-        record = read_manifest(model_path(run_dir, "best")).record
+        base, record = (read_manifest(model_path(run_dir, name)).record for name in ("base", "best"))
         history, population = read_tables(run_dir)
         return cls(
             run_dir=run_dir,
             best=record.name,
             valid_loss=record.valid_loss,
             metrics=record.epochs[-1].metrics,
-            epochs=len(history),
+            epochs=count_epochs(history),
             changes=population[population.selected].change.tolist(),
+            gains=list(gains(base, record, population)),
         )
 
     def markdown(self) -> str:
@@ -52,6 +55,8 @@ class Summary(BaseModel):
             [
                 f"**{self.run_dir}**: best model `{self.best}`, validation loss {self.valid_loss:.4f} ({metrics}), "
                 f"{self.epochs} epochs in all.",
+                "",
+                *self.gains,
                 "",
                 "Winning changes:",
                 *(lines or ["none"]),

@@ -6,14 +6,14 @@ anew, and never revives a candidate that failed.
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from pydantic import BaseModel
 
 from miha.documents import read_document
 from miha.errors import DataError, RunError
 from miha.events import CandidateFailed, publish
-from miha.evolution.fitness import FitnessSettings, fittest, score
+from miha.evolution.fitness import Fitness, FitnessSettings, fittest, noise, score
 from miha.files import digest_json, write_json
 from miha.records.record import StageRecord
 from miha.records.selection import CandidateOutcome, Failure, Selection
@@ -89,45 +89,53 @@ class Decisions:
     def _decide(
         self, cycle: int, parent: StageRecord, specs: Sequence[StageSpec], outcomes: Sequence[Outcome]
     ) -> Selection:
-        judged, scores = [], {}
-        for number, (spec, outcome) in enumerate(zip(specs, outcomes, strict=True)):
-            common: dict[str, Any] = {
-                "cycle": cycle,
-                "candidate": number,
-                "change": spec.change,
-                "hyperparameters": spec.hyperparameters,
-            }
-            if isinstance(outcome, Failure):
-                judged.append(CandidateOutcome(**common, status=f"failed: {outcome.reason}"))
-                continue
-            fitness = score(parent.valid_loss, outcome.losses, self.fitness)
-            if fitness.diverged:
-                judged.append(CandidateOutcome(**common, status="diverged"))
-                continue
-            scores[number] = fitness
-            judged.append(
-                CandidateOutcome(**common, status="ok", fitness=fitness.value, level=fitness.level, rate=fitness.rate)
-            )
-        if len(scores) < self.min_survivors:
+        scores = {number: self._score(parent, one, outcomes[0]) for number, one in enumerate(outcomes)}
+        judged = [
+            _judged(cycle, number, spec, outcome, scores[number])
+            for number, (spec, outcome) in enumerate(zip(specs, outcomes, strict=True))
+        ]
+        alive = {number: one for number, one in scores.items() if one and not one.diverged}
+        if len(alive) < self.min_survivors:
             for spec in specs:  # nothing was decided, so the next try may train them again
                 self._failure_file(spec).unlink(missing_ok=True)
             fates = "; ".join(f"{one.candidate} ({one.change}) {one.status}" for one in judged)
             raise RunError(
-                f"{len(scores)} candidates of cycle {cycle} survived, faults.min_survivors is "
+                f"{len(alive)} candidates of cycle {cycle} survived, faults.min_survivors is "
                 f"{self.min_survivors}: {fates}. Remove the cause and run the same command again."
             )
-        numbers = list(scores)
-        selected = numbers[fittest([scores[number] for number in numbers])]
         return Selection(
             cycle=cycle,
-            selected=selected,
+            selected=fittest(alive, self.fitness),
             criterion=self.criterion,
             digests=tuple(spec.digest for spec in specs),
             outcomes=tuple(judged),
         )
 
+    def _score(self, parent: StageRecord, outcome: Outcome, control: Outcome) -> Fitness | None:
+        """The scores of a candidate; None if it failed."""
+        if isinstance(outcome, Failure):
+            return None
+        fitness = score(parent.valid_loss, outcome.losses, self.fitness)
+        if isinstance(control, Failure) or not (outcome.shares and control.shares):
+            return fitness
+        return fitness._replace(noise=noise(parent.valid_loss, outcome.shares, control.shares))
+
     def _failure_file(self, spec: StageSpec) -> Path:
         return self.folder / f"{spec.name}_failure.json"
+
+
+def _judged(cycle: int, number: int, spec: StageSpec, outcome: Outcome, fitness: Fitness | None) -> CandidateOutcome:
+    status, scores = "ok", {}
+    if isinstance(outcome, Failure):
+        status = f"failed: {outcome.reason}"
+    elif fitness and fitness.diverged:
+        status = "diverged"
+    elif fitness:
+        scores = {"fitness": fitness.value, "level": fitness.level, "rate": fitness.rate, "noise": fitness.noise}
+    point, change = spec.hyperparameters, spec.change
+    return CandidateOutcome(
+        cycle=cycle, candidate=number, change=change, hyperparameters=point, status=status, **scores
+    )
 
 
 def _read(kind: type[_Decision], file: Path) -> _Decision | None:

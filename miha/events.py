@@ -134,11 +134,12 @@ class Selected:
 
 @dataclass(frozen=True)
 class RunEnded:
-    """A run came to its end."""
+    """A run came to its end; ``gains`` says what it gained."""
 
     best: str
     epoch: Epoch
     run_dir: str
+    gains: tuple[str, ...] = ()
     kind: Literal["run ended"] = "run ended"
 
 

@@ -13,8 +13,10 @@ from miha.decisions import Decisions, Outcome
 from miha.errors import RunError
 from miha.events import RunEnded, RunStarted, Selected, Told, Working, publish
 from miha.plan import Plan
+from miha.records.gains import gains
 from miha.records.record import StageRecord
 from miha.records.selection import Selection
+from miha.records.tables import population_frame
 from miha.rundir import RunDirectory
 from miha.training.spec import StageSpec
 from miha.training.workers import compute_all
@@ -61,6 +63,7 @@ class Experiment:
         plan: what its stages are told.
         directory: where its files are.
         decisions: those that were taken.
+        base: record of the network before any training.
         initial: record of initial training.
         cycles: in their order.
         final: record of final training.
@@ -71,6 +74,7 @@ class Experiment:
         self.plan = Plan.of(config)
         self.directory = RunDirectory(config.run_dir)
         self.decisions = Decisions(self.directory.path / "population", config.fitness, config.faults.min_survivors)
+        self.base: StageRecord | None = None
         self.initial: StageRecord | None = None
         self.cycles: list[Cycle] = []
         self.final: StageRecord | None = None
@@ -140,11 +144,16 @@ class Experiment:
 
     @property
     def mainline(self) -> list[StageRecord]:
-        """Records of the mainline so far: initial training, what each cycle ended with, final training."""
-        records = (self.initial, *(cycle.fixing for cycle in self.cycles), self.final)
+        """Records of the mainline so far: base, initial training, what each cycle ended with, final training."""
+        records = (self.base, self.initial, *(cycle.fixing for cycle in self.cycles), self.final)
         return [record for record in records if record is not None]
 
     def begin(self, record: StageRecord) -> StageRecord:
+        """Take the record of the base."""
+        self.base = record
+        return self._advanced(record)
+
+    def end_initial(self, record: StageRecord) -> StageRecord:
         """Take the record of initial training."""
         self.initial = record
         return self._advanced(record)
@@ -177,6 +186,8 @@ class Experiment:
 
     def _advanced(self, record: StageRecord) -> StageRecord:
         if not math.isfinite(record.valid_loss):
+            if record.stage.kind == "base":
+                raise RunError("the validation loss before training is not finite. Look at the network and the data.")
             raise RunError(
                 f"{record.name} ({record.stage.kind} training) diverged: its loss is not finite. Lower start.lr."
             )
@@ -194,7 +205,7 @@ class Experiment:
     def records(self) -> list[StageRecord]:
         """All records in the order of training: a cycle's candidates, then its fixing."""
         of_cycles = [record for cycle in self.cycles for record in (*cycle.candidates, cycle.fixing)]
-        return [record for record in (self.initial, *of_cycles, self.final) if record is not None]
+        return [record for record in (self.base, self.initial, *of_cycles, self.final) if record is not None]
 
     @property
     def selections(self) -> list[Selection]:
@@ -218,4 +229,6 @@ class Experiment:
         )
         if config.run.keep == "final":
             self.directory.keep_final_only()
-        publish(RunEnded(best.name, best.epochs[-1], str(config.run_dir)))
+        assert self.base is not None, "the walk begins with it"
+        told = gains(self.base, best, population_frame(self.selections))
+        publish(RunEnded(best.name, best.epochs[-1], str(config.run_dir), told))

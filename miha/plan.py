@@ -78,10 +78,14 @@ class Plan:
         digests = {"data_digest": self.problem.fingerprint, "network_digest": self.problem.code}
         return {**content, **digests, "format_version": FORMAT_VERSION}
 
-    def initial(self) -> StageSpec:
+    def base(self) -> StageSpec:
+        """The network before any training, validated like all others: what training must better."""
+        return self._spec(StageId(kind="base", cycle=0), None, self.start, 0)
+
+    def initial(self, base: StageRecord) -> StageSpec:
         """Initial training."""
         stage = StageId(kind="initial", cycle=0)
-        return self._spec(stage, None, self.start, self.config.schedule.initial_epochs)
+        return self._spec(stage, base, self.start, self.config.schedule.initial_epochs)
 
     def population(
         self, cycle: int, parent: StageRecord, before: Sequence[tuple[StageRecord, Selection]]
@@ -147,13 +151,13 @@ class Plan:
         change: Change = UNCHANGED,
         annealing: bool = False,
     ) -> StageSpec:
-        first = parent.last_epoch + 1 if parent else 1
+        first = parent.last_epoch + 1 if parent else 0
         return StageSpec(
             stage=stage,
             change=change,
             parent=Parent(stage=parent.stage, digest=parent.digest) if parent else None,
             hyperparameters=point,
-            span=Span(first, first + epochs - 1, annealing),
+            span=Span(first, first + epochs - 1 if parent else 0, annealing),
             seed=self.config.seed,
             problem=self.problem,
             compute=self.compute,

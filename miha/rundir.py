@@ -20,6 +20,7 @@ from miha.records.record import StageId, StageRecord, model_path
 from miha.records.selection import Selection
 from miha.records.tables import history_frame, population_frame
 
+KEPT = ("base", "final", "best")  # archives of a finished run that keeps its final models only
 DECISIVE_FOR_SAMPLES = ("problem", "network_digest", "data_digest", "seed", "format_version")  # keys of config.json
 
 
@@ -115,7 +116,7 @@ class RunDirectory:
         Raises:
             RunError: its provenance is damaged.
         """
-        files = [self.path / provenance.FILE, *(model_path(self.path, name) for name in ("final", "best"))]
+        files = [self.path / provenance.FILE, *(model_path(self.path, name) for name in KEPT)]
         if self._former_if_whole() != decisive or not all(file.exists() for file in files):
             return False
         return provenance.read_provenance(self.path).configuration.run.keep == "final"
@@ -155,8 +156,8 @@ class RunDirectory:
                 path.unlink()
 
     def keep_final_only(self) -> None:
-        """Remove all archives but ``model_final`` and ``model_best``, and the samples."""
-        for path in set(self._archives()) - {model_path(self.path, name) for name in ("final", "best")}:
+        """Remove all archives but those of KEPT, and the samples."""
+        for path in set(self._archives()) - {model_path(self.path, name) for name in KEPT}:
             path.unlink()
         shutil.rmtree(self.cache, ignore_errors=True)
 

@@ -45,7 +45,7 @@ class Runner(ABC):
 
 
 def walk(experiment: Experiment, runner: Runner) -> None:
-    """All stages, in their order: initial training, cycles of population, selection and fixing, final training.
+    """All stages, in their order: base, initial training, cycles of population, selection, fixing, final training.
 
     Args:
         experiment: opened, with no stage yet.
@@ -58,7 +58,8 @@ def walk(experiment: Experiment, runner: Runner) -> None:
     with runner.pool(experiment.preparing_processes):
         runner.prepare(experiment)
     with runner.training_pool(experiment.training_processes):
-        current = experiment.begin(_train(runner, plan.initial()))
+        base = experiment.begin(_train(runner, plan.base()))
+        current = experiment.end_initial(_train(runner, plan.initial(base)))
         for number in range(1, schedule.cycles + 1):
             if experiment.config.unchanged:
                 cycle = Cycle(number, current)

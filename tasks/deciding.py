@@ -30,6 +30,7 @@ def select_fittest(experiment: Experiment, cycle: Cycle) -> Selection:
                 "fitness": outcome.fitness,
                 "level": outcome.level,
                 "rate": outcome.rate,
+                "noise": outcome.noise,
                 "status": outcome.status,
                 "selected": "selected" if outcome.candidate == selection.selected else "",
             }

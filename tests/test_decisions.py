@@ -6,11 +6,14 @@ import pytest
 import miha
 from miha.errors import DataError, RunError
 from miha.events import StageRetried, StageStarted, observed_by
+from miha.evolution.fitness import noise
 from miha.evolution.hyperparameters.optimizer import Optimizer
+from miha.problems.samples import Samples
 from miha.records.archive import read_manifest
 from miha.records.record import StageId
 from miha.training.stage import run_stage
 from tests.support.runs import contents, cutting, of_kind, trained, watch
+from tests.support.tiny import TinyProblem
 
 
 def test_a_candidate_that_fails_for_good_is_recorded_and_never_revived(tiny_config, monkeypatch):
@@ -102,6 +105,12 @@ def test_a_diverged_candidate_is_recorded_and_never_wins(tiny_config, monkeypatc
     assert population[population.selected].change.tolist() == ["unchanged", "unchanged"]
 
 
+def test_a_diverged_candidate_is_no_survivor(tiny_config, monkeypatch):
+    monkeypatch.setattr(Optimizer, "children", explode)
+    with pytest.raises(RunError, match=r"1 candidates of cycle 1 survived.*0 \(unchanged\) ok; 1 .* diverged"):
+        miha.optimize(tiny_config(search={"operators": {"optimizer": 1}}, faults={"min_survivors": 2}))
+
+
 def test_another_criterion_decides_anew_on_the_same_candidates(tiny_config):
     miha.optimize(tiny_config())
     again = miha.optimize(tiny_config(fitness={"kind": "article"}, replace=True))
@@ -119,14 +128,86 @@ def test_failures_of_a_cycle_that_was_not_decided_do_not_outlive_it(tiny_config,
     with pytest.raises(RunError, match="0 candidates of cycle 1 survived"):
         miha.optimize(tiny_config(faults={"retries": 0}))
     monkeypatch.setattr("miha.run.run_stage", run_stage)
-    assert len(miha.optimize(tiny_config()).history) == tiny_config().schedule.budget
+    assert miha.optimize(tiny_config()).history.epoch.gt(0).sum() == tiny_config().schedule.budget
 
 
-def test_each_cycle_trains_on_its_fittest_candidate(tiny_config):
-    run = miha.optimize(tiny_config())
+@pytest.mark.parametrize("errors", [0.0, 1.0, 3.0])
+def test_each_cycle_trains_on_its_fittest_candidate_of_those_beyond_the_noise_of_the_control(tiny_config, errors):
+    run = miha.optimize(tiny_config(fitness={"noise": errors}))
     population = pd.read_csv(run.run_dir / "population.csv")
     for cycle, candidates in population.groupby("cycle"):
-        winner = candidates.loc[candidates.fitness.idxmax()]
+        control, *others = candidates.itertuples()
+        better = [one.candidate for one in others if one.level - control.level > errors * one.noise]
+        competing = candidates[candidates.candidate.isin(better or [0])]
+        winner = competing.loc[competing.fitness.idxmax()]
         assert candidates[candidates.selected].candidate.tolist() == [winner.candidate]
         parent = read_manifest(run.run_dir / "model" / f"model_{cycle}.zip").record.parent
         assert parent == StageId(kind="candidate", cycle=cycle, candidate=winner.candidate)
+
+
+def test_no_candidate_wins_over_the_control_if_all_are_within_the_noise(tiny_config):
+    fitter, cautious = (
+        pd.read_csv(miha.optimize(tiny_config(f"{errors}", fitness={"noise": errors})).run_dir / "population.csv")
+        for errors in (0.0, 1e6)
+    )
+    assert fitter[(fitter.cycle == 1) & fitter.selected].candidate.tolist() != [0]
+    assert cautious[cautious.selected].candidate.tolist() == [0, 0]
+    same = ["candidate", "change", "fitness", "level", "rate", "noise"]
+    pd.testing.assert_frame_equal(cautious[cautious.cycle == 1][same], fitter[fitter.cycle == 1][same])
+
+
+def test_the_noise_of_a_candidate_is_told_of_its_shares_and_the_controls(tiny_config):
+    run = miha.optimize(tiny_config())
+    population = pd.read_csv(run.run_dir / "population.csv")
+    parent = read_manifest(run.run_dir / "model/model_init.zip").record
+    records = [read_manifest(run.run_dir / f"population/1_{number}_model.zip").record for number in range(4)]
+    expected = [noise(parent.valid_loss, one.shares, records[0].shares) for one in records]
+    assert population[population.cycle == 1].noise.tolist() == pytest.approx(expected)
+    assert expected[0] == 0
+    assert min(expected[1:]) > 0
+
+
+class OneBlock(TinyProblem):
+    """The same, and nothing tells how its validation samples belong together."""
+
+    def load(self, cache, seed):
+        data = super().load(cache, seed)
+        inputs, target, _ = data.valid.tensors
+        return data._replace(valid=Samples(inputs, target, blocks=[len(inputs)]))
+
+
+def test_where_validation_samples_are_one_block_the_noise_is_0(tiny_config):
+    run = miha.optimize(tiny_config(problem=OneBlock()))
+    assert (pd.read_csv(run.run_dir / "population.csv").noise == 0).all()
+
+
+@pytest.mark.parametrize("errors", [0.0, 1e6])
+def test_where_the_control_failed_its_siblings_compete_among_each_other(tiny_config, monkeypatch, errors):
+    def failing(spec):
+        if spec.name == "1_0":
+            raise ValueError("impossible")
+        return run_stage(spec)
+
+    monkeypatch.setattr("miha.run.run_stage", failing)
+    schedule = {"cycles": 1}
+    run = miha.optimize(tiny_config(faults={"retries": 0}, fitness={"noise": errors}, schedule=schedule))
+    population = pd.read_csv(run.run_dir / "population.csv")
+    assert population.status[0] == "failed: ValueError: impossible"
+    assert population.noise.isna().tolist() == [True, False, False, False]
+    assert (population.noise[1:] == 0).all(), "there is nothing to compare with"
+    assert population.selected.idxmax() == population.fitness.idxmax()
+
+
+def test_a_diverged_candidate_has_no_noise(tiny_config, monkeypatch):
+    monkeypatch.setattr(Optimizer, "children", explode)
+    run = miha.optimize(tiny_config(search={"operators": {"optimizer": 1}}, schedule={"cycles": 1}))
+    population = pd.read_csv(run.run_dir / "population.csv")
+    assert population.noise.isna().tolist() == [False, True, True, True]
+
+
+def test_another_measure_of_noise_decides_anew_on_the_same_candidates(tiny_config):
+    miha.optimize(tiny_config(fitness={"noise": 0.0}))
+    again, events = watch(tiny_config(fitness={"noise": 1e6}, replace=True))
+    assert not {"base", "init", "1_0", "1_1", "1_2", "1_3"} & set(trained(events))
+    fresh = miha.optimize(tiny_config("fresh", fitness={"noise": 1e6}))
+    assert contents(again.run_dir) == contents(fresh.run_dir)

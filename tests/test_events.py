@@ -36,7 +36,17 @@ from miha.records.selection import CandidateOutcome, Selection
 
 STAGE = StageId(kind="candidate", cycle=1, candidate=2)
 CHANGE = Change(operator="lr", target="lr", before=0.001, after=1.0)
-EPOCH = Epoch(epoch=3, train_loss=0.1, valid_loss=None, metrics={"mae": 1.0}, batch_size=8, optimizer="Adam", lr=1.0)
+EPOCH = Epoch(
+    epoch=3,
+    train_loss=0.1,
+    valid_loss=0.5,
+    shares=(0.2, 0.3),
+    metrics={"mae": 1.0},
+    batch_size=8,
+    optimizer="Adam",
+    lr=1.0,
+)
+LOST = EPOCH.model_copy(update={"train_loss": None, "valid_loss": None, "shares": ()})
 OUTCOME = CandidateOutcome(
     cycle=1,
     candidate=0,
@@ -46,6 +56,7 @@ OUTCOME = CandidateOutcome(
     fitness=0.5,
     level=0.25,
     rate=1.0,
+    noise=0.125,
 )
 SELECTION = Selection(cycle=1, selected=0, criterion="c", digests=("d",), outcomes=(OUTCOME,))
 EVENTS = [
@@ -56,12 +67,13 @@ EVENTS = [
     Told("samples ready after 3 s"),
     StageStarted(STAGE, CHANGE, epochs=3, done=1),
     EpochEnded(STAGE, EPOCH),
+    EpochEnded(STAGE, LOST),
     StageReused(STAGE, CHANGE, epochs=3),
     StageEnded(STAGE, CHANGE, 2.5, None),
     StageRetried(STAGE, CHANGE, "OSError: disk → full"),
     CandidateFailed(STAGE, CHANGE, "ProcessExpired"),
     Selected(SELECTION, {0: (0.5, None), 3: ()}),
-    RunEnded("final", EPOCH, "runs/mine"),
+    RunEnded("final", EPOCH, "runs/mine", ("It gained 3 %.",)),
 ]
 
 

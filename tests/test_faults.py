@@ -16,7 +16,7 @@ from tests.support import faults
 from tests.support.runs import contents, of_kind, trained, watch
 from tests.support.tiny import TinyProblem
 
-STAGES = {"initial": "init", "candidate": "1_2", "selection": "", "fixing": "1", "final": "final"}
+STAGES = {"base": "base", "initial": "init", "candidate": "1_2", "selection": "", "fixing": "1", "final": "final"}
 SAME = "tried again"
 RECORDED = "recorded"
 STOPS = "stops, continues"
@@ -25,35 +25,43 @@ NEVER = "–"
 
 
 class Row(NamedTuple):
-    """What a fault does in the initial training, a candidate, the selection, the fixing and the final training."""
+    """What a fault does in the base, the initial training, a candidate, the selection, fixing and final training."""
 
     fault: str
     how: str  # name in faults.FAULTS
     times: int
-    outcomes: tuple[str, str, str, str, str]
+    outcomes: tuple[str, str, str, str, str, str]
     processes: bool = False  # happens in a process of its own
 
 
 TABLE = [
-    Row("an error that may pass", "raises", 1, (SAME, SAME, NEVER, SAME, SAME)),
-    Row("the same error each time", "raises", faults.ALWAYS, (STOPS, RECORDED, NEVER, STOPS, STOPS)),
-    Row("a mistake in the set-up", "says it is a mistake", faults.ALWAYS, (STOPS, RECORDED, NEVER, STOPS, STOPS)),
-    Row("its process is killed", "process killed", 1, (SAME, SAME, NEVER, SAME, SAME), True),
+    Row("an error that may pass", "raises", 1, (SAME, SAME, SAME, NEVER, SAME, SAME)),
+    Row("the same error each time", "raises", faults.ALWAYS, (STOPS, STOPS, RECORDED, NEVER, STOPS, STOPS)),
     Row(
-        "its process is killed each time", "process killed", faults.ALWAYS, (STOPS, RECORDED, NEVER, STOPS, STOPS), True
+        "a mistake in the set-up", "says it is a mistake", faults.ALWAYS, (STOPS, STOPS, RECORDED, NEVER, STOPS, STOPS)
     ),
-    Row("its process is killed while it saves", "killed while it saves", 1, (SAME, SAME, NEVER, SAME, SAME), True),
-    Row("hangs past `faults.timeout`", "hangs", 1, (SAME, SAME, NEVER, SAME, SAME), True),
-    Row("hangs each time", "hangs", faults.ALWAYS, (STOPS, RECORDED, NEVER, STOPS, STOPS), True),
-    Row("diverges", "diverges", faults.ALWAYS, (TOO_HIGH, RECORDED, NEVER, TOO_HIGH, TOO_HIGH)),
-    Row("no room for its archive", "disk nearly full", faults.ALWAYS, (STOPS, RECORDED, NEVER, STOPS, STOPS)),
-    Row("the disk is full for a while", "disk full", 1, (SAME, SAME, STOPS, SAME, SAME)),
-    Row("the disk stays full", "disk full", faults.ALWAYS, (STOPS, STOPS, STOPS, STOPS, STOPS)),
-    Row("its parent's archive is damaged", "parent damaged", 1, (NEVER, STOPS, NEVER, STOPS, STOPS)),
-    Row("the same, between its siblings", "parent damaged late", 1, (NEVER, RECORDED, NEVER, NEVER, NEVER)),
-    Row("the run is killed (SIGKILL)", "process killed", 1, (STOPS,) * 5),
-    Row("the run is told to end (SIGTERM)", "terminated", 1, (STOPS,) * 5),
-    Row("the run is interrupted (Ctrl-C)", "interrupted", 1, (STOPS,) * 5),
+    Row("its process is killed", "process killed", 1, (SAME, SAME, SAME, NEVER, SAME, SAME), True),
+    Row(
+        "its process is killed each time",
+        "process killed",
+        faults.ALWAYS,
+        (STOPS, STOPS, RECORDED, NEVER, STOPS, STOPS),
+        True,
+    ),
+    Row(
+        "its process is killed while it saves", "killed while it saves", 1, (SAME, SAME, SAME, NEVER, SAME, SAME), True
+    ),
+    Row("hangs past `faults.timeout`", "hangs", 1, (SAME, SAME, SAME, NEVER, SAME, SAME), True),
+    Row("hangs each time", "hangs", faults.ALWAYS, (STOPS, STOPS, RECORDED, NEVER, STOPS, STOPS), True),
+    Row("diverges", "diverges", faults.ALWAYS, (TOO_HIGH, TOO_HIGH, RECORDED, NEVER, TOO_HIGH, TOO_HIGH)),
+    Row("no room for its archive", "disk nearly full", faults.ALWAYS, (STOPS, STOPS, RECORDED, NEVER, STOPS, STOPS)),
+    Row("the disk is full for a while", "disk full", 1, (SAME, SAME, SAME, STOPS, SAME, SAME)),
+    Row("the disk stays full", "disk full", faults.ALWAYS, (STOPS,) * 6),
+    Row("its parent's archive is damaged", "parent damaged", 1, (NEVER, STOPS, STOPS, NEVER, STOPS, STOPS)),
+    Row("the same, between its siblings", "parent damaged late", 1, (NEVER, NEVER, RECORDED, NEVER, NEVER, NEVER)),
+    Row("the run is killed (SIGKILL)", "process killed", 1, (STOPS,) * 6),
+    Row("the run is told to end (SIGTERM)", "terminated", 1, (STOPS,) * 6),
+    Row("the run is interrupted (Ctrl-C)", "interrupted", 1, (STOPS,) * 6),
 ]
 
 
@@ -118,6 +126,7 @@ def plan(row: Row, stage: str, folder: Path, run_dir: Path, undisturbed: dict[st
             if line.startswith("1,") and line.endswith("True")
         )
         moment, damage = {
+            "initial": ("stage ended base", run_dir / "model/model_base.zip"),
             "candidate": ("stage ended init", run_dir / "model/model_init.zip"),
             "fixing": ("selected 1", run_dir / f"population/1_{selected}_model.zip"),
             "final": ("stage ended 2", run_dir / "model/model_2.zip"),
@@ -139,7 +148,7 @@ def test_a_fault_in_a_stage(row, stage, outcome, tmp_path, undisturbed):
         assert faults.happened(tmp_path / "fault")
         faults.over(tmp_path / "fault")
     if outcome == TOO_HIGH:
-        assert "Lower start.lr" in str(stopped.value)
+        assert ("before training" if stage == "base" else "Lower start.lr") in str(stopped.value)
         return
     run, events = watch(config)
     assert faults.happened(tmp_path / "fault")
@@ -189,7 +198,8 @@ def test_a_run_that_dies_continues_and_trains_no_epoch_twice(row, stage, outcome
     before = (folder / "epochs").read_text().splitlines()
     run, events = watch(configuration(run_dir, folder))
     after = [f"{event.stage} {event.epoch.epoch}" for event in of_kind(events, EpochEnded)]
-    assert len({*before, *after}) == len(before) + len(after) == len(run.history)
+    before, after = ([epoch for epoch in epochs if epoch != "base 0"] for epochs in (before, after))  # trains nothing
+    assert len({*before, *after}) == len(before) + len(after) == len(run.history) - 1
     assert contents(run_dir) == undisturbed
 
 
@@ -214,7 +224,7 @@ def test_a_decision_that_was_altered_is_named_and_not_taken(tmp_path):
 
 def table() -> str:
     """The cases as Markdown, for docs/faults.md."""
-    lines = ["| what happens | " + " | ".join(STAGES) + " |", "| --- " * 6 + "|"]
+    lines = ["| what happens | " + " | ".join(STAGES) + " |", "| --- " * (len(STAGES) + 1) + "|"]
     return "\n".join([*lines, *(f"| {row.fault} | {' | '.join(row.outcomes)} |" for row in TABLE)])
 
 

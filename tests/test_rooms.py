@@ -33,7 +33,7 @@ if __name__ == "__main__":
         problem=TinyProblem(), run_dir=sys.argv[1], schedule=schedule, run={"workers": int(sys.argv[2])}
     )
     run = miha.optimize(config)
-    print(len(run.history), config.schedule.budget)
+    print((run.history.epoch > 0).sum(), config.schedule.budget)
     print(run.best.valid_loss, evaluate(run.run_dir, run.run_dir)[0]["validation_loss"])
 """
 

@@ -1,4 +1,5 @@
 import json
+import math
 import os
 
 import numpy as np
@@ -8,12 +9,16 @@ import torch
 
 import miha
 from miha.errors import RunError
-from miha.events import RunStarted, StageStarted, observed_by
+from miha.events import RunEnded, RunStarted, StageEnded, StageReused, StageStarted, observed_by
 from miha.evolution.crossover import cross
+from miha.evolution.seeds import torch_seed
+from miha.plan import Plan
 from miha.records.archive import read_archive, read_manifest
 from miha.rundir import RunDirectory
-from tests.support.runs import contents, cutting, trained, watch
-from tests.support.tiny import TunableProblem
+from miha.training.loop import seeded
+from miha.training.stage import run_stage
+from tests.support.runs import contents, cutting, initial_of, of_kind, trained, watch
+from tests.support.tiny import TinyProblem, TunableProblem
 
 CROSSING = {"seed": 2, "schedule": {"population_size": 6}, "search": {"crossovers": 2}}
 
@@ -28,7 +33,7 @@ def test_a_run_leaves_exactly_these_files(tiny_config):
         "provenance.json",
         "timings.csv",
         "report.html",
-        *(f"model/model_{name}.zip" for name in ("init", "1", "2", "final", "best")),
+        *(f"model/model_{name}.zip" for name in ("base", "init", "1", "2", "final", "best")),
         *(f"population/{cycle}_{number}_model.zip" for cycle in (1, 2) for number in range(4)),
         "population/1_selection.json",
         "population/2_selection.json",
@@ -39,7 +44,7 @@ def test_the_budget_is_kept_and_told_before_the_run(tiny_config):
     config = tiny_config()
     run, events = watch(config)
     budget = 2 * 2 + 2 * (4 * 2 + 1)
-    assert config.schedule.budget == budget == len(run.history)
+    assert config.schedule.budget == budget == run.history.epoch.gt(0).sum() == len(run.history) - 1
     assert isinstance(events[0], RunStarted)
     assert events[0].budget == budget
 
@@ -81,7 +86,7 @@ def test_without_crossover_every_child_is_drawn(tiny_config):
 def test_the_history_is_tidy_and_counts_epochs_along_the_mainline(tiny_config):
     run = miha.optimize(tiny_config())
     mainline = run.history[run.history.candidate.isna()]
-    assert mainline.epoch.tolist() == [1, 2, 5, 8, 9, 10]
+    assert mainline.epoch.tolist() == [0, 1, 2, 5, 8, 9, 10]
     candidates = run.history[run.history.candidate.notna()]
     assert candidates[candidates.cycle == 1].epoch.tolist() == [3, 4] * 4
     written = pd.read_csv(run.run_dir / "history.csv").astype({"candidate": "Int64"})
@@ -120,13 +125,121 @@ def test_fitness_is_taken_on_validation_and_not_on_training_loss(tiny_config):
 def test_the_best_model_is_the_mainline_archive_with_the_lowest_validation_loss(tiny_config):
     run = miha.optimize(tiny_config())
     records = [
-        read_manifest(run.run_dir / "model" / f"model_{name}.zip").record for name in ("init", "1", "2", "final")
+        read_manifest(run.run_dir / "model" / f"model_{name}.zip").record
+        for name in ("base", "init", "1", "2", "final")
     ]
     expected = min(records, key=lambda record: record.valid_loss)
     best, weights, _ = read_archive(run.model)
     assert best.origin == expected.name == run.best.name
     origin = read_archive(run.run_dir / "model" / f"model_{expected.name}.zip").weights
     assert all(torch.equal(weights[name], origin[name]) for name in origin)
+
+
+class Contrary(TinyProblem):
+    """Trains away from what it is validated by."""
+
+    def training_loss(self, output, batch, name):
+        loss, count = super().training_loss(output, batch, name)
+        return -loss, count
+
+
+def test_the_base_is_the_network_before_any_training(tiny_config):
+    run = miha.optimize(tiny_config())
+    manifest, weights, optimizer = read_archive(run.run_dir / "model/model_base.zip")
+    record = manifest.record
+    assert (record.name, record.parent, record.last_epoch, len(record.epochs)) == ("base", None, 0, 1)
+    assert optimizer == {}
+    with seeded(torch_seed(0, "weights")):
+        untrained = TinyProblem().build_network().state_dict()
+    assert all(torch.equal(weights[name], untrained[name]) for name in untrained)
+    first = run.history.iloc[0]
+    assert (first.stage, first.cycle, first.epoch) == ("base", 0, 0)
+    assert np.isnan(first.train_loss)
+    assert first.valid_loss == record.valid_loss
+
+
+def test_the_base_is_the_best_model_where_training_only_makes_things_worse(tiny_config):
+    run, events = watch(tiny_config(problem=Contrary()))
+    assert run.history.valid_loss.idxmin() == 0
+    assert run.best.name == "base"
+    best, base = (read_archive(run.run_dir / f"model/model_{name}.zip") for name in ("best", "base"))
+    assert best.manifest.origin == "base"
+    assert best.weights.keys() == base.weights.keys()
+    assert all(torch.equal(best.weights[name], base.weights[name]) for name in base.weights)
+    (ended,) = of_kind(events, RunEnded)
+    assert ended.best == "base"
+    assert ended.gains[0].startswith("Training added nothing")
+    assert "Training added nothing" in (run.run_dir / "report.html").read_text()
+
+
+class Blind(TinyProblem):
+    """Its validation says nothing."""
+
+    def validation(self, output, batch):
+        loss, metric, count = super().validation(output, batch)
+        return loss * math.nan, metric, count
+
+
+def test_a_validation_loss_that_is_not_finite_before_training_is_told_and_nothing_is_trained(tiny_config):
+    started = []
+    with (
+        observed_by(started.append),
+        pytest.raises(RunError, match=r"loss before training is not finite\. Look at the network and the data"),
+    ):
+        miha.optimize(tiny_config(problem=Blind()))
+    assert trained(started) == ["base"]
+
+
+def test_shares_in_the_archives_add_up_to_each_validation_loss(tiny_config):
+    run = miha.optimize(tiny_config())
+    archives = [*run.run_dir.glob("model/*.zip"), *run.run_dir.glob("population/*.zip")]
+    for archive in archives:
+        for epoch in read_manifest(archive).record.epochs:
+            assert len(epoch.shares) == 20
+            assert sum(epoch.shares) == pytest.approx(epoch.valid_loss, rel=1e-12)
+
+
+def test_a_resumed_run_reuses_the_base(tiny_config):
+    with observed_by(cutting(StageStarted, "1")), pytest.raises(KeyboardInterrupt):
+        miha.optimize(tiny_config())
+    base = tiny_config().run_dir / "model/model_base.zip"
+    made = base.stat().st_mtime_ns
+    _, events = watch(tiny_config())
+    assert [event.stage.name for event in of_kind(events, StageReused)][:2] == ["base", "init"]
+    assert "base" not in trained(events)
+    assert base.stat().st_mtime_ns == made
+
+
+@pytest.mark.parametrize(
+    ("moment", "begins"),
+    [((StageStarted, "base"), "base"), ((StageEnded, "base"), "init"), ((StageStarted, "init"), "init")],
+)
+def test_a_run_that_is_interrupted_around_the_base_continues_with_the_same_bits(tiny_config, moment, begins):
+    undisturbed = miha.optimize(tiny_config("undisturbed"))
+    with observed_by(cutting(*moment)), pytest.raises(KeyboardInterrupt):
+        miha.optimize(tiny_config())
+    run, events = watch(tiny_config())
+    assert trained(events)[0] == begins
+    assert contents(run.run_dir) == contents(undisturbed.run_dir)
+
+
+def test_a_base_that_was_damaged_is_made_again_and_nothing_else_is(tiny_config):
+    run = miha.optimize(tiny_config())
+    before = contents(run.run_dir)
+    (run.run_dir / "model/model_base.zip").write_bytes(b"half an arch")
+    _, events = watch(tiny_config())
+    assert trained(events) == ["base"]
+    assert contents(run.run_dir) == before
+
+
+def test_whether_a_run_begins_with_its_base_changes_no_weight(tiny_config):
+    """Initial training is that of a network that was never validated before."""
+    plan = Plan.of(tiny_config())
+    initial = initial_of(plan)
+    alone = initial.model_copy(update={"parent": None, "run_dir": str(plan.run_dir / "alone")})
+    assert run_stage(alone).losses == run_stage(initial).losses
+    weights, expected = (read_archive(spec.archive).weights for spec in (alone, initial))
+    assert all(torch.equal(weights[name], expected[name]) for name in expected)
 
 
 @pytest.mark.parametrize("workers", [2, 3])
@@ -218,16 +331,17 @@ def test_archives_without_a_configuration_are_not_overwritten(tiny_config):
         miha.optimize(tiny_config())
 
 
-def test_keep_final_leaves_the_final_and_the_best_model(tiny_config):
+def test_keep_final_leaves_the_base_the_final_and_the_best_model(tiny_config):
     run = miha.optimize(tiny_config(run={"keep": "final"}))
-    assert sorted(path.name for path in run.run_dir.rglob("*.zip")) == ["model_best.zip", "model_final.zip"]
+    assert sorted(path.name for path in run.run_dir.rglob("*.zip")) == [
+        f"model_{name}.zip" for name in ("base", "best", "final")
+    ]
 
 
 def test_the_unchanged_baseline_trains_as_many_epochs_without_a_population(tiny_config):
     run = miha.optimize(tiny_config(unchanged=True))
-    assert len(run.history) == tiny_config().schedule.budget
     assert run.history.candidate.isna().all()
-    assert run.history.epoch.tolist() == list(range(1, len(run.history) + 1))
+    assert run.history.epoch.tolist() == list(range(tiny_config().schedule.budget + 1))
     assert run.history.optimizer.unique().tolist() == ["Adam"]
 
 
@@ -280,7 +394,9 @@ def test_a_finished_run_may_be_kept_otherwise_and_nothing_is_trained_for_it(tiny
     assert trained(events) == []
     run, events = watch(tiny_config())
     assert trained(events) == []
-    assert sorted(path.name for path in run.run_dir.rglob("*.zip")) == ["model_best.zip", "model_final.zip"]
+    assert sorted(path.name for path in run.run_dir.rglob("*.zip")) == [
+        f"model_{name}.zip" for name in ("base", "best", "final")
+    ]
 
 
 def test_a_run_that_dies_while_it_removes_archives_has_ended_and_removes_the_rest(tiny_config, monkeypatch):
@@ -293,7 +409,9 @@ def test_a_run_that_dies_while_it_removes_archives_has_ended_and_removes_the_res
         miha.optimize(config)
     run, events = watch(config)
     assert trained(events) == []
-    assert sorted(path.name for path in run.run_dir.rglob("*.zip")) == ["model_best.zip", "model_final.zip"]
+    assert sorted(path.name for path in run.run_dir.rglob("*.zip")) == [
+        f"model_{name}.zip" for name in ("base", "best", "final")
+    ]
     assert (run.run_dir / "report.html").exists()
 
 

@@ -1,7 +1,7 @@
 """Fitness of a candidate, from its validation losses and its parent's."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -19,14 +19,24 @@ class FitnessSettings(BaseModel):
         description="level_rate: gain over the parent plus rate of the last epoch; article: (L1 - Ln) - Ln",
     )
     rate_weight: float = Field(0.5, ge=0, allow_inf_nan=False, description="weight of the rate beside the level")
+    noise: float = Field(
+        1.0,
+        ge=0,
+        allow_inf_nan=False,
+        description="a candidate must lower the control's loss by more than so many standard errors; 0: by anything",
+    )
 
 
 class Fitness(NamedTuple):
-    """Scores of one candidate; higher is fitter. ``level`` and ``rate`` are fractions of a loss."""
+    """Scores of one candidate; higher is fitter. All but ``value`` are fractions of a loss.
+
+    ``noise`` is the standard error of the difference between its level and the control's.
+    """
 
     value: float
     level: float
     rate: float
+    noise: float = 0.0
 
     @property
     def diverged(self) -> bool:
@@ -52,6 +62,26 @@ def score(parent_loss: float, losses: Sequence[float | None], settings: FitnessS
     return Fitness(level + settings.rate_weight * rate, level, rate)
 
 
+def noise(parent_loss: float, shares: Sequence[float], control: Sequence[float]) -> float:
+    """Standard error of the difference of two validation losses, as a fraction of the parent's, like ``level``.
+
+    It is what a paired bootstrap over the blocks of validation samples tends to as its draws become many (Efron and
+    Tibshirani 1993, An Introduction to the Bootstrap, section 5.3), times √(n / (n - 1)). 0 of a single block, whose
+    noise cannot be told.
+
+    Args:
+        parent_loss: validation loss of the parent.
+        shares: what each of n blocks adds to the loss.
+        control: the same of the model to compare with.
+    """
+    differences = [one - other for one, other in zip(shares, control, strict=True)]
+    number, mean = len(differences), math.fsum(differences) / max(len(differences), 1)
+    if number < 2:
+        return 0.0
+    error = math.sqrt(number / (number - 1) * math.fsum((one - mean) ** 2 for one in differences))
+    return error / _size(parent_loss)
+
+
 def _gain(before: float, after: float) -> float:
     return (before - after) / _size(before)
 
@@ -61,6 +91,19 @@ def _size(loss: float) -> float:
     return abs(loss) or 1.0
 
 
-def fittest(scores: Sequence[Fitness]) -> int:
-    """Index of the fittest; of equals the first, so that the control wins a tie."""
-    return max(range(len(scores)), key=lambda index: (scores[index].value, -index))
+def fittest(scores: Mapping[int, Fitness], settings: FitnessSettings) -> int:
+    """Number of the fittest candidate: of those that better the control's loss by more than the noise, or the control.
+
+    Of equals the first. Where the control, number 0, is lost, all others compete.
+
+    Args:
+        scores: by number, of the candidates that neither failed nor diverged; at least one.
+        settings: how many standard errors count as noise.
+    """
+    control = scores.get(0)
+    better = [
+        number
+        for number, one in scores.items()
+        if control is None or one.level - control.level > settings.noise * one.noise
+    ]
+    return max(better, key=lambda number: (scores[number].value, -number), default=0)

@@ -3,29 +3,37 @@
 import numpy as np
 
 from miha.evolution.seeds import stream
-from miha.gapfill.guess import GuessSettings, guess_scene
+from miha.gapfill.guess import WHOLE, GuessSettings, Window, guess_scene
 from miha.gapfill.kernel import Features
 from miha.gapfill.predictors import Background, Static
-from miha.gapfill.process import Posterior, fill_by_process
+from miha.gapfill.process import INDUCING, Posterior, fill_by_process
 from miha.rasters.stack import Image
 
-PROCESS_WEIGHT = 0.6  # of the Gaussian process; the rest is of trees, or of the network that refines them
+PROCESS_WEIGHT = 0.6  # of the Gaussian process; the rest is of the first guess
 PROCESS = 99  # its place among the streams of a fill; opinions have the first
 STD_SCALE = 1.2  # of the process's deviation: what is left out of the model widens errors (python -m bench.kernel)
 
 
-def blend(process: Posterior, other: Image) -> Image:
-    """Weighted mean (height, width) of the Gaussian process and another fill.
+def blend(process: Image, guess: Image) -> Image:
+    """Weighted mean (height, width) of what the Gaussian process and the first guess say.
 
     One weight serves: weights by the size of the gap, by the distance to the nearest visible pixel, or for each
     predictor did no better on history days that were left out.
     """
-    return np.asarray(PROCESS_WEIGHT * process.mean + (1 - PROCESS_WEIGHT) * other, np.float32)
+    return np.asarray(PROCESS_WEIGHT * process + (1 - PROCESS_WEIGHT) * guess, np.float32)
 
 
-def process_of(scene: Image, background: Background, static: Static, seed: int) -> Posterior:
+def process_of(
+    scene: Image,
+    background: Background,
+    static: Static,
+    rng: np.random.Generator,
+    inducing: int = INDUCING,
+    window: Window = WHOLE,
+) -> Posterior:
     """What the Gaussian process makes of a scene (NaN in the gaps), its deviation set right."""
-    process = fill_by_process(scene, background, Features.of(background, static), stream(seed, "fill", PROCESS))
+    features = Features.of(background, static)
+    process = fill_by_process(scene, background, features, rng, inducing=inducing, window=window)
     return Posterior(process.mean, np.asarray(STD_SCALE * process.std, np.float32))
 
 
@@ -38,6 +46,6 @@ def fill_base(scene: Image, background: Background, static: Static, seed: int) -
         static: layers that do not change.
         seed: draws trees and pixels.
     """
-    process = process_of(scene, background, static, seed)
+    process = process_of(scene, background, static, stream(seed, "fill", PROCESS))
     guess = guess_scene(scene, background, static, GuessSettings(), stream(seed, "fill", 0))
-    return Posterior(blend(process, guess.value), process.std)
+    return Posterior(blend(process.mean, guess.value), process.std)

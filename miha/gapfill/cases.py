@@ -11,7 +11,7 @@ from miha.errors import DataError
 from miha.evolution.seeds import stream
 from miha.gapfill.days import MIN_TARGETS, MIN_VISIBLE, paste_gap
 from miha.gapfill.filler import NetworkFiller
-from miha.gapfill.gaps import Gaps, blob
+from miha.gapfill.gaps import Gaps, blob, spread_sizes
 from miha.gapfill.predictors import Background
 from miha.gapfill.process import Posterior
 from miha.problems.judgement import OURS
@@ -20,7 +20,6 @@ from miha.rasters.stack import Image, Mask, Stack, list_rasters, read_date, read
 INTERVALS = (50, 80, 95)  # percent of errors that should lie inside
 TEST_SIZES = (5, 10, 20, 30, 40, 50, 70, 90)  # percent of the scene hidden, where there is no truth/
 SMALLEST, LARGEST = 0.05, 0.95  # of the scene, of gaps that are pasted
-GOLDEN = 0.6180339887498949  # its multiples are spread evenly, however many there are
 
 
 @dataclass(frozen=True)
@@ -152,7 +151,7 @@ def pasted_case(history: Stack, day: int, number: int) -> Case:
         DataError: scenes too small for a gap.
     """
     truth, others = history.values[day], np.delete(history.values, day, axis=0)
-    fraction = SMALLEST + (LARGEST - SMALLEST) * (number * GOLDEN % 1)
+    fraction = spread_sizes(number, SMALLEST, LARGEST)
     scene = paste_gap(truth, Gaps.of(others), fraction, stream(0, "samples", 3, number))
     size = f"{100 * np.isnan(scene).mean():02.0f}"
     return Case(size, history.dates[day], scene, truth, Background.of(others), {})

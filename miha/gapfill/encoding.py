@@ -4,15 +4,17 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict
 
-from miha.gapfill.guess import SPREAD_SCALES, TRENDS, WHOLE, GuessSettings, Window, guess_scene
-from miha.gapfill.predictors import Background, Static, analogues
+from miha.gapfill.base import blend
+from miha.gapfill.guess import SPREAD_SCALES, TRENDS, WHOLE, Guess, Window
+from miha.gapfill.predictors import Background, analogues
+from miha.gapfill.process import Posterior
 from miha.rasters.stack import Image
 
 
-class Normalisation(BaseModel):
-    """Statistics of the training days, in the data's unit.
+@dataclass(frozen=True)
+class Normalisation:
+    """Statistics of the other days of a scene, in the data's unit: a network sees scenes of any place in one scale.
 
     Attributes:
         level_mean: mean of the level map.
@@ -22,8 +24,6 @@ class Normalisation(BaseModel):
         std: their standard deviation.
     """
 
-    model_config = ConfigDict(frozen=True)
-
     level_mean: float
     level_std: float
     anomaly_std: float
@@ -31,9 +31,9 @@ class Normalisation(BaseModel):
     std: float
 
     @classmethod
-    def of(cls, values: NDArray[np.float32]) -> "Normalisation":
-        """Take the statistics of a stack (days, height, width)."""
-        background = Background.of(values)
+    def of(cls, background: Background) -> "Normalisation":
+        """Take the statistics."""
+        values = background.level + background.offsets[:, None, None] + background.anomalies
         return cls(
             level_mean=float(background.level.mean()),
             level_std=_spread(background.level),
@@ -56,47 +56,57 @@ class Encoded:
     scale: float
 
 
-def encode_scene(scene: Image, normalisation: Normalisation, window: Window = WHOLE) -> Encoded:
-    """The scene alone, standardised, 0 in the gaps: what the article's autoencoder sees."""
+def encode_scene(scene: Image, background: Background, window: Window = WHOLE) -> Encoded:
+    """The scene alone, standardised by the other days, 0 in the gaps: what the article's autoencoder sees."""
+    normalisation = Normalisation.of(background)
     standardised = (scene[window] - normalisation.mean) / normalisation.std
     base = np.full_like(standardised, normalisation.mean)
     return Encoded(np.nan_to_num(standardised)[None].astype(np.float32), base, normalisation.std)
 
 
-FIXED_CHANNELS = 6 + TRENDS + len(SPREAD_SCALES)  # of encode_guess, beside static layers and analogues
+FIXED_CHANNELS = 8 + TRENDS + len(SPREAD_SCALES)  # of encode_base, beside the most similar days
 
 
-def encode_guess(
+def encode_base(
     scene: Image,
     background: Background,
-    static: Static,
-    normalisation: Normalisation,
-    settings: GuessSettings,
+    guess: Guess,
+    process: Posterior,
     similar_days: int,
-    rng: np.random.Generator,
     window: Window = WHOLE,
 ) -> Encoded:
-    """A first guess, where it errs on what is visible, and what else may tell how it errs in the gaps.
+    """The base, how sure it is, where the guess errs on what is visible, what else may tell how it errs in the gaps.
 
-    Channels: visible or not; error of the guess where visible; spread of its trees; what trees on ridge, on climatology
-    and alone, ridge alone and climatology alone say instead; that error spread into the gaps; level; static layers;
-    anomalies of the most similar days, and where those days are visible.
+    Channels: visible or not; error of the guess where visible; spread of its trees; the process's standard deviation, 0
+    where visible; what the process says instead of the base, what trees on ridge, on climatology and alone, ridge alone
+    and climatology alone do; that error spread into the gaps; level; anomalies of the most similar days, and where
+    those days are visible. Static layers are in the base: without them one network fits all data sets.
+
+    Args:
+        scene: (height, width), NaN in the gaps.
+        background: the other days.
+        guess: of the scene, of the window.
+        process: the same.
+        similar_days: how many are shown.
+        window: rows and columns for which channels are wanted.
     """
-    guess = guess_scene(scene, background, static, settings, rng, window)
-    value = guess.value
+    visible = ~np.isnan(scene[window])
+    expected = np.where(visible, guess.value, process.mean)  # where visible, a guess that did not see the pixel
+    value = blend(expected, guess.value)
+    normalisation = Normalisation.of(background)
     scale = normalisation.anomaly_std
     anomalies = background.anomalies[analogues(scene, background, similar_days)][:, *window]
-    level = (background.level[window] - normalisation.level_mean) / normalisation.level_std
     channels = [
-        ~np.isnan(scene[window]),
+        visible,
         np.nan_to_num(guess.error) / scale,
         guess.spread / scale,
+        process.std / scale,
+        (expected - value) / scale,
         *((guess.refined - value) / scale),
         (guess.ridge - value) / scale,
         (guess.climatology - value) / scale,
         *(guess.residuals / scale),
-        level,
-        *(layer[window] for layer in (*static.continuous, *static.one_hot)),
+        (background.level[window] - normalisation.level_mean) / normalisation.level_std,
         *(np.nan_to_num(anomalies) / scale),
         *(~np.isnan(anomalies)),
     ]

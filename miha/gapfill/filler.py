@@ -14,10 +14,9 @@ from pydantic import ValidationError
 from miha.errors import ArchiveError, DataError
 from miha.events import Told, publish
 from miha.evolution.seeds import stream
-from miha.gapfill.base import blend, fill_base, process_of
+from miha.gapfill.base import PROCESS, fill_base, process_of
 from miha.gapfill.days import MIN_VISIBLE, Split
-from miha.gapfill.encoding import Normalisation
-from miha.gapfill.predictors import Background, Layer, Static, read_static
+from miha.gapfill.predictors import Background, Static
 from miha.gapfill.problem import GapFill
 from miha.gapfill.process import Posterior
 from miha.problems.evaluation import trained_network
@@ -169,14 +168,14 @@ class BaseFiller(Filler):
 
 
 class NetworkFiller(Filler):
-    """Fills with a trained network, together with the Gaussian process of the base.
+    """Fills with a trained network, which refines the base.
 
     Args:
         archive: a model archive of problem ``gapfill``, or of a subclass of it, whose module is then imported.
         data: the data set: ``history/`` and ``static/`` are read.
 
     Raises:
-        ArchiveError: the archive is damaged, of another problem, or made for other inputs than ``data`` offers.
+        ArchiveError: the archive is damaged or of another problem.
         DataError: the data set cannot be used.
     """
 
@@ -190,16 +189,14 @@ class NetworkFiller(Filler):
             raise ArchiveError(f"{archive} is of problem {problem.name!r}; only gapfill archives fill scenes.")
         self.problem, self.manifest = problem, manifest
         try:
-            self.normalisation = Normalisation.model_validate(manifest.extras["normalisation"])
-            self.layers = [Layer.model_validate(layer) for layer in manifest.extras["static"]]
             self.split = Split.model_validate(manifest.extras["split"])
-            unit, seed = str(manifest.extras["unit"]), int(manifest.extras["seed"])
+            seed = int(manifest.extras["seed"])
         except (ValidationError, KeyError, TypeError, ValueError) as error:
             raise ArchiveError(f"{archive} lacks settings that filling needs: {error}.") from error
         self.history: Stack
-        super().__init__(problem.reading, problem.history(), unit, seed)
-        self._check_inputs(archive)
-        self.static = read_static(data / "static", self.history.grid, self.layers)
+        history = problem.history()
+        super().__init__(problem.reading, history, history.unit, seed)
+        self.static = problem.static()
         self.network = trained_network(self.problem, opened)
 
     @property
@@ -207,41 +204,23 @@ class NetworkFiller(Filler):
         """Days (ISO dates) that training or validation saw."""
         return {*self.split.train, *self.split.valid}
 
-    def _check_inputs(self, archive: Path) -> None:
-        listed, present = (
-            [(layer.name, layer.codes is None) for layer in layers]
-            for layers in (self.layers, self.problem.static().layers)
-        )
-        for what, trained, found in (("static layers", listed, present), ("unit", self.unit, self.history.unit)):
-            if trained != found:
-                raise ArchiveError(
-                    f"{archive} was made for other inputs: {what} were {trained}, {self.problem.data} has {found}. "
-                    "Train a model on this data set."
-                )
-
     def predict(self, scene: Image, background: Background) -> Posterior:
-        """The mean of several opinions of the network, blended with the Gaussian process as its first guess is.
+        """The mean of several opinions of the network; the deviation is that of the Gaussian process.
 
-        The network is asked about a first guess with other trees each time, and about another mirroring of it if it
-        learned from mirrored scenes. More trees in one guess would be a guess of another kind than it learned from.
-        The article's autoencoder stands alone; the deviation is that of the Gaussian process in any case.
+        The network is asked about a base with other trees each time, and about another mirroring of it if it learned
+        from mirrored scenes. More trees in one guess would be a guess of another kind than it learned from.
         """
-        process = process_of(scene, background, self.static, self.seed)
-        opinion = self.opinion(scene, background)
-        return Posterior(opinion if self.problem.network == "autoencoder" else blend(process, opinion), process.std)
-
-    def opinion(self, scene: Image, background: Background) -> Image:
-        """What the network alone makes of a scene."""
+        process = process_of(scene, background, self.static, stream(self.seed, "fill", PROCESS))
         opinions = []
         with torch.inference_mode(), fixed_threads(1):
             for number, mirroring in enumerate(MIRRORINGS):
                 axes = mirroring if self.problem.flips else ()
                 rng = stream(self.seed, "fill", number)
-                encoded = self.problem.encode(scene, background, self.static, self.normalisation, rng)
+                encoded = self.problem.encode(scene, background, self.static, rng, process=process)
                 inputs = torch.from_numpy(encoded.channels)[None]
                 output = self.network(inputs.flip(axes)).flip(axes)[0].numpy()
                 opinions.append(encoded.base + encoded.scale * output)
-        return np.asarray(np.mean(opinions, axis=0), np.float32)
+        return Posterior(np.asarray(np.mean(opinions, axis=0), np.float32), process.std)
 
 
 def open_filler(model: Path | None, data: Path | None, reading: ReadOptions = ReadOptions()) -> Filler:

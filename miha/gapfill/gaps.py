@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from miha.rasters.stack import Mask
 
 SMALLEST, LARGEST = 0.02, 0.97  # fractions of the scene; a gap outside gives nothing to learn, or nothing to learn from
+GOLDEN = 0.6180339887498949
 _LIKE_SIZE = 0.1  # a real mask stands in for a wanted fraction when it is at most this far from it
 
 
@@ -39,6 +40,14 @@ class Gaps:
             mask = self.masks[rng.choice(alike)]
             return np.ascontiguousarray(mask[:: rng.choice([-1, 1]), :: rng.choice([-1, 1])])
         return blob(fraction, shape, rng)
+
+
+def spread_sizes(number: int, smallest: float, largest: float) -> float:
+    """A size for gap ``number``; those of successive ones spread evenly over the range, however many there are.
+
+    By multiples of the golden ratio (Weyl's equidistribution).
+    """
+    return smallest + (largest - smallest) * (number * GOLDEN % 1)
 
 
 def blob(fraction: float, shape: tuple[int, int], rng: np.random.Generator) -> Mask:

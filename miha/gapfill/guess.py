@@ -29,11 +29,13 @@ class GuessSettings:
     Attributes:
         trees: number of extremely randomized trees, a multiple of TRENDS · FOLDS, shared out evenly.
         leaf: smallest number of pixels in a leaf.
+        features: share of the predictors among which a split chooses.
         fit_pixels: at most so many visible pixels are fitted, drawn at random, so that cost grows linearly in pixels.
     """
 
     trees: int = 48
-    leaf: int = 2
+    leaf: int = 5
+    features: float = 0.5
     fit_pixels: int = 20_000
 
 
@@ -185,7 +187,9 @@ def refine(
     for held in range(FOLDS):
         seen = fitted[fold[fitted] != held]
         seed, number = int(rng.integers(2**31)), settings.trees // (TRENDS * FOLDS)
-        forest = ExtraTreesRegressor(number, min_samples_leaf=settings.leaf, n_jobs=1, random_state=seed)
+        forest = ExtraTreesRegressor(
+            number, min_samples_leaf=settings.leaf, max_features=settings.features, n_jobs=1, random_state=seed
+        )
         forest.fit(features[seen], residual[seen])
         votes = np.stack([tree.predict(wanted) for tree in forest.estimators_])
         means[held] = trend.flat[asked] + votes.mean(axis=0)

@@ -1,6 +1,5 @@
 """What predicts a pixel in a gap, beside the visible part of its scene: the other days, terrain and land cover."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -18,7 +17,7 @@ MIN_COMMON = 30  # pixels that two scenes must share before their correlation me
 
 
 class Layer(BaseModel):
-    """How one static raster becomes channels; kept in archives, so that filling scales as training did.
+    """How one static raster becomes predictors.
 
     ``codes`` are the most frequent classes; None for a continuous layer, which is standardised by ``mean`` and ``std``.
     """
@@ -54,16 +53,14 @@ class Static:
         return cls((), empty, empty, empty)
 
 
-def read_static(folder: Path, grid: Grid, known: Sequence[Layer] = ()) -> Static:
+def read_static(folder: Path, grid: Grid) -> Static:
     """Read all rasters of ``static/``; one of integers with at most MAX_CLASSES values is taken as classes.
 
-    A missing or empty folder is no error: then there are no layers. Layers that are ``known`` by name, from training,
-    are scaled as they were there.
+    A missing or empty folder is no error: then there are no layers.
 
     Raises:
         DataError: a layer that cannot be read or does not lie on ``grid``.
     """
-    by_name = {layer.name: layer for layer in known}
     layers: list[Layer] = []
     continuous: list[Image] = []
     classes: list[Image] = []
@@ -72,7 +69,7 @@ def read_static(folder: Path, grid: Grid, known: Sequence[Layer] = ()) -> Static
         scene = read_scene(path)
         if difference := grid.difference(replace(scene.grid, bands=grid.bands)):
             raise DataError(f"{path} does not fit the scenes: {difference}. Bring all rasters to one grid (gdalwarp).")
-        layer = by_name.get(path.stem) or _describe(path, scene)
+        layer = _describe(path, scene)
         layers.append(layer)
         if layer.codes is None:
             continuous.append(np.nan_to_num((scene.values - layer.mean) / layer.std).astype(np.float32))

@@ -5,6 +5,7 @@ Nothing else is read in training. A sample is a day with a gap pasted on it; los
 inside the gap whose truth is known.
 """
 
+from collections import Counter
 from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
@@ -21,10 +22,12 @@ from miha.evolution.losses import REGRESSION_LOSSES
 from miha.files import digest_files, digest_json, stamp_files
 from miha.gapfill.augmentation import mirrored, windows_of
 from miha.gapfill.autoencoder import Autoencoder
+from miha.gapfill.base import process_of
 from miha.gapfill.days import MIN_CLEAR, MIN_DAYS, Split, clear_days
-from miha.gapfill.encoding import FIXED_CHANNELS, Encoded, Normalisation, encode_guess, encode_scene
-from miha.gapfill.guess import FOLDS, TRENDS, WHOLE, GuessSettings, Window
+from miha.gapfill.encoding import FIXED_CHANNELS, Encoded, Normalisation, encode_base, encode_scene
+from miha.gapfill.guess import FOLDS, TRENDS, WHOLE, GuessSettings, Window, guess_scene
 from miha.gapfill.predictors import Background, Static, read_static
+from miha.gapfill.process import Posterior
 from miha.gapfill.samples import PARTS, SampleFile, make_sample
 from miha.gapfill.unet import UNet
 from miha.problems.judgement import Judgement
@@ -36,11 +39,12 @@ from miha.records.archive import FORMAT_VERSION
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+SAMPLE_INDUCING = 300  # pixels of the process, of training samples: half the time of a fill
 NOISE = 0.2  # standard deviations of what is observed, at an augmentation of 1
 
 
 class GapFill(Problem):
-    """Fill the gaps of raster scenes with a U-Net that refines a first guess, or with the article's autoencoder."""
+    """Fill the gaps of raster scenes with a U-Net that refines the base, or with the article's autoencoder."""
 
     metric: ClassVar[str] = "mae"
     built_in: ClassVar[str] = "gapfill"
@@ -52,16 +56,16 @@ class GapFill(Problem):
 
     name: str = Field("gapfill", description=NAMES)
     network: Literal["unet", "autoencoder"] = Field(
-        "unet", description="unet: refines a guess by ridge and trees; autoencoder: the article's, sees the scene alone"
+        "unet", description="unet: refines the base; autoencoder: the article's, sees the scene alone"
     )
-    width: int = Field(16, ge=1, le=256, description="channels of the U-Net's first level")
-    levels: int = Field(3, ge=1, le=6, description="resolutions of the U-Net")
+    width: int = Field(8, ge=1, le=256, description="channels of the U-Net's first level")
+    levels: int = Field(1, ge=1, le=6, description="resolutions of the U-Net; more learn few days by heart")
     loss: Literal["l1", "mse"] = Field(
         "l1", description="of validation and fitness, and of training at first; standardised values"
     )
-    train_samples: int = Field(640, ge=1, description="days with a pasted gap to train on")
+    train_samples: int = Field(320, ge=1, description="days with a pasted gap to train on")
     valid_samples: int = Field(96, ge=1, description="the same, to validate on")
-    valid_fraction: float = Field(0.15, gt=0, lt=1, description="part of the clear days kept for validation")
+    valid_fraction: float = Field(0.25, gt=0, lt=1, description="part of the clear days kept for validation")
     test_fraction: float = Field(0.15, ge=0, lt=1, description="part kept for the test; none where truth/ exists")
     patch: int = Field(128, ge=16, description="side of a sample, pixels; larger scenes are cropped to it")
     window: int = Field(
@@ -134,6 +138,11 @@ class GapFill(Problem):
         history, chosen = self.history(), set(self.split(seed).train)
         return history.only([day for day, when in enumerate(history.dates) if when.isoformat() in chosen])
 
+    def valid_days(self, seed: int) -> list[str]:
+        """The day (ISO date) of each validation sample: those of one day lie side by side."""
+        days = self.split(seed).valid
+        return [days[number * len(days) // self.valid_samples] for number in range(self.valid_samples)]
+
     # ---------------------------------------------------------------- samples
 
     def encode(
@@ -141,15 +150,25 @@ class GapFill(Problem):
         scene: Image,
         background: Background,
         static: Static,
-        normalisation: Normalisation,
         rng: np.random.Generator,
         window: Window = WHOLE,
+        process: Posterior | None = None,
     ) -> Encoded:
-        """A scene (NaN in the gaps) as this problem's network sees it."""
+        """A scene (NaN in the gaps) as this problem's network sees it.
+
+        Args:
+            scene: (height, width).
+            background: the other days.
+            static: layers that do not change.
+            rng: draws trees and pixels.
+            window: rows and columns for which maps are wanted.
+            process: what the Gaussian process makes of that window; by default it is computed, of fewer pixels.
+        """
         if self.network == "autoencoder":
-            return encode_scene(scene, normalisation, window)
-        settings = GuessSettings(trees=self.trees)
-        return encode_guess(scene, background, static, normalisation, settings, self.analogues, rng, window)
+            return encode_scene(scene, background, window)
+        guess = guess_scene(scene, background, static, GuessSettings(trees=self.trees), rng, window)
+        process = process or process_of(scene, background, static, rng, SAMPLE_INDUCING, window)
+        return encode_base(scene, background, guess, process, self.analogues, window)
 
     def prepare(self, cache: Path, seed: int, parallel_map: ParallelMap) -> None:
         file, key = SampleFile(cache), self._samples_key(seed)
@@ -168,24 +187,23 @@ class GapFill(Problem):
         return digest_json([decisive, self.fingerprint(), seed, FORMAT_VERSION])
 
     def _extras(self, seed: int) -> dict[str, Any]:
-        history, static = self.history(), self.static()
+        history = self.history()
+        normalisation = Normalisation.of(Background.of(self.training_days(seed).values))
         return {
             "unit": history.unit,
             "simulated": history.simulated,
             "seed": seed,
-            "normalisation": Normalisation.of(self.training_days(seed).values).model_dump(),
-            "static": [layer.model_dump(mode="json") for layer in static.layers],
             "split": self.split(seed).model_dump(mode="json"),
+            "scale": normalisation.std if self.network == "autoencoder" else normalisation.anomaly_std,
+            "valid_blocks": list(Counter(self.valid_days(seed)).values()),
         }
 
     def load(self, cache: Path, seed: int) -> Data:
-        parts = SampleFile(cache).read()
-        train, valid = (
-            Samples(*(part[cut] for part in parts))
-            for cut in (slice(self.train_samples), slice(self.train_samples, None))
-        )
-        normalisation = Normalisation.model_validate(self.extras(cache, seed)["normalisation"])
-        return Data(train, valid, normalisation.std if self.network == "autoencoder" else normalisation.anomaly_std)
+        inputs, target, mask = SampleFile(cache).read()
+        learned, held = slice(self.train_samples), slice(self.train_samples, None)
+        train = Samples(inputs[learned], target[learned], mask[learned])
+        extras = self.extras(cache, seed)
+        return Data(train, Samples(inputs[held], target[held], mask[held], extras["valid_blocks"]), extras["scale"])
 
     def extras(self, cache: Path, seed: int) -> dict[str, Any]:
         return SampleFile(cache).extras()
@@ -195,9 +213,7 @@ class GapFill(Problem):
     def build_network(self) -> nn.Module:
         if self.network == "autoencoder":
             return Autoencoder()
-        static = self.static()
-        channels = FIXED_CHANNELS + len(static.continuous) + len(static.one_hot) + 2 * self.analogues
-        return UNet(channels, self.width, self.levels)
+        return UNet(FIXED_CHANNELS + 2 * self.analogues, self.width, self.levels)
 
     def layers(self, network: nn.Module) -> dict[str, tuple[str, ...]]:
         # Standardised values have both signs and exceed 1: only activations that do, or the one in place, may end it.

@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from miha.gapfill.guess import visible_pixels
+from miha.gapfill.guess import WHOLE, Window, visible_pixels
 from miha.gapfill.kernel import LEARNED, Features, Kernel, Pixels, covariance, variance
 from miha.gapfill.predictors import Background
 from miha.rasters.stack import Image
@@ -40,7 +40,13 @@ class Posterior:
 
 
 def fill_by_process(
-    scene: Image, background: Background, features: Features, rng: np.random.Generator, kernel: Kernel = LEARNED
+    scene: Image,
+    background: Background,
+    features: Features,
+    rng: np.random.Generator,
+    kernel: Kernel = LEARNED,
+    inducing: int = INDUCING,
+    window: Window = WHOLE,
 ) -> Posterior:
     """Fill a scene (NaN in the gaps; at least one visible pixel) from its visible part and the features of its pixels.
 
@@ -50,21 +56,26 @@ def fill_by_process(
         features: of ``background`` and the static layers.
         rng: draws the order of the visible pixels; the first of them induce.
         kernel: of the departure from the level, less its median, over its deviation.
+        inducing: at most so many of the visible pixels; the cost of a fill is about proportional to them.
+        window: rows and columns for which maps are wanted.
     """
     departure = (scene - background.level).ravel()
     visible = rng.permutation(visible_pixels(scene, MOST_VISIBLE, rng))
-    asked = np.flatnonzero(np.isnan(departure))
+    pixels_of_window = np.arange(scene.size).reshape(scene.shape)[window]
+    gap = np.isnan(scene[window])
+    asked = pixels_of_window[gap]
     median, deviation = centre_and_spread(departure[visible])
     standardised = torch.from_numpy(((departure[visible] - median) / deviation).astype(np.float64))
-    mean, std = scene.copy(), np.zeros_like(scene)
+    expected, variances = torch.empty(2, len(asked), dtype=torch.float64)
     if len(asked):
         with torch.inference_mode(), fixed_threads(1):
             pixels = features.weighed(kernel)
-            fit = _Fit(kernel, pixels[torch.from_numpy(visible)], standardised)
-            for part in np.split(asked, range(PART, len(asked), PART)):
-                expected, variances = fit.at(pixels[torch.from_numpy(part)])
-                mean.flat[part] = background.level.flat[part] + median + deviation * expected.numpy()
-                std.flat[part] = deviation * variances.sqrt().numpy()
+            fit = _Fit(kernel, pixels[torch.from_numpy(visible)], standardised, inducing)
+            for part in torch.arange(len(asked)).split(PART):
+                expected[part], variances[part] = fit.at(pixels[torch.from_numpy(asked)[part]])
+    mean, std = scene[window].copy(), np.zeros_like(scene[window])
+    mean[gap] = background.level.flat[asked] + median + deviation * expected.numpy()
+    std[gap] = deviation * variances.sqrt().numpy()
     return Posterior(mean, std)
 
 
@@ -81,9 +92,9 @@ def centre_and_spread(departures: NDArray[np.float32]) -> tuple[float, float]:
 class _Fit:
     """The process, given the visible pixels of one scene in random order."""
 
-    def __init__(self, kernel: Kernel, visible: Pixels, values: Tensor) -> None:
+    def __init__(self, kernel: Kernel, visible: Pixels, values: Tensor, inducing: int) -> None:
         self.kernel, self.visible = kernel, visible
-        self.inducing = visible[slice(INDUCING)]
+        self.inducing = visible[slice(inducing)]
         induced = covariance(kernel, self.inducing, self.inducing).double()
         self.root = torch.linalg.cholesky(induced + JITTER * torch.eye(len(induced), dtype=torch.float64))
         self.projected = self._project(visible)

@@ -17,8 +17,7 @@ from miha.evolution.seeds import stream
 from miha.files import digest_file, replacing, write_json
 from miha.gapfill.augmentation import window_around
 from miha.gapfill.days import clear_days, paste_gap
-from miha.gapfill.encoding import Normalisation
-from miha.gapfill.gaps import LARGEST, SMALLEST, Gaps
+from miha.gapfill.gaps import LARGEST, SMALLEST, Gaps, spread_sizes
 from miha.gapfill.predictors import Background
 from miha.rasters.stack import Image
 
@@ -102,22 +101,20 @@ def make_sample(job: tuple["GapFill", int, Literal["train", "valid"], int]) -> S
     """Draw one day and one gap. Validation gaps are spread evenly over all sizes, training gaps at random."""
     problem, seed, part, number = job
     rng = stream(seed, "samples", 0 if part == "train" else 1, number)
-    history, split, training = problem.history(), problem.split(seed), problem.training_days(seed)
+    history, training = problem.history(), problem.training_days(seed)
     gaps = Gaps.of(training.values)
     if part == "train":
         chosen = int(rng.choice(clear_days(training.values)))
         day, others = training.values[chosen], np.delete(training.values, chosen, axis=0)
         fraction = rng.uniform(SMALLEST, LARGEST)
     else:
-        when = split.valid[number % len(split.valid)]
+        when = problem.valid_days(seed)[number]
         day = history.values[[taken.isoformat() for taken in history.dates].index(when)]
         others = training.values
-        fraction = SMALLEST + (LARGEST - SMALLEST) * (number + 0.5) / problem.valid_samples
+        fraction = spread_sizes(number, SMALLEST, LARGEST)
     scene = paste_gap(day, gaps, fraction, rng)
     hidden = np.isnan(scene) & ~np.isnan(day)
     window = window_around(hidden, problem.patch, int(rng.integers(hidden.sum())))
-    encoded = problem.encode(
-        scene, Background.of(others), problem.static(), Normalisation.of(training.values), rng, window
-    )
+    encoded = problem.encode(scene, Background.of(others), problem.static(), rng, window)
     target = np.where(hidden[window], (day[window] - encoded.base) / encoded.scale, 0).astype(np.float32)
     return encoded.channels, target, hidden[window].astype(np.float32)

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from torch import nn
@@ -23,18 +23,28 @@ EVALUATION_BATCH = 256  # samples; rasters are cut smaller by EVALUATION_BYTES
 EVALUATION_BYTES = 16 * 2**20
 
 
+class Validation(NamedTuple):
+    """Loss and metric, means per sample (rasters: per target pixel), and each block's share of the loss: its sum."""
+
+    loss: float
+    metric: float
+    shares: tuple[float, ...]
+
+
 @torch.no_grad()
-def validate(network: nn.Module, problem: "Problem", samples: Samples, device: str = "cpu") -> tuple[float, float]:
-    """Validation loss and metric, means per sample (rasters: per target pixel), in float32."""
+def validate(network: nn.Module, problem: "Problem", samples: Samples, device: str = "cpu") -> Validation:
+    """How a network does on samples, in float32."""
     per_sample = samples.tensors.inputs[0].nbytes
     size = max(1, min(EVALUATION_BATCH, EVALUATION_BYTES // per_sample))
-    sums = torch.zeros(3, device=device)
+    sums = torch.zeros(len(samples.blocks), 3, device=device)
     network.eval()
-    for batch in samples.batches(size):
+    for block, batch in samples.by_block(size):
         batch = to_device(batch, device, problem.channels_last)
         loss, metric, targets = problem.validation(network(batch.inputs), batch)
-        sums += torch.stack([loss, metric, torch.as_tensor(targets, device=device)])
-    return float(sums[0] / sums[2]), float(sums[1] / sums[2])
+        sums[block] += torch.stack([loss, metric, torch.as_tensor(targets, device=device)])
+    losses, metrics, counts = sums.double().cpu().unbind(1)
+    shares = losses / counts.sum()
+    return Validation(float(shares.sum()), float(metrics.sum() / counts.sum()), tuple(shares.tolist()))
 
 
 def to_device(batch: Batch, device: str, channels_last: bool) -> Batch:
@@ -92,7 +102,7 @@ def judge_on_samples(problem: "Problem", archives: Mapping[str, Path], cache: Pa
     columns: dict[str, dict[str, float]] = {}
     for name, path in archives.items():
         with fixed_threads(1):
-            loss, metric = validate(trained_network(problem, read_archive(path)), problem, samples)
+            loss, metric, _ = validate(trained_network(problem, read_archive(path)), problem, samples)
         columns[name] = {f"{which}_loss": loss, problem.metric: metric * data.unit}
     table = pd.DataFrame(columns).rename_axis("mean")
     figures = {

@@ -1,11 +1,13 @@
 """Samples in memory, and how they are handed out in batches."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from itertools import accumulate, pairwise
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
+BLOCKS = 20  # of samples that say nothing of how they belong together
 _CHUNK_BYTES = 32 * 2**20  # gather shuffled samples in pieces of about this size
 
 
@@ -22,10 +24,21 @@ class Samples:
 
     A shuffled epoch is gathered in large pieces and then split, which is many times as fast as gathering sample by
     sample, and needs little memory beside the samples.
+
+    Args:
+        inputs: (n, …).
+        target: (n, …).
+        mask: (n, height, width), for rasters.
+        blocks: sizes of successive blocks whose samples are not independent of each other (gaps of one day): how far
+            their losses differ tells how far to trust the mean. By default BLOCKS of about equal size.
     """
 
-    def __init__(self, inputs: Tensor, target: Tensor, mask: Tensor | None = None) -> None:
+    def __init__(
+        self, inputs: Tensor, target: Tensor, mask: Tensor | None = None, blocks: Sequence[int] | None = None
+    ) -> None:
         self.tensors = Batch(inputs, target, mask)
+        number = min(BLOCKS, len(inputs))
+        self.blocks = blocks or [len(part) for part in torch.arange(len(inputs)).tensor_split(number)]
 
     def __len__(self) -> int:
         return len(self.tensors.inputs)
@@ -45,6 +58,14 @@ class Samples:
                 None if mask is None else mask.index_select(0, piece),
             )
             yield from _split(gathered, size)
+
+    def by_block(self, size: int) -> Iterator[tuple[int, Batch]]:
+        """Yield all samples in their order: the number of a block, and a batch of it of at most ``size`` samples."""
+        inputs, target, mask = self.tensors
+        for number, (start, end) in enumerate(pairwise(accumulate(self.blocks, initial=0))):
+            block = Batch(inputs[start:end], target[start:end], None if mask is None else mask[start:end])
+            for batch in _split(block, size):
+                yield number, batch
 
 
 def _split(batch: Batch, size: int) -> Iterator[Batch]:

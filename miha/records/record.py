@@ -8,11 +8,14 @@ from pydantic import BaseModel, ConfigDict, Field
 from miha.evolution.change import Change
 from miha.evolution.point import Hyperparameters
 
-StageKind = Literal["initial", "candidate", "fixing", "final"]
+StageKind = Literal["base", "initial", "candidate", "fixing", "final"]
 
 
 class StageId(BaseModel):
-    """Which stage of a run: its kind, its cycle (initial 0, final the last one), and the number of a candidate."""
+    """Which stage of a run: its kind, its cycle (initial 0, final the last one), and the number of a candidate.
+
+    The base, of cycle 0 too, is the network before any training.
+    """
 
     model_config = ConfigDict(frozen=True)
 
@@ -22,11 +25,11 @@ class StageId(BaseModel):
 
     @property
     def name(self) -> str:
-        """What its files are called after: ``init``, ``1_2`` (cycle and candidate), ``1`` (fixing), ``final``."""
+        """What its files are called: ``base``, ``init``, ``1_2`` (cycle and candidate), ``1`` (fixing), ``final``."""
         if self.kind == "initial":
             return "init"
-        if self.kind == "final":
-            return "final"
+        if self.kind in ("base", "final"):
+            return self.kind
         return str(self.cycle) if self.candidate is None else f"{self.cycle}_{self.candidate}"
 
     def archive(self, run_dir: Path) -> Path:
@@ -47,9 +50,10 @@ def model_path(run_dir: Path, name: str) -> Path:
 class Epoch(BaseModel):
     """One epoch of training.
 
-    ``epoch`` counts along the mainline from 1: a candidate continues the count of its parent. Losses are means per
-    sample (rasters: per target pixel); None stands for a number that is not finite. ``lr`` is the learning rate at the
-    start of the epoch.
+    ``epoch`` counts along the mainline from 1: a candidate continues the count of its parent. Epoch 0 is the network
+    before any training. Losses are means per sample (rasters: per target pixel); None stands for a number that is not
+    finite, and for the training loss of epoch 0. ``shares`` of the blocks of the validation samples add up to the
+    validation loss; there are none where it is not finite. ``lr`` is the learning rate at the start of the epoch.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -57,6 +61,7 @@ class Epoch(BaseModel):
     epoch: int
     train_loss: float | None
     valid_loss: float | None
+    shares: tuple[float, ...] = ()
     metrics: dict[str, float | None]
     batch_size: int
     optimizer: str
@@ -90,6 +95,11 @@ class StageRecord(BaseModel):
         """Validation loss after the last epoch; infinite if it is not a number."""
         last = self.losses[-1]
         return float("inf") if last is None else last
+
+    @property
+    def shares(self) -> tuple[float, ...]:
+        """What each block of the validation samples adds to :attr:`valid_loss`."""
+        return self.epochs[-1].shares
 
     @property
     def last_epoch(self) -> int:

@@ -13,7 +13,9 @@ from miha.records.record import StageId
 class CandidateOutcome(BaseModel):
     """How one candidate of a cycle fared.
 
-    ``status`` is ``ok``, ``diverged``, or ``failed: why``. Scores are None unless the candidate is ``ok``.
+    ``status`` is ``ok``, ``diverged``, or ``failed: why``. Scores are None unless the candidate is ``ok``. ``noise`` is
+    the standard error of the difference between its loss and the control's, as a fraction of the parent's like
+    ``level``; 0 where it cannot be told.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -26,6 +28,7 @@ class CandidateOutcome(BaseModel):
     fitness: float | None = None
     level: float | None = None
     rate: float | None = None
+    noise: float | None = None
 
 
 class Failure(BaseModel):

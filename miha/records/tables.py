@@ -19,6 +19,7 @@ def history_frame(records: Iterable[StageRecord]) -> pd.DataFrame:
         for epoch in record.epochs:
             values = epoch.model_dump()
             metrics = values.pop("metrics")
+            del values["shares"]  # archives have them
             last = {key: values.pop(key) for key in ("batch_size", "optimizer", "lr")}
             rows.append({**place, **values, **metrics, **last})
     return pd.DataFrame(rows).astype({"candidate": "Int64"})
@@ -27,7 +28,7 @@ def history_frame(records: Iterable[StageRecord]) -> pd.DataFrame:
 CHANGE_COLUMNS = list(Change.model_fields)
 POPULATION_COLUMNS = [
     *("cycle", "candidate", "change", *CHANGE_COLUMNS),
-    *("fitness", "level", "rate", "status", "selected"),
+    *("fitness", "level", "rate", "noise", "status", "selected"),
 ]
 
 
@@ -46,6 +47,11 @@ def population_frame(selections: Sequence[Selection]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=POPULATION_COLUMNS)
 
 
+def count_epochs(history: pd.DataFrame) -> int:
+    """How many epochs were trained, those of all candidates counted."""
+    return int((history.epoch > 0).sum())
+
+
 def read_tables(run_dir: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
     """``history.csv`` and ``population.csv`` of a run, with the types they were written with.
 
@@ -59,6 +65,7 @@ def read_tables(run_dir: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
         "fitness": "float64",
         "level": "float64",
         "rate": "float64",
+        "noise": "float64",
         "selected": "bool",
     }
     texts = ("operator", "target", "before", "after")

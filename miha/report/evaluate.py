@@ -11,7 +11,7 @@ from miha.problems.judgement import OURS, Judgement
 from miha.problems.registry import archived_problem
 from miha.records.archive import read_manifest
 from miha.records.record import model_path
-from miha.records.tables import read_tables
+from miha.records.tables import count_epochs, read_tables
 
 
 class _Seeded(BaseModel):
@@ -43,7 +43,7 @@ def evaluate(run_dir: Path, data: Path, against: Path | None = None) -> tuple[di
     metrics = {
         **judgement.metrics,
         "best": manifest.origin,
-        "epochs": len(read_tables(run_dir)[0]),
+        "epochs": count_epochs(read_tables(run_dir)[0]),
         "hyperparameters": manifest.record.hyperparameters.model_dump(mode="json"),
     }
     return metrics, judgement

@@ -14,9 +14,10 @@ from miha.events import Working, publish
 from miha.files import write_text
 from miha.problems.registry import archived_problem
 from miha.records.archive import Manifest, read_manifest
+from miha.records.gains import gains
 from miha.records.provenance import Provenance, read_provenance
 from miha.records.record import model_path
-from miha.records.tables import read_tables
+from miha.records.tables import count_epochs, read_tables
 from miha.report.plots import plot_history
 
 
@@ -25,12 +26,12 @@ def write_report(run_dir: Path) -> Path:
 
     Raises:
         RunError: not the directory of a finished run.
-        ArchiveError: the best model is damaged.
+        ArchiveError: the base or the best model is damaged.
     """
     publish(Working(f"report of {run_dir.name}"))
     provenance = read_provenance(run_dir)
     history, population = read_tables(run_dir)
-    best = read_manifest(model_path(run_dir, "best"))
+    base, best = (read_manifest(model_path(run_dir, name)) for name in ("base", "best"))
     environment = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
     environment.filters["number"] = _number
     template = environment.from_string((resources.files("miha.report") / "page.html").read_text(encoding="utf-8"))
@@ -40,7 +41,8 @@ def write_report(run_dir: Path) -> Path:
         name=run_dir.absolute().name,
         best=best,
         last=last,
-        epochs=len(history),
+        gains=gains(base.record, best.record, population),
+        epochs=count_epochs(history),
         budget=_budget(provenance),
         figure=_embed(plot_history(history, population)),
         population=population.to_dict("records"),

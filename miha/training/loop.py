@@ -63,21 +63,23 @@ class Trainer:
     def epochs(self, span: Span, done: int = 0) -> Iterator[Epoch]:
         """Train the epochs of a span, but for those that are ``done``, and yield after each.
 
-        Stops early once a loss is not finite.
+        Stops early once a loss is not finite. Epoch 0 is only validated.
         """
         for number in range(span.first + done, span.last + 1):
-            train_loss = self._train_epoch(number, span)
-            valid_loss, metric = validate(self.network, self.problem, self.data.valid, self.compute.device)
+            train_loss = self._train_epoch(number, span) if number else None
+            valid_loss, metric, shares = validate(self.network, self.problem, self.data.valid, self.compute.device)
+            usable = math.isfinite(valid_loss) and (train_loss is None or math.isfinite(train_loss))
             yield Epoch(
                 epoch=number,
-                train_loss=finite(train_loss),
+                train_loss=None if train_loss is None else finite(train_loss),
                 valid_loss=finite(valid_loss),
+                shares=shares if usable else (),
                 metrics={self.problem.metric: finite(metric * self.data.unit)},
                 batch_size=self.point.batch_size,
                 optimizer=self.point.optimizer,
                 lr=self.point.lr * span.lr_factor(number - span.first),
             )
-            if not (math.isfinite(train_loss) and math.isfinite(valid_loss)):
+            if not usable:
                 return
 
     def _train_epoch(self, number: int, span: Span) -> float:

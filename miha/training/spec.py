@@ -186,8 +186,8 @@ class StageSpec(BaseModel):
 
     @property
     def epochs(self) -> int:
-        """How many epochs it trains."""
-        return self.span.last - self.span.first + 1
+        """How many epochs it trains; of the base 0."""
+        return self.span.last - max(self.span.first, 1) + 1
 
     @property
     def archive(self) -> Path:

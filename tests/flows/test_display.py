@@ -43,6 +43,18 @@ def test_a_stage_that_is_tried_again_counts_its_epochs_once(display):
     assert completed(display) == 10
 
 
+def test_the_base_costs_no_epoch(display):
+    base = StageId(kind="base", cycle=0)
+    untrained = epoch(0).epoch.model_copy(update={"train_loss": None})
+    for event in (
+        StageStarted(base, UNCHANGED, 0, 0),
+        EpochEnded(base, untrained),
+        StageEnded(base, UNCHANGED, 1, 1.0),
+    ):
+        display(event)
+    assert completed(display) == 0
+
+
 def test_a_stage_that_is_reused_counts_whole_and_once(display):
     for event in (StageStarted(INITIAL, UNCHANGED, 10, 0), epoch(1), StageReused(INITIAL, UNCHANGED, 10)):
         display(event)
@@ -62,8 +74,8 @@ def test_every_event_of_a_run_is_shown_and_the_bar_of_all_epochs_ends_full(tiny_
     for event in of_kind(events, Selected):
         for outcome in event.selection.outcomes:
             assert str(outcome.change) in text
-    assert sum(line.startswith(("init: ", "1: ", "2: ", "final: ")) for line in text.splitlines()) == 4
-    assert len(of_kind(events, StageEnded)) == 12
+    assert sum(line.startswith(("base: ", "init: ", "1: ", "2: ", "final: ")) for line in text.splitlines()) == 5
+    assert len(of_kind(events, StageEnded)) == 13
 
 
 def test_text_in_brackets_is_shown_as_it_is(display):

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from miha.evolution.seeds import stream
-from miha.gapfill.base import PROCESS_WEIGHT, STD_SCALE, blend, fill_base, process_of
+from miha.gapfill.base import PROCESS, PROCESS_WEIGHT, STD_SCALE, blend, fill_base, process_of
 from miha.gapfill.cases import Case
 from miha.gapfill.guess import GuessSettings, fit_climatology, fit_ridge, guess_scene, visible_pixels
 from miha.gapfill.kernel import Features
@@ -31,20 +31,19 @@ def filled(simulated):
 
 
 def test_two_fills_are_blended_by_a_fixed_weight():
-    process = Posterior(np.full((2, 3), 10, np.float32), np.ones((2, 3), np.float32))
-    other = np.full((2, 3), 20, np.float32)
+    process, guess = np.full((2, 3), 10, np.float32), np.full((2, 3), 20, np.float32)
     assert PROCESS_WEIGHT == 0.6
-    assert np.allclose(blend(process, other), 0.6 * 10 + 0.4 * 20)
-    assert blend(process, other).dtype == np.float32
+    assert np.allclose(blend(process, guess), 0.6 * 10 + 0.4 * 20)
+    assert blend(process, guess).dtype == np.float32
 
 
 def test_the_base_is_the_blend_of_process_and_first_guess_as_sure_as_the_process(days):
     scene, background, static = days[0].copy(), Background.of(days[1:]), Static.none(days.shape[1:])
     scene[4:13, 5:19] = np.nan
-    process = process_of(scene, background, static, 3)
+    process = process_of(scene, background, static, stream(3, "fill", PROCESS))
     guess = guess_scene(scene, background, static, GuessSettings(), stream(3, "fill", 0))
     base = fill_base(scene, background, static, 3)
-    assert np.array_equal(base.mean, blend(process, guess.value))
+    assert np.array_equal(base.mean, blend(process.mean, guess.value))
     assert np.array_equal(base.std, process.std)
 
 
@@ -52,10 +51,23 @@ def test_the_deviation_of_the_process_is_widened(days):
     scene, background, static = days[0].copy(), Background.of(days[1:]), Static.none(days.shape[1:])
     scene[4:13, 5:19] = np.nan
     features, gap = Features.of(background, static), np.isnan(scene)
-    bare = fill_by_process(scene, background, features, stream(0, "fill", 99))
-    process = process_of(scene, background, static, 0)
+    bare = fill_by_process(scene, background, features, np.random.default_rng(0))
+    process = process_of(scene, background, static, np.random.default_rng(0))
     assert np.array_equal(process.mean, bare.mean)
     assert np.allclose(process.std[gap], STD_SCALE * bare.std[gap])
+
+
+def test_the_process_of_a_window_is_that_of_the_whole_scene_there(days):
+    scene, background, static = days[0].copy(), Background.of(days[1:]), Static.none(days.shape[1:])
+    scene[4:13, 5:19] = np.nan
+    window = (slice(3, 15), slice(0, 12))
+    whole, part = (
+        process_of(scene, background, static, np.random.default_rng(0), 100, there)
+        for there in ((slice(None), slice(None)), window)
+    )
+    assert np.allclose(part.mean, whole.mean[window], rtol=0, atol=1e-4)
+    assert np.allclose(part.std, whole.std[window], rtol=0, atol=1e-4)
+    assert (part.std > 0).any()
 
 
 def test_equal_seeds_give_equal_bits_and_others_other_ones(days):

@@ -1,9 +1,18 @@
 import numpy as np
 import pytest
 
-from miha.gapfill.gaps import LARGEST, SMALLEST, Gaps, blob
+from miha.gapfill.gaps import LARGEST, SMALLEST, Gaps, blob, spread_sizes
 
 SHAPE = (40, 50)
+
+
+@pytest.mark.parametrize("first", [0, 7, 100])
+@pytest.mark.parametrize("number", [8, 60])
+def test_sizes_of_successive_gaps_are_spread_evenly_wherever_one_begins(first, number):
+    sizes = [spread_sizes(one, 0.05, 0.95) for one in range(first, first + number)]
+    assert min(sizes) >= 0.05
+    assert max(sizes) < 0.95
+    assert np.allclose(np.histogram(sizes, 4, (0.05, 0.95))[0], number / 4, atol=1)
 
 
 @pytest.mark.parametrize("fraction", [0.02, 0.1, 0.5, 0.9, 0.97])

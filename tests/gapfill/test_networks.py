@@ -31,7 +31,7 @@ def test_the_articles_autoencoder_has_its_four_convolutions_and_keeps_any_size(s
         assert network(torch.zeros(2, 1, *size)).shape == (2, *size)
 
 
-def test_an_untrained_unet_answers_with_its_first_guess(problem):
+def test_an_untrained_unet_answers_with_the_base(problem):
     network = problem.build_network()
     assert (network(torch.randn(1, network.encoder[0][0].in_channels, 20, 31)) == 0).all()
 

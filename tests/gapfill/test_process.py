@@ -12,8 +12,8 @@ def rng():
     return np.random.default_rng(7)
 
 
-def fill(scene, background):
-    return fill_by_process(scene, background, Features.of(background, Static.none(scene.shape)), rng())
+def fill(scene, background, **said):
+    return fill_by_process(scene, background, Features.of(background, Static.none(scene.shape)), rng(), **said)
 
 
 @pytest.fixture
@@ -54,17 +54,15 @@ def exact(scene, background):
 @pytest.mark.parametrize(("inducing", "neighbours"), [(200, 200), (200, 20), (10, 200)])
 def test_enough_inducing_pixels_or_neighbours_make_the_process_exact(corner, monkeypatch, inducing, neighbours):
     scene, background = corner
-    monkeypatch.setattr(process, "INDUCING", inducing)
     monkeypatch.setattr(process, "NEIGHBOURS", neighbours)
-    filled, gap = fill(scene, background), np.isnan(scene)
+    filled, gap = fill(scene, background, inducing=inducing), np.isnan(scene)
     mean, std, deviation = exact(scene, background)
     assert np.abs(filled.mean[gap] - mean).max() < 0.01 * deviation
     assert np.abs(filled.std[gap] - std).max() < 0.01 * deviation
 
 
-def test_few_inducing_pixels_and_neighbours_come_close(scene, background, monkeypatch):
-    monkeypatch.setattr(process, "INDUCING", 100)
-    filled, gap = fill(scene, background), np.isnan(scene)
+def test_few_inducing_pixels_and_neighbours_come_close(scene, background):
+    filled, gap = fill(scene, background, inducing=100), np.isnan(scene)
     mean, std, deviation = exact(scene, background)
     assert np.sqrt(((filled.mean[gap] - mean) ** 2).mean()) < 0.05 * deviation
     assert np.sqrt(((filled.std[gap] - std) ** 2).mean()) < 0.05 * deviation
@@ -127,11 +125,60 @@ def test_at_most_so_many_visible_pixels_are_fitted(scene, background, monkeypatc
     monkeypatch.setattr(process, "MOST_VISIBLE", 100)
     fitted, of = [], process._Fit
     monkeypatch.setattr(
-        process, "_Fit", lambda kernel, seen, values: fitted.append(len(values)) or of(kernel, seen, values)
+        process, "_Fit", lambda kernel, seen, values, most: fitted.append(len(values)) or of(kernel, seen, values, most)
     )
     filled, seen = fill(scene, background), ~np.isnan(scene)
     assert fitted == [100]
     assert np.array_equal(filled.mean[seen], scene[seen])
+
+
+WINDOW = (slice(2, 11), slice(7, 24))
+
+
+def test_a_window_gets_what_the_whole_scene_gets_there(scene, background):
+    whole, part = fill(scene, background), fill(scene, background, window=WINDOW)
+    assert part.mean.shape == part.std.shape == (9, 17)
+    assert np.allclose(part.mean, whole.mean[WINDOW], rtol=0, atol=1e-4)
+    assert np.allclose(part.std, whole.std[WINDOW], rtol=0, atol=1e-4)
+    seen = ~np.isnan(scene[WINDOW])
+    assert part.mean[seen].tobytes() == scene[WINDOW][seen].tobytes()
+    assert (part.std[seen] == 0).all()
+
+
+def test_a_window_without_a_gap_stays_as_it_is(scene, background):
+    window = (slice(0, 4), slice(None))
+    filled = fill(scene, background, window=window)
+    assert filled.mean.tobytes() == scene[window].tobytes()
+    assert (filled.std == 0).all()
+
+
+def test_a_window_that_is_hidden_entirely_is_filled_from_what_lies_around_it(scene, background):
+    window = (slice(6, 12), slice(8, 16))
+    assert np.isnan(scene[window]).all()
+    whole, part = fill(scene, background), fill(scene, background, window=window)
+    assert np.allclose(part.mean, whole.mean[window], rtol=0, atol=1e-4)
+
+
+def test_to_fill_a_window_changes_neither_the_scene_nor_its_background(scene, background):
+    before = scene.copy(), background.level.copy()
+    fill(scene, background, window=WINDOW)
+    assert np.array_equal(scene, before[0], equal_nan=True)
+    assert np.array_equal(background.level, before[1])
+
+
+def test_more_inducing_pixels_than_visible_ones_are_all_visible_ones(scene, background):
+    visible = int((~np.isnan(scene)).sum())
+    as_many, more = (fill(scene, background, inducing=number) for number in (visible, 10 * visible))
+    assert as_many.mean.tobytes() == more.mean.tobytes()
+    assert as_many.std.tobytes() == more.std.tobytes()
+
+
+def test_the_fewer_inducing_pixels_the_farther_from_exact(scene, background):
+    gap, (mean, *_) = np.isnan(scene), exact(scene, background)
+    few, many = (
+        np.sqrt(((fill(scene, background, inducing=number).mean[gap] - mean) ** 2).mean()) for number in (5, 300)
+    )
+    assert many < few
 
 
 def test_intervals_hold_as_much_of_scenes_drawn_from_the_process_as_they_should(background):

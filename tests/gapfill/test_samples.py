@@ -1,6 +1,7 @@
 import json
 
 import pytest
+import rasterio
 import torch
 
 from miha.errors import DataError
@@ -8,6 +9,7 @@ from miha.events import observed_by
 from miha.gapfill.days import MIN_TARGETS, MIN_VISIBLE
 from miha.gapfill.problem import GapFill
 from miha.gapfill.samples import SampleFile
+from miha.problems.evaluation import validate
 from miha.rasters.stack import list_rasters
 from tests.support.filling import in_order, load
 from tests.support.scenes import SMALL, alter
@@ -33,6 +35,53 @@ def test_samples_are_drawn_once_per_run_and_by_its_seed(problem, tmp_path):
     before = files[0].stat().st_mtime_ns
     load(problem, tmp_path / "a")
     assert files[0].stat().st_mtime_ns == before
+
+
+def test_validation_samples_of_one_day_lie_side_by_side_and_are_one_block(simulated, tmp_path):
+    problem = GapFill(data=simulated, **SMALL | {"valid_samples": 5, "valid_fraction": 0.3})
+    days = problem.split(0).valid
+    assert len(days) == 3
+    assert problem.valid_days(0) == [days[0]] * 2 + [days[1]] * 2 + [days[2]]
+    blocks = load(problem, tmp_path).valid.blocks
+    assert blocks == [2, 2, 1]
+
+
+def test_more_validation_days_than_samples_give_each_sample_a_day_of_its_own(simulated, tmp_path):
+    problem = GapFill(data=simulated, **SMALL | {"valid_samples": 2, "valid_fraction": 0.35})
+    days = problem.valid_days(0)
+    assert len(set(days)) == 2
+    assert set(days) < set(problem.split(0).valid)
+    assert load(problem, tmp_path).valid.blocks == [1, 1]
+
+
+def test_a_validation_day_decides_its_own_samples_and_those_of_no_other_day(scenes, tmp_path):
+    settings = SMALL | {"valid_samples": 5, "valid_fraction": 0.3}
+    problem = GapFill(data=scenes, **settings)
+    before, days = load(problem, tmp_path / "before").valid, problem.valid_days(0)
+    altered = days[2]
+    with rasterio.open(scenes / "history" / f"{altered.replace('-', '')}.tif", "r+") as raster:
+        raster.write(raster.read()[:, ::-1])
+    after = load(GapFill(data=scenes, **settings), tmp_path / "after").valid
+    same = [torch.equal(one, other) for one, other in zip(before.tensors.inputs, after.tensors.inputs, strict=True)]
+    assert same == [day != altered for day in days]
+    network = problem.build_network()
+    shares = [validate(network, problem, samples).shares for samples in (before, after)]
+    assert len(shares[0]) == len(shares[1]) == 3
+    assert shares[0][1] != shares[1][1]
+
+
+def test_gaps_of_a_validation_day_are_of_different_sizes(simulated, tmp_path):
+    problem = GapFill(data=simulated, **SMALL | {"valid_samples": 12})
+    valid = load(problem, tmp_path).valid
+    sizes = valid.tensors.mask.mean(dim=(1, 2)).split(valid.blocks)
+    assert all(float(day.max() - day.min()) > 0.3 for day in sizes)
+
+
+def test_the_loss_of_an_untrained_network_is_the_error_of_the_base(problem, tmp_path):
+    valid = load(problem, tmp_path).valid
+    _, target, mask = valid.tensors
+    loss = validate(problem.build_network(), problem, valid).loss
+    assert loss == pytest.approx(float((target.abs() * mask).sum() / mask.sum()), rel=1e-5)
 
 
 def test_data_that_change_while_samples_are_made_are_told_and_no_sample_is_kept(scenes, tmp_path):
@@ -129,5 +178,3 @@ def test_archives_carry_what_filling_needs(problem, tmp_path):
     extras = problem.extras(tmp_path, 4)
     assert (extras["unit"], extras["seed"], extras["simulated"]) == ("K", 4, True)
     assert extras["split"] == problem.split(4).model_dump(mode="json")
-    assert [layer["name"] for layer in extras["static"]] == ["elevation", "landcover"]
-    assert 280 < extras["normalisation"]["mean"] < 320

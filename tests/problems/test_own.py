@@ -87,7 +87,7 @@ def test_the_example_of_the_documentation_trains_and_is_evaluated(tmp_path, monk
         problem=wine.Wine(hidden=64), run_dir=tmp_path / "run", schedule={"cycles": 1}, run={"workers": workers}
     )
     run = miha.optimize(config)
-    assert len(run.history) == config.schedule.budget
+    assert len(run.history) == config.schedule.budget + 1, "the base is validated before the first epoch"
     assert run.history.accuracy.iloc[-1] > 0.9
     metrics, _ = evaluate(run.run_dir, tmp_path)
     assert metrics["accuracy"] == pytest.approx(run.best.epochs[-1].metrics["accuracy"])

@@ -41,16 +41,62 @@ def test_right_classifications_are_counted():
     assert float(correct(output, Batch(output, torch.tensor([1, 1, 1])))) == 2
 
 
+@pytest.mark.parametrize("masked", [False, True])
+@pytest.mark.parametrize("size", [1, 2, 99])
+def test_blocks_are_handed_out_one_after_another_and_no_batch_holds_two(size, masked):
+    inputs = torch.arange(10.0)[:, None]
+    samples = Samples(inputs, inputs[:, 0] + 1, inputs + 2 if masked else None, blocks=[3, 1, 6])
+    found = list(samples.by_block(size))
+    assert torch.equal(torch.cat([batch.inputs for _, batch in found]), inputs)
+    assert torch.equal(torch.cat([batch.target for _, batch in found]), inputs[:, 0] + 1)
+    assert all((batch.mask is not None) == masked for _, batch in found)
+    if masked:
+        assert torch.equal(torch.cat([batch.mask for _, batch in found]), inputs + 2)
+    assert all(len(batch.inputs) <= size for _, batch in found)
+    blocks = [number for number, batch in found for _ in batch.inputs]
+    assert blocks == [0] * 3 + [1] + [2] * 6
+
+
+@pytest.mark.parametrize("number", [1, 7, 20, 21, 50])
+def test_samples_that_say_nothing_are_20_blocks_of_about_equal_size(number):
+    blocks = Samples(torch.zeros(number, 1), torch.zeros(number)).blocks
+    assert len(blocks) == min(number, 20)
+    assert sum(blocks) == number
+    assert max(blocks) - min(blocks) <= 1
+
+
+def test_the_share_of_a_block_is_what_its_samples_add_to_the_mean_loss():
+    problem = TinyProblem()
+    inputs, target, _ = problem.load("", 0).valid.tensors
+    network, blocks = problem.build_network(), [5, 20, 15]
+    validated = validate(network, problem, Samples(inputs, target, blocks=blocks))
+    with torch.no_grad():
+        errors = (network.eval()(inputs) - target).square()
+    assert validated.shares == pytest.approx([float(part.sum()) / 40 for part in errors.split(blocks)], rel=1e-5)
+    assert sum(validated.shares) == pytest.approx(validated.loss, rel=1e-12)
+
+
+def test_how_samples_are_divided_into_blocks_changes_no_mean():
+    problem = TinyProblem()
+    inputs, target, _ = problem.load("", 0).valid.tensors
+    network = problem.build_network()
+    one, many = (validate(network, problem, Samples(inputs, target, blocks=sizes)) for sizes in ([40], [1] * 40))
+    assert one[:2] == pytest.approx(many[:2], rel=1e-6)
+    assert one.shares == (one.loss,)
+
+
 def test_a_mean_over_samples_does_not_depend_on_how_they_are_batched(monkeypatch):
     problem, samples = TinyProblem(), TinyProblem().load("", 0).train
     network = problem.build_network()
     whole = validate(network, problem, samples)
-    monkeypatch.setattr("miha.problems.evaluation.EVALUATION_BATCH", 16)
-    assert validate(network, problem, samples) == pytest.approx(whole, rel=1e-6)
+    monkeypatch.setattr("miha.problems.evaluation.EVALUATION_BATCH", 2)  # blocks are of 3 or 4
+    again = validate(network, problem, samples)
+    assert again[:2] == pytest.approx(whole[:2], rel=1e-6)
+    assert again.shares == pytest.approx(whole.shares, rel=1e-6)
     inputs, target, _ = samples.tensors
     with torch.no_grad():
         error = network.eval()(inputs) - target
-    assert whole == pytest.approx((float(error.square().mean()), float(error.abs().mean())), rel=1e-5)
+    assert whole[:2] == pytest.approx((float(error.square().mean()), float(error.abs().mean())), rel=1e-5)
 
 
 def test_inputs_take_the_order_in_memory_that_their_problem_wants():

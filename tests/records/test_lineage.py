@@ -3,10 +3,10 @@ from miha.records.lineage import lineage_frame
 from miha.records.tables import read_tables
 
 
-def test_the_lineage_counts_every_mainline_epoch_once(tiny_config):
+def test_the_lineage_counts_every_mainline_epoch_once_and_begins_with_the_base(tiny_config):
     run = miha.optimize(tiny_config())
     lineage = lineage_frame(*read_tables(run.run_dir))
-    assert lineage.epoch.tolist() == list(range(1, len(lineage) + 1))
+    assert lineage.epoch.tolist() == list(range(len(lineage)))
 
 
 def test_the_lineage_goes_through_the_selected_candidates(tiny_config):

@@ -8,6 +8,7 @@ from miha.evolution.point import Hyperparameters
 from miha.records.record import Epoch, StageId, StageRecord, model_path
 
 STAGES = [
+    (StageId(kind="base", cycle=0), "base", "model/model_base.zip"),
     (StageId(kind="initial", cycle=0), "init", "model/model_init.zip"),
     (StageId(kind="candidate", cycle=1, candidate=0), "1_0", "population/1_0_model.zip"),
     (StageId(kind="candidate", cycle=12, candidate=3), "12_3", "population/12_3_model.zip"),
@@ -58,6 +59,16 @@ def test_the_loss_of_a_record_is_that_of_its_last_epoch():
     assert (trained.valid_loss, trained.last_epoch, trained.name) == (2.0, 7, "init")
 
 
+def test_the_shares_of_a_record_are_those_of_its_last_epoch():
+    trained = record(3.0, 2.0)
+    first, last = (
+        epoch.model_copy(update={"shares": shares})
+        for epoch, shares in zip(trained.epochs, ((1, 2), (0.5, 1.5)), strict=True)
+    )
+    assert trained.model_copy(update={"epochs": (first, last)}).shares == (0.5, 1.5)
+    assert trained.shares == ()
+
+
 def test_a_loss_that_is_no_number_is_infinite():
     assert record(3.0, None).valid_loss == float("inf")
     assert record(None, 3.0).valid_loss == 3.0
@@ -70,4 +81,6 @@ def test_a_record_has_at_least_one_epoch():
 
 def test_a_record_that_is_read_back_is_the_same():
     trained = record(3.0, None)
+    shared = trained.epochs[0].model_copy(update={"shares": (1.0, 2.0), "train_loss": None})
+    trained = trained.model_copy(update={"epochs": (shared, trained.epochs[1])})
     assert StageRecord.model_validate_json(trained.model_dump_json()) == trained

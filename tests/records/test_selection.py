@@ -19,6 +19,7 @@ def outcome(candidate, fitness, target=None, after=None):
         fitness=fitness,
         level=fitness,
         rate=fitness and 0.0,
+        noise=fitness and 0.01,
     )
 
 

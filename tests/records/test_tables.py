@@ -17,16 +17,19 @@ WORDS = ["unchanged", "lr 0.01→0.05", "crossover: dropout as written→0.1"]
 
 
 def record(stage, parent, epoch):
-    losses = {"train_loss": 0.5, "valid_loss": None if stage.candidate == 2 else 1.0 / epoch, "metrics": {"mae": 0.25}}
+    losses = {"train_loss": 0.5 if epoch else None, "valid_loss": 1.0 / (epoch + 1), "metrics": {"mae": 0.25}}
+    losses |= {"valid_loss": None} if stage.candidate == 2 else {"shares": (losses["valid_loss"], 0.0)}
     last = Epoch(epoch=epoch, batch_size=8, optimizer="SGD", lr=0.01, **losses)
     return StageRecord(stage=stage, parent=parent, change=UNCHANGED, digest="d", hyperparameters=POINT, epochs=(last,))
 
 
+BASE = StageId(kind="base", cycle=0)
 INITIAL = StageId(kind="initial", cycle=0)
 CANDIDATES = [StageId(kind="candidate", cycle=1, candidate=number) for number in range(3)]
 FIXING = StageId(kind="fixing", cycle=1)
 RECORDS = [
-    record(INITIAL, None, 1),
+    record(BASE, None, 0),
+    record(INITIAL, BASE, 1),
     *(record(stage, INITIAL, 2) for stage in CANDIDATES),
     record(FIXING, CANDIDATES[1], 3),
     record(StageId(kind="final", cycle=1), FIXING, 4),
@@ -38,7 +41,7 @@ OUTCOMES = [
         change=change,
         hyperparameters=POINT,
         status="diverged" if number == 2 else "ok",
-        **({} if number == 2 else {"fitness": 0.5 * number, "level": 0.25, "rate": 0.125}),
+        **({} if number == 2 else {"fitness": 0.5 * number, "level": 0.25, "rate": 0.125, "noise": 0.0625 * number}),
     )
     for number, change in enumerate(CHANGES)
 ]
@@ -54,11 +57,13 @@ def tables(tmp_path):
 
 def test_the_history_has_a_row_for_each_epoch_of_each_stage(tables):
     history, _ = tables
-    assert history.stage.tolist() == ["initial", "candidate", "candidate", "candidate", "fixing", "final"]
-    assert history.epoch.tolist() == [1, 2, 2, 2, 3, 4]
-    assert history.candidate.tolist() == [pd.NA, 0, 1, 2, pd.NA, pd.NA]
-    assert history.valid_loss.isna().tolist() == [False, False, False, True, False, False]
-    assert history.mae.tolist() == [0.25] * 6
+    assert history.stage.tolist() == ["base", "initial", "candidate", "candidate", "candidate", "fixing", "final"]
+    assert history.epoch.tolist() == [0, 1, 2, 2, 2, 3, 4]
+    assert history.candidate.tolist() == [pd.NA, pd.NA, 0, 1, 2, pd.NA, pd.NA]
+    assert history.valid_loss.isna().tolist() == [False, False, False, False, True, False, False]
+    assert history.train_loss.isna().tolist() == [True] + [False] * 6, "the base was not trained"
+    assert "shares" not in history
+    assert history.mae.tolist() == [0.25] * 7
     pd.testing.assert_frame_equal(history, history_frame(RECORDS), check_dtype=False)
 
 
@@ -78,7 +83,8 @@ def test_the_population_tells_how_each_candidate_fared(tables):
     assert population.status.tolist() == ["ok", "ok", "diverged"]
     assert population.selected.tolist() == [False, True, False]
     assert population.fitness[:2].tolist() == [0.0, 0.5]
-    assert population.loc[2, ["fitness", "level", "rate"]].isna().all()
+    assert population.noise[:2].tolist() == [0.0, 0.0625]
+    assert population.loc[2, ["fitness", "level", "rate", "noise"]].isna().all()
 
 
 def test_a_run_without_cycles_has_an_empty_population(tmp_path):

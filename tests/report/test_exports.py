@@ -24,7 +24,7 @@ def test_what_is_plotted_is_the_same_to_the_byte(run, evaluated, simulated, tmp_
     }
     assert list(pd.read_csv(tmp_path / "a" / "errors.csv").columns) == ["gap", "mae"]
     learning = pd.read_csv(tmp_path / "a" / "learning.csv")
-    assert learning.epoch.tolist() == [1, 2, 3, 4]
+    assert learning.epoch.tolist() == [0, 1, 2, 3, 4]
     assert "candidate" not in learning
 
 

@@ -69,4 +69,4 @@ def test_an_archive_that_is_damaged_is_not_shown(run, tmp_path):
 
 def test_the_first_stage_of_a_run_has_no_parent(tiny_config):
     run = miha.optimize(tiny_config())
-    assert "none, fresh weights" in shown(archive_table(run.run_dir / "model" / "model_init.zip"))
+    assert "none, fresh weights" in shown(archive_table(run.run_dir / "model" / "model_base.zip"))

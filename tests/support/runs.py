@@ -4,6 +4,7 @@ from pathlib import Path
 
 import miha
 from miha.events import StageStarted, observed_by
+from miha.training.stage import run_stage
 
 DETERMINISTIC = ("config.json", "history.csv", "population.csv", "model/*.zip", "population/*")
 
@@ -19,6 +20,11 @@ def watch(config):
     with observed_by(events.append):
         run = miha.optimize(config)
     return run, events
+
+
+def initial_of(plan):
+    """What initial training is told, once its parent is there: the base."""
+    return plan.initial(run_stage(plan.base()))
 
 
 def of_kind(events, *kinds):

@@ -56,8 +56,9 @@ def test_the_validation_loss_is_the_mean_per_target_pixel(tiny):
     mask = torch.zeros(300, 4, 4)
     mask[:10] = 1.0
     mask[10:, 0, 0] = 1.0
-    loss, metric = validate(Zero(), GapFill(), Samples(torch.zeros(300, 1, 4, 4), target, mask), "cpu")
-    assert loss == metric == pytest.approx((160 * 5 + 290) / 450)
+    validated = validate(Zero(), GapFill(), Samples(torch.zeros(300, 1, 4, 4), target, mask, [10, 290]), "cpu")
+    assert validated.loss == validated.metric == pytest.approx((160 * 5 + 290) / 450)
+    assert validated.shares == pytest.approx((160 * 5 / 450, 290 / 450))
 
 
 def test_order_and_dropout_of_an_epoch_depend_on_seed_and_number_alone(tiny):
@@ -87,6 +88,29 @@ def test_training_stops_once_a_loss_is_not_finite(tiny, network):
     epochs = train(tiny, network, 5, lr=1e30, optimizer="SGD")
     assert len(epochs) < 5
     assert epochs[-1].valid_loss is None or epochs[-1].train_loss is None
+    assert epochs[-1].shares == ()
+
+
+def test_epoch_0_is_validated_and_trains_nothing(tiny, network):
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    (epoch,) = train(tiny, network, span=Span(0, 0))
+    assert (epoch.epoch, epoch.train_loss, epoch.lr) == (0, None, 1e-3)
+    assert epoch.valid_loss == validate(network, tiny, tiny.load(None, 0).valid).loss
+    assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
+
+
+def test_epochs_after_epoch_0_are_those_of_a_training_that_begins_with_1(tiny):
+    curves = []
+    for span in (Span(0, 3), Span(1, 3)):
+        torch.manual_seed(0)
+        curves.append(train(tiny, tiny.build_network(), span=span))
+    assert curves[0][1:] == curves[1]
+
+
+def test_the_shares_of_every_epoch_add_up_to_its_validation_loss(tiny, network):
+    for epoch in train(tiny, network, span=Span(0, 3)):
+        assert len(epoch.shares) == 20
+        assert sum(epoch.shares) == pytest.approx(epoch.valid_loss, rel=1e-12)
 
 
 @pytest.fixture

@@ -15,6 +15,7 @@ from miha.training.compute import Compute
 from miha.training.loop import Span
 from miha.training.spec import Parent, ProblemSpec, StageSpec, offer_of
 from miha.training.stage import run_stage
+from tests.support.runs import initial_of
 from tests.support.tiny import TinyProblem, TunableProblem
 
 
@@ -33,13 +34,13 @@ def changed(spec, **update):
 
 
 def test_a_spec_is_json(plan):
-    for spec in (plan.initial(), child_of(plan)):
+    for spec in (initial_of(plan), child_of(plan)):
         assert StageSpec.model_validate(json.loads(spec.model_dump_json())) == spec
 
 
 def child_of(plan, stage=StageId(kind="initial", cycle=0), digest="0" * 64):
     """The spec of a child whose parent was never trained."""
-    return changed(plan.initial(), parent=Parent(stage=stage, digest=digest))
+    return changed(initial_of(plan), parent=Parent(stage=stage, digest=digest))
 
 
 NOT_IN_DIGEST = {
@@ -109,7 +110,7 @@ def test_the_digest_depends_on_the_source_of_the_users_own_classes(tmp_path, mon
 
 
 def test_the_digest_depends_on_problem_data_and_hyperparameters_but_not_on_paths(plan):
-    spec = plan.initial()
+    spec = initial_of(plan)
 
     def digest(**update):
         return changed(spec, problem=changed(spec.problem, **update)).digest
@@ -136,7 +137,7 @@ OTHER_VALUES = {
 
 @pytest.mark.parametrize(("field", "value"), OTHER_VALUES.items())
 def test_the_digest_depends_on_every_hyperparameter(tunable, field, value):
-    spec = tunable.initial()
+    spec = initial_of(tunable)
     assert set(OTHER_VALUES) == set(type(spec.hyperparameters).model_fields)
     other = changed(spec.hyperparameters, **{field: value})
     assert changed(spec, hyperparameters=other).digest != spec.digest
@@ -155,7 +156,7 @@ def test_a_layer_that_is_no_activation_of_the_network_is_told_with_those_that_ar
 
 
 def test_data_that_changed_after_the_run_had_begun_are_told(plan):
-    spec = plan.initial()
+    spec = initial_of(plan)
     other = changed(spec.problem, fingerprint="of other data")
     with pytest.raises(DataError, match="changed after the run had begun"):
         run_stage(changed(spec, problem=other))
@@ -190,6 +191,6 @@ def test_data_are_read_again_only_where_their_stamp_differs(tmp_path):
 
 
 def test_a_process_loads_its_samples_once_for_all_stages(plan):
-    spec = plan.initial()
+    spec = initial_of(plan)
     assert spec.problem.opened(0) is changed(spec.problem).opened(0)
     assert spec.problem.opened(0) is not spec.problem.opened(1)

@@ -20,7 +20,7 @@ from miha.training.loop import Span
 from miha.training.optimizers import carry_state
 from miha.training.spec import Parent
 from miha.training.stage import run_stage
-from tests.support.runs import of_kind
+from tests.support.runs import initial_of, of_kind
 from tests.support.tiny import TinyNet, TinyProblem, TunableProblem
 
 
@@ -56,18 +56,18 @@ def power_cut_after(number):
 
 
 def test_a_stage_leaves_an_archive_that_carries_its_record(plan):
-    spec = plan.initial()
+    spec = initial_of(plan)
     record = run_stage(spec)
     manifest = read_manifest(plan.run_dir / "model" / "model_init.zip")
     assert manifest.record == record
-    assert (record.stage, record.parent, record.digest) == (spec.stage, None, spec.digest)
+    assert (record.stage, record.parent, record.digest) == (spec.stage, plan.base().stage, spec.digest)
     assert record.hyperparameters == spec.hyperparameters
     assert manifest.input_shape == (2,)
     assert [epoch.epoch for epoch in record.epochs] == [1, 2]
 
 
 def test_a_stage_tells_what_it_does(plan):
-    spec = plan.initial()
+    spec = initial_of(plan)
     record, events = watched(spec)
     started, *epochs, ended = events
     assert started == StageStarted(spec.stage, spec.change, epochs=2, done=0)
@@ -77,7 +77,7 @@ def test_a_stage_tells_what_it_does(plan):
 
 
 def test_a_stage_that_is_there_is_not_trained_again(plan):
-    spec = plan.initial()
+    spec = initial_of(plan)
     first, trained = watched(spec)
     before = spec.archive.stat().st_mtime_ns
     second, reused = watched(spec)
@@ -88,7 +88,7 @@ def test_a_stage_that_is_there_is_not_trained_again(plan):
 
 
 def test_a_checkpoint_that_a_dead_process_left_beside_a_whole_archive_goes(plan):
-    spec = plan.initial()
+    spec = initial_of(plan)
     run_stage(spec)
     spec.checkpoint.write_bytes(spec.archive.read_bytes())
     _, events = watched(spec)
@@ -97,7 +97,7 @@ def test_a_checkpoint_that_a_dead_process_left_beside_a_whole_archive_goes(plan)
 
 
 def test_a_stage_of_another_digest_or_not_whole_is_trained_again(plan):
-    spec = plan.initial()
+    spec = initial_of(plan)
     run_stage(spec)
     whole = spec.archive.read_bytes()
     _, events = watched(changed(spec, span=Span(1, 1)))
@@ -110,7 +110,7 @@ def test_a_stage_of_another_digest_or_not_whole_is_trained_again(plan):
 
 def test_a_child_starts_from_its_parent_and_the_control_continues_it_bit_for_bit(plan):
     """Two stages of the same hyperparameters are one longer stage: state, order and dropout go on."""
-    initial = plan.initial()
+    initial = initial_of(plan)
     parent = run_stage(initial)
     control = plan.population(1, parent, [])[0]
     run_stage(control)
@@ -125,7 +125,7 @@ def test_a_child_starts_from_its_parent_and_the_control_continues_it_bit_for_bit
 
 
 def test_a_stage_continues_from_its_checkpoint_bit_for_bit(plan):
-    spec = changed(plan.initial(), span=Span(1, 6), checkpoint_every=0.0)
+    spec = changed(initial_of(plan), span=Span(1, 6), checkpoint_every=0.0)
     record = run_stage(spec)
     undisturbed = spec.archive.read_bytes()
     spec.archive.unlink()
@@ -153,7 +153,7 @@ def of_another_stage(spec):
 
 @pytest.mark.parametrize("left", [damaged, of_another_stage])
 def test_a_checkpoint_that_is_damaged_or_of_another_stage_is_passed_over(plan, left):
-    spec = changed(plan.initial(), span=Span(1, 3))
+    spec = changed(initial_of(plan), span=Span(1, 3))
     run_stage(spec)
     undisturbed = spec.archive.read_bytes()
     spec.archive.unlink()
@@ -165,7 +165,7 @@ def test_a_checkpoint_that_is_damaged_or_of_another_stage_is_passed_over(plan, l
 
 
 def test_a_missing_or_altered_parent_is_told(plan):
-    initial = plan.initial()
+    initial = initial_of(plan)
     child = plan.population(1, run_stage(initial), [])[1]
     with pytest.raises(ArchiveError, match="1_1 descends from init, but its archive is another one"):
         run_stage(changed(child, parent=Parent(stage=initial.stage, digest="0" * 64)))
@@ -176,7 +176,7 @@ def test_a_missing_or_altered_parent_is_told(plan):
 
 @pytest.mark.parametrize("layer", ["body.first.1", "act"])
 def test_an_activation_is_changed_wherever_it_sits(plan, layer):
-    parent = run_stage(plan.initial())
+    parent = run_stage(initial_of(plan))
     assert plan.start.activations == {"body.first.1": "ReLU", "act": "Tanh"}
     control = plan.population(1, parent, [])[0]
     point = changed(parent.hyperparameters, activations={**parent.hyperparameters.activations, layer: "GELU"})
@@ -245,7 +245,7 @@ class Governing:
 
 @pytest.mark.parametrize("operator", ["lr", "weight_decay", "momentum", "loss", "dropout", "augmentation"])
 def test_a_changed_value_governs_every_step_of_the_child_and_after_its_checkpoint(tunable, operator):
-    parent = run_stage(tunable.initial())
+    parent = run_stage(initial_of(tunable))
     for spec in children_of(tunable, parent, operator):
         assert spec.hyperparameters != parent.hyperparameters
         with Governing() as undisturbed:
@@ -293,8 +293,8 @@ KEEPING = ["activation", "batch_size", "lr", "weight_decay", "loss", "dropout", 
 @pytest.mark.parametrize("operator", KEEPING)
 def test_a_child_starts_with_the_parents_optimizer_state(tunable, operator):
     """Its first step finds both moments as the parent left them, and the count of steps goes on."""
-    parent = run_stage(tunable.initial())
-    before = read_archive(tunable.initial().archive).optimizer
+    parent = run_stage(initial_of(tunable))
+    before = read_archive(initial_of(tunable).archive).optimizer
     assert {key.rpartition("/")[2] for key in before} == {"step", "exp_avg", "exp_avg_sq"}
     for spec in children_of(tunable, parent, operator):
         with FirstStep() as first:
@@ -306,8 +306,8 @@ def test_a_child_starts_with_the_parents_optimizer_state(tunable, operator):
 
 
 def test_a_child_of_another_momentum_starts_with_what_is_carried_over(tunable):
-    parent = run_stage(tunable.initial())
-    before = read_archive(tunable.initial().archive).optimizer
+    parent = run_stage(initial_of(tunable))
+    before = read_archive(initial_of(tunable).archive).optimizer
     for spec in children_of(tunable, parent, "momentum"):
         with FirstStep() as first:
             run_stage(spec)
@@ -319,7 +319,11 @@ def test_a_child_of_another_momentum_starts_with_what_is_carried_over(tunable):
 def test_training_waits_neither_for_pytorchs_compiler_nor_for_sklearn(tiny_config):
     """Importing torch._dynamo and sklearn would cost every process some four seconds."""
     starts = [{"optimizer": optimizer, "batch_size": 16} for optimizer in OPTIMIZERS]
-    specs = [Plan.of(tiny_config(start=start)).initial().model_dump_json() for start in starts]
+    specs = []
+    for plan in (Plan.of(tiny_config(start=start)) for start in starts):
+        base = plan.base()
+        specs += [base, plan.initial(run_stage(base))]
+        base.archive.unlink()
     program = """
 import sys
 from miha.training.spec import StageSpec
@@ -329,4 +333,10 @@ for line in sys.stdin:
 assert not {"torch._dynamo", "sklearn"} & set(sys.modules)
 """
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
-    subprocess.run([sys.executable, "-c", program], input="\n".join(specs), text=True, check=True, env=environment)
+    subprocess.run(
+        [sys.executable, "-c", program],
+        input="\n".join(spec.model_dump_json() for spec in specs),
+        text=True,
+        check=True,
+        env=environment,
+    )

@@ -1,0 +1,38 @@
+"""What a run gained, in sentences: its training over the base, and its changes over the unchanged control."""
+
+import pandas as pd
+
+from miha.evolution.fitness import noise
+from miha.records.record import StageRecord
+
+
+def gains(base: StageRecord, best: StageRecord, population: pd.DataFrame) -> tuple[str, ...]:
+    """The first things to know of a run.
+
+    Args:
+        base: the network before training.
+        best: the mainline stage with the lowest validation loss.
+        population: rows as in ``population.csv``.
+    """
+    return _of_training(base, best), _of_changes(population)
+
+
+def _of_training(base: StageRecord, best: StageRecord) -> str:
+    if best.stage == base.stage:
+        return "Training added nothing: no model validated better than the base, so the base is the best model."
+    gain = (base.valid_loss - best.valid_loss) / (abs(base.valid_loss) or 1.0)
+    error = noise(base.valid_loss, best.shares, base.shares)
+    told = f"Training lowered the validation loss of the base by {100 * gain:.1f} %"
+    if gain <= error:
+        return f"{told}, no more than its standard error of {100 * error:.1f} %: it may have added nothing."
+    return f"{told} (standard error {100 * error:.1f} %)."
+
+
+def _of_changes(population: pd.DataFrame) -> str:
+    if population.empty:
+        return "Hyperparameters were left unchanged."
+    cycles, won = population.cycle.nunique(), int((population.selected & (population.candidate != 0)).sum())
+    return (
+        f"In {won} of {cycles} cycles a change of hyperparameters won over the unchanged control. What they added "
+        "in all takes a run with --unchanged to tell: miha evaluate --against compares the two."
+    )
