@@ -49,8 +49,8 @@ def peers(problem: Mnist, schedule: Schedule, trial_epochs: int) -> dict[str, Ca
     """The other methods, those that are installed."""
     found: dict[str, Callable[[int], Result]] = {}
     if find_spec("optuna"):
-        from bench.peers import fixed, layered
-        from bench.peers import search as optuna_search
+        from bench.optuna_search import fixed, layered
+        from bench.optuna_search import search as optuna_search
 
         for column, space in ((OPTUNA_ARTICLES, layered), (OPTUNA_OURS, fixed)):
             found[column] = partial(optuna_search, space, problem, budget=schedule.budget, trial_epochs=trial_epochs)

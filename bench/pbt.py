@@ -17,7 +17,7 @@ from ray import tune
 from ray.tune.schedulers import PopulationBasedTraining
 from ray.tune.search import BasicVariantGenerator
 
-from bench.peers import SmoothedDigits, accuracies
+from bench.optuna_search import SmoothedDigits, accuracies
 from bench.results import ROOT, Result
 from bench.runs import DIGITS_BATCH
 from miha import Mnist

@@ -1,149 +1,166 @@
-"""Optuna on the digits: many trainings, of which the best is kept. The epochs of all trials count, pruned ones too."""
+"""Gap fillers side by side, on gaps pasted on clear days of histories: ``python -m bench.peers DATA DATA …``.
 
+A day with a pasted gap is left out of all that fills it. No day of ``truth/`` is read. A network, if one is given, is
+asked about days that its run did not learn from, of the data set that it learned.
+"""
+
+import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from functools import cache, partial
 from pathlib import Path
-from typing import Any
+from statistics import mean
+from typing import Annotated
 
-import optuna
-import torch
-from pydantic import Field
-from torch import Tensor, nn
-from torch.nn import functional
+import numpy as np
+import typer
+from sklearn.ensemble import ExtraTreesRegressor
 
-from bench.results import Result
-from bench.runs import DIGITS_BATCH, count_parameters
-from miha import Batch, Mnist, Samples
-from miha.evolution.hyperparameters.activation import HIDDEN_ACTIVATIONS
-from miha.evolution.hyperparameters.optimizer import OPTIMIZERS
-from miha.evolution.point import Hyperparameters
-from miha.evolution.seeds import torch_seed
-from miha.problems.evaluation import configure
+from bench.dineof import dineof
+from bench.lone import fill_alone, lone_table
+from bench.results import DOCUMENT, RESULTS, Result, Results, table
+from bench.rfsi import rfsi
+from miha.errors import DataError
+from miha.evolution.seeds import stream
+from miha.gapfill.base import fill_base, process_of
+from miha.gapfill.cases import Case, pasted_case
+from miha.gapfill.days import clear_days
+from miha.gapfill.filler import BaseFiller, NetworkFiller
+from miha.gapfill.guess import GuessSettings, fit_climatology, fit_ridge, tree_features, visible_pixels
+from miha.gapfill.judging import BASELINE_TREES
+from miha.gapfill.predictors import Static
+from miha.rasters.stack import Image
+from miha.records.record import model_path
 from miha.threads import fixed_threads
-from miha.training.compute import Compute
-from miha.training.loop import Span, Trainer, seeded
-from miha.training.optimizers import build_optimizer
 
-ACTIVATION = "layer1.1"  # the hidden one of the article's network
-
-
-class SmoothedDigits(Mnist):
-    """The digits with any amount of label smoothing in training; validation is what it always is."""
-
-    smoothing: float = Field(0.0, ge=0, le=1)
-
-    def training_loss(self, output: Tensor, batch: Batch, name: str | None) -> tuple[Tensor, int]:
-        smoothed = functional.cross_entropy(output, batch.target, reduction="sum", label_smoothing=self.smoothing)
-        return smoothed, len(output)
-
-
-@torch.inference_mode()
-def accuracies(network: nn.Module, test: Samples) -> Result:
-    """Accuracy (0 to 1) on all test digits and on the first 500, and the number of parameters."""
-    network.eval()
-    right = (network(test.tensors.inputs).argmax(dim=1) == test.tensors.target).double()
-    return {
-        "accuracy": float(right.mean()),
-        "accuracy_first_500": float(right[:500].mean()),
-        "parameters": count_parameters(network),
-    }
-
-
-Candidate = tuple[Mnist, nn.Module, Hyperparameters]  # what to train, and how
-
-
-def layered(trial: optuna.Trial, problem: Mnist, seed: int) -> Candidate:
-    """The article's space: layers, units, dropout, optimizer, learning rate; as in Optuna's PyTorch example, wider."""
-    layers: list[nn.Module] = []
-    before = 28 * 28
-    for number in range(trial.suggest_int("layers", 1, 3)):
-        units = trial.suggest_int(f"units_{number}", 16, 512, log=True)
-        layers += [nn.Linear(before, units), nn.ReLU(), nn.Dropout(trial.suggest_float(f"dropout_{number}", 0.0, 0.5))]
-        before = units
-    with seeded(torch_seed(seed, "weights", trial.number)):
-        for layer in (*layers, last := nn.Linear(before, 10)):
-            if isinstance(layer, nn.Linear):
-                layer.reset_parameters()
-    optimizer = trial.suggest_categorical("optimizer", ["Adam", "RMSprop", "SGD"])
-    lr = trial.suggest_float("lr", 1e-5, 1e-1, log=True)
-    point = Hyperparameters(optimizer=optimizer, lr=lr, batch_size=DIGITS_BATCH, activations={}, loss="cross_entropy")
-    return problem, nn.Sequential(*layers, last, nn.LogSoftmax(dim=1)), point
-
-
-def fixed(trial: optuna.Trial, problem: Mnist, seed: int) -> Candidate:
-    """Our space: the article's network, and what MIHA may change about its training.
-
-    Without the focal loss and beta2, but with any amount of label smoothing where MIHA has one.
-    """
-    optimizer = trial.suggest_categorical("optimizer", list(OPTIMIZERS))
-    kind = OPTIMIZERS[optimizer]
-    point = Hyperparameters(
-        optimizer=optimizer,
-        lr=kind.lr * trial.suggest_float("lr_factor", 0.03, 30.0, log=True),
-        weight_decay=trial.suggest_float("weight_decay", 1e-6, 1e-1, log=True),
-        momentum=None if kind.momentum is None else trial.suggest_float("momentum", 0.5, 0.99),
-        batch_size=trial.suggest_int("batch_size", 8, 200, log=True),
-        activations={ACTIVATION: trial.suggest_categorical("activation", list(HIDDEN_ACTIVATIONS))},
-        loss="cross_entropy",
-        dropout=trial.suggest_float("dropout", 0.0, 0.5),
-        augmentation=trial.suggest_float("augmentation", 0.0, 1.0),
-    )
-    smoothing = trial.suggest_float("smoothing", 0.0, 0.2)
-    with seeded(torch_seed(seed, "weights", trial.number)):
-        network = problem.build_network()
-    configure(network, point)
-    return SmoothedDigits(data=problem.data, samples=problem.samples, smoothing=smoothing), network, point
-
-
-# Where Optuna starts, as MIHA does: the usual settings, augmentation off and at half.
-_USUAL = {"optimizer": "Adam", "lr_factor": 1.0, "weight_decay": 1e-6, "momentum": 0.9, "batch_size": DIGITS_BATCH}
-FIRST: dict[Callable[..., Candidate], list[dict[str, Any]]] = {
-    layered: [{"layers": 1, "units_0": 400, "dropout_0": 0.0, "optimizer": "Adam", "lr": 1e-3}],
-    fixed: [
-        {**_USUAL, "activation": "ReLU", "dropout": 0.0, "augmentation": strength, "smoothing": 0.0}
-        for strength in (0.0, 0.5)
-    ],
+BASE, NETWORK, LONE = "base", "network", "one scene alone"
+METHODS = {
+    "mean_plus_offset": "mean plus offset",
+    "ridge": "ridge",
+    "dineof": "DINEOF (Beckers and Rixen 2003)",
+    "trees": f"{BASELINE_TREES} trees",
+    "rfsi": "RFSI (Sekulić et al. 2020)",
+    "process": "process (Gaussian)",
+    BASE: "base: process and trees",
+    NETWORK: "trained network",
 }
 
 
-def search(space: Callable[..., Candidate], problem: Mnist, seed: int, budget: int, trial_epochs: int) -> Result:
-    """Spend a budget of epochs on trials, each annealed over its own, and test the one of lowest validation loss.
+@cache
+def _filler(data: Path) -> BaseFiller:
+    return BaseFiller(data)
+
+
+@cache
+def _network(run: Path, data: Path) -> NetworkFiller:
+    return NetworkFiller(model_path(run, "best"), data)
+
+
+def measure(data: Path, number: int, run: Path | None) -> Result:
+    """Mean absolute error inside one pasted gap, and seconds, of each method.
 
     Args:
-        space: draws what a trial trains.
-        problem: the digits.
-        seed: of the sampler, the weights and the order of samples.
-        budget: epochs of all trials together.
-        trial_epochs: epochs of a trial that is not pruned; the last gets what is left.
+        data: the data set.
+        number: of the gap.
+        run: folder of a run that learned from ``data``, if any.
     """
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    pruner = optuna.pruners.MedianPruner(n_startup_trials=2, n_warmup_steps=trial_epochs // 4)
-    study = optuna.create_study(sampler=optuna.samplers.TPESampler(seed=seed), pruner=pruner)
-    for start in FIRST[space]:
-        study.enqueue_trial(start)
-    data, started, spent = problem.load(Path(), seed), time.perf_counter(), 0
-    best: tuple[float, nn.Module | None] = (float("inf"), None)
-    with fixed_threads(1):
-        while spent < budget:
-            trial = study.ask()
-            candidate, network, point = space(trial, problem, seed)
-            last = min(trial_epochs, budget - spent)
-            trainer = Trainer(network, build_optimizer(network, point), candidate, data, point, seed, Compute())
-            loss = float("inf")
-            for epoch in trainer.epochs(Span(1, last, annealing=True)):
-                spent += 1
-                loss = float("inf") if epoch.valid_loss is None or epoch.train_loss is None else epoch.valid_loss
-                trial.report(loss, epoch.epoch)
-                if epoch.epoch < last and trial.should_prune():
-                    study.tell(trial, state=optuna.trial.TrialState.PRUNED)
-                    break
-            else:
-                study.tell(trial, loss) if loss < float("inf") else study.tell(
-                    trial, state=optuna.trial.TrialState.FAIL
-                )
-                best = min(best, (loss, network), key=lambda pair: pair[0])
-            print(f"  trial {trial.number}: {spent}/{budget} epochs, loss {loss:.4f}", flush=True)
-        seconds = time.perf_counter() - started
-        assert best[1] is not None, "no trial was trained to its end"
-        tested = accuracies(best[1], problem.test())
-    return {**tested, "epochs": spent, "seconds": seconds, "trials": len(study.trials), "best": study.best_params}
+    filler = _filler(data)
+    assert filler.history is not None
+    assert filler.static is not None
+    days = clear_days(filler.history.values)
+    case = pasted_case(filler.history, int(days[number % len(days)]), number)
+    ways = dict(_ways(case, filler.static, number))
+    if run and case.day.isoformat() not in (network := _network(run, data)).learned:
+        ways[NETWORK] = lambda: network.predict(case.scene, case.background).mean
+    errors, seconds = {}, {}
+    for name, fill in ways.items():
+        started = time.perf_counter()
+        with fixed_threads(1):
+            filled = fill()
+        errors[name], seconds[name] = case.error(filled), time.perf_counter() - started
+    return {"errors": errors, "seconds": seconds, "day": case.day.isoformat(), "gap": case.gap}
+
+
+def _ways(case: Case, static: Static, seed: int) -> Iterator[tuple[str, Callable[[], Image]]]:
+    scene, background, most = case.scene, case.background, GuessSettings().fit_pixels
+    fitted = visible_pixels(scene, most, stream(seed, "fill"))
+    yield "mean_plus_offset", lambda: fit_climatology(scene, background)
+    yield "ridge", lambda: fit_ridge(scene, background, static, fitted)
+    yield "dineof", lambda: dineof(scene, background, stream(seed, "fill"))
+    yield "trees", lambda: _trees(case, static, fitted)
+    yield "rfsi", lambda: rfsi(scene, background, static, most, stream(seed, "fill"))
+    yield "process", lambda: process_of(scene, background, static, seed).mean
+    yield BASE, lambda: fill_base(scene, background, static, seed).mean
+
+
+def _trees(case: Case, static: Static, fitted: "np.typing.NDArray[np.int64]") -> Image:
+    features = tree_features(case.background.filled, case.background.level, static)
+    forest = ExtraTreesRegressor(BASELINE_TREES, n_jobs=1, random_state=0)
+    forest.fit(features[fitted], case.scene.ravel()[fitted])
+    return np.asarray(forest.predict(features).reshape(case.scene.shape), np.float32)
+
+
+def tables(kept: Results) -> str:
+    """Errors, their differences to the base's in the same gaps, and seconds; below it the scene alone, if measured."""
+    sets = {name: list(kept.results[name].values()) for name in kept.results if name != LONE}
+    parts = [_table(sets)] if sets else []
+    if LONE in kept.results:
+        parts.append(lone_table(kept.results[LONE]["0"]))
+    return "\n\n".join(parts)
+
+
+def _table(sets: dict[str, list[Result]]) -> str:
+    rows = []
+    for method, told in METHODS.items():
+        row, seconds = [], []
+        for gaps in sets.values():
+            those = [gap for gap in gaps if method in gap["errors"]]
+            row += [_error(those, len(gaps), method), _difference(those, method)]
+            seconds += [gap["seconds"][method] for gap in those]
+        if seconds:
+            rows.append([told, *row, f"{mean(seconds):.1f}"])
+    counts = [f"{name}, {len(gaps)} gaps" for name, gaps in sets.items()]
+    header = [part for count in counts for part in (count, "less the base's")]
+    return table(["mean absolute error", *header, "seconds"], rows)
+
+
+def _error(gaps: list[Result], of: int, method: str) -> str:
+    if not gaps:
+        return ""
+    return f"{mean(gap['errors'][method] for gap in gaps):.3f}" + (f" ({len(gaps)} gaps)" if len(gaps) < of else "")
+
+
+def _difference(gaps: list[Result], method: str) -> str:
+    if not gaps or method == BASE:
+        return ""
+    differences = np.array([gap["errors"][method] - gap["errors"][BASE] for gap in gaps])
+    error = differences.std(ddof=1) / len(gaps) ** 0.5 if len(gaps) > 1 else float("nan")
+    return f"{differences.mean():+.3f} ± {error:.3f}"
+
+
+def main(
+    data: Annotated[list[Path] | None, typer.Argument(help="data sets: history/ static/")] = None,
+    gaps: Annotated[int, typer.Option(min=1, help="gaps pasted on each data set")] = 60,
+    run_dir: Annotated[Path | None, typer.Option(help="a run that learned from the first data set")] = None,
+    heaton: Annotated[Path | None, typer.Option(help="arrays observed and truth of one scene, .npz")] = None,
+    processes: Annotated[int, typer.Option(min=1, help="side by side")] = os.cpu_count() or 1,
+    fresh: Annotated[bool, typer.Option(help="forget the results of an earlier call")] = False,
+    results: Annotated[Path, typer.Option(help="folder for peers.json")] = RESULTS,
+    document: Annotated[Path, typer.Option(help="Markdown file for the tables")] = DOCUMENT,
+) -> None:
+    """Compare gap fillers by mean absolute error inside pasted gaps; a later call with more gaps adds to the former."""
+    sets = data or []
+    if run_dir and not sets:
+        raise DataError("a run is judged on the data set that it learned from. Name it.")
+    kept = Results("peers", {"run": run_dir and run_dir.name}, fresh, results, document)
+    jobs = [
+        (one.name, gap, partial(measure, one, gap, run_dir if one == sets[0] else None))
+        for gap in range(gaps)
+        for one in sets
+    ]
+    kept.each([*([(LONE, 0, partial(fill_alone, heaton))] if heaton else []), *jobs], processes)
+    kept.publish(tables(kept))
+
+
+if __name__ == "__main__":
+    typer.run(main)

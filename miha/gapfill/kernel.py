@@ -1,6 +1,6 @@
 """How alike two pixels of a scene are: the covariance that a Gaussian process fills gaps by."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 import scipy  # loads its ndimage on first use
@@ -21,7 +21,8 @@ class Kernel:
     """The numbers of the covariance, for a scene whose departure from its level has unit spread.
 
     Those of LEARNED come of ``python -m bench.kernel``: gaps pasted on history days of several data sets. It also shows
-    what numbers do for a set that taught none of them, so nothing is learned when a scene is filled.
+    what numbers do for a set that taught none of them, so nothing is learned when a scene is filled, unless it is alone
+    (``fitting.py``).
 
     Variances of: linear regressions on the ``days``, on their ``smooth`` versions, and on ``level`` and static layers;
     a ``broad`` and a ``rough`` field in space; a field over what pixels are like (``kind``), and the same fading with
@@ -102,23 +103,34 @@ class Features:
 
     @classmethod
     def of(cls, background: Background, static: Static) -> "Features":
-        """Of the other days (their gaps imputed by ridge), their level, and static layers."""
+        """Of the other days (their gaps imputed by ridge), their level, and static layers.
+
+        Where there is no other day, the place of a pixel stands for its level: it is regressed on rows and columns.
+        """
         level, shape = background.level, background.level.shape
         days = impute(background)
         smooth = np.stack([_smoothed(day) for day in days]) if len(days) else days
         flat = _standardised(days)
         scores = _scores(flat)
-        levels = _standardised(np.stack([level, _smoothed(level)]))
+        places = np.indices(shape, np.float32)
+        levels = _standardised(np.stack([level, _smoothed(level)]) if len(days) else places)
         continuous, one_hot = _standardised(static.continuous), _standardised(static.one_hot)
         one_hot_as_is = static.one_hot.reshape(len(static.one_hot), level.size)
-        rows, columns = np.indices(shape)
         return cls(
             days=_by_pixel(flat),
             smooth=_by_pixel(_standardised(smooth)),
             level=_by_pixel(np.concatenate([levels, continuous, one_hot])),
             kinds=_by_pixel(np.concatenate([scores * np.sqrt(level.size), levels, continuous, one_hot_as_is])),
-            positions=_by_pixel(np.stack([rows, columns])),
+            positions=_by_pixel(places),
         )
+
+    def __getitem__(self, chosen: Tensor) -> "Features":
+        """Features of some pixels, by their numbers."""
+        return Features(**{part.name: getattr(self, part.name)[chosen] for part in fields(self)})
+
+    def stretched(self, by: Tensor) -> "Features":
+        """The same, positions multiplied by a matrix (2, 2)."""
+        return replace(self, positions=self.positions @ by)
 
     def weighed(self, kernel: Kernel) -> Pixels:
         """All pixels, with the weights of a kernel."""

@@ -14,8 +14,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from miha.gapfill.fitting import fit_to_scene
 from miha.gapfill.guess import WHOLE, Window, visible_pixels
 from miha.gapfill.kernel import LEARNED, Features, Kernel, Pixels, covariance, variance
+from miha.gapfill.neighbours import along_gaps, earlier_neighbours
 from miha.gapfill.predictors import Background
 from miha.rasters.stack import Image
 from miha.threads import fixed_threads
@@ -50,17 +52,20 @@ def fill_by_process(
 ) -> Posterior:
     """Fill a scene (NaN in the gaps; at least one visible pixel) from its visible part and the features of its pixels.
 
+    Where no other day tells about it, the kernel is fitted to the scene itself, and its pixels along the gaps count
+    first if they are too many.
+
     Args:
         scene: (height, width).
         background: the other days; the caller leaves out the scene's own.
         features: of ``background`` and the static layers.
         rng: draws the order of the visible pixels; the first of them induce.
-        kernel: of the departure from the level, less its median, over its deviation.
+        kernel: of the departure from the level, less its median, over its deviation; unless it is fitted.
         inducing: at most so many of the visible pixels; the cost of a fill is about proportional to them.
         window: rows and columns for which maps are wanted.
     """
-    departure = (scene - background.level).ravel()
-    visible = rng.permutation(visible_pixels(scene, MOST_VISIBLE, rng))
+    departure, alone = (scene - background.level).ravel(), not len(background.anomalies)
+    visible = rng.permutation((along_gaps if alone else visible_pixels)(scene, MOST_VISIBLE, rng))
     pixels_of_window = np.arange(scene.size).reshape(scene.shape)[window]
     gap = np.isnan(scene[window])
     asked = pixels_of_window[gap]
@@ -68,6 +73,9 @@ def fill_by_process(
     standardised = torch.from_numpy(((departure[visible] - median) / deviation).astype(np.float64))
     expected, variances = torch.empty(2, len(asked), dtype=torch.float64)
     if len(asked):
+        if alone:
+            kernel, stretching = fit_to_scene(features, torch.from_numpy(visible), standardised, rng)
+            features = features.stretched(stretching)
         with torch.inference_mode(), fixed_threads(1):
             pixels = features.weighed(kernel)
             fit = _Fit(kernel, pixels[torch.from_numpy(visible)], standardised, inducing)
@@ -99,7 +107,7 @@ class _Fit:
         self.root = torch.linalg.cholesky(induced + JITTER * torch.eye(len(induced), dtype=torch.float64))
         self.projected = self._project(visible)
         positions = visible.positions.numpy()
-        neighbours = torch.from_numpy(_earlier_neighbours(positions, NEIGHBOURS))
+        neighbours = torch.from_numpy(earlier_neighbours(positions, NEIGHBOURS))
         weights, left = self._condition(visible, self.projected, neighbours)
         left = left + kernel.noise
         known = neighbours.clamp(min=0)
@@ -160,18 +168,3 @@ class _Fit:
 def _combine(weights: Tensor, rows: Tensor) -> Tensor:
     """Sum (n, m) of rows (n, k, m), each with its weight (n, k)."""
     return (weights[:, None] @ rows)[:, 0]
-
-
-def _earlier_neighbours(positions: NDArray[np.float32], count: int) -> NDArray[np.int64]:
-    """For each of n points the numbers (n, count) of near ones among those before it; -1 where there are fewer.
-
-    They are looked for in blocks that double, among all points before the block, so that a few trees suffice.
-    """
-    neighbours = np.full((len(positions), count), -1)
-    start = 1
-    while start < len(positions):
-        block, found = slice(start, 2 * start), min(count, start)
-        nearest = scipy.spatial.cKDTree(positions[:start]).query(positions[block], found)[1]
-        neighbours[block, :found] = nearest.reshape(-1, found)
-        start *= 2
-    return neighbours

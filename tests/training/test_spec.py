@@ -38,6 +38,18 @@ def test_a_spec_is_json(plan):
         assert StageSpec.model_validate(json.loads(spec.model_dump_json())) == spec
 
 
+def test_the_base_trains_no_epoch_and_initial_training_begins_with_the_first(plan):
+    base, initial = plan.base(), initial_of(plan)
+    assert (base.span, base.epochs) == (Span(0, 0), 0)
+    assert (initial.span, initial.epochs) == (Span(1, 2), 2)
+    assert initial.parent == Parent(stage=base.stage, digest=base.digest)
+
+
+def test_a_base_that_hangs_is_ended_too(tiny_config):
+    """A limit of 0 seconds would be none to the pool."""
+    assert Plan.of(tiny_config(faults={"timeout": 5.0})).base().timeout > 0
+
+
 def child_of(plan, stage=StageId(kind="initial", cycle=0), digest="0" * 64):
     """The spec of a child whose parent was never trained."""
     return changed(initial_of(plan), parent=Parent(stage=stage, digest=digest))
