@@ -9,11 +9,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from miha.errors import MihaError
+
+if TYPE_CHECKING:
+    from miha.rasters.options import ReadOptions
 
 # Nothing calls home, and Prefect's own chatter stays in its log unless the user asks for it.
 QUIET = {
@@ -37,6 +40,13 @@ app = typer.Typer(
 
 DataOption = Annotated[Path, typer.Option(help="folder of the data set: history/ static/ gapped/ truth/")]
 RunOption = Annotated[Path, typer.Option(help="folder of the run")]
+
+# How rasters are read; a model has its own settings for it.
+BandOption = Annotated[int, typer.Option(min=1, help="band of each raster")]
+NodataOption = Annotated[float | None, typer.Option(help="code of missing pixels, beside the file's tag and NaN")]
+PatternOption = Annotated[
+    str | None, typer.Option(help="strptime pattern of file names, e.g. MOD11A1.A%Y%j; most names need none")
+]
 
 
 def main() -> None:
@@ -78,6 +88,18 @@ def _shown(when_stopped: str = "Stopped.") -> Iterator[Any]:
     except (KeyboardInterrupt, SystemExit):
         console.print(when_stopped)
         raise
+
+
+def _reading(model: Path | None, **given: Any) -> "ReadOptions":
+    """How rasters are read; with a model nothing may be given, since the model knows."""
+    from miha.errors import ConfigError
+    from miha.rasters.options import ReadOptions, read_options
+
+    reading = read_options(**given)
+    own = [f"--{name.replace('_', '-')}" for name in given if getattr(reading, name) != getattr(ReadOptions(), name)]
+    if model and own:
+        raise ConfigError(f"{', '.join(own)}: how rasters are read is the model's own. Leave it out.")
+    return reading
 
 
 @app.command()
@@ -232,13 +254,9 @@ def fill(
         float | None,
         typer.Option(min=0, help="leave pixels of a greater standard deviation empty, in the data's unit"),
     ] = None,
-    band: Annotated[int, typer.Option(min=1, help="without a model: band of each raster")] = 1,
-    nodata: Annotated[
-        float | None, typer.Option(help="without a model: code of missing pixels, beside the file's tag and NaN")
-    ] = None,
-    date_pattern: Annotated[
-        str | None, typer.Option(help="without a model: strptime pattern of file names, e.g. MOD11A1.A%Y%j")
-    ] = None,
+    band: BandOption = 1,
+    nodata: NodataOption = None,
+    date_pattern: PatternOption = None,
     prefect: Annotated[
         bool, typer.Option("--prefect/--no-prefect", help="run as a Prefect flow, or without Prefect")
     ] = False,
@@ -250,15 +268,12 @@ def fill(
     """
     from miha.errors import ConfigError
     from miha.gapfill.filler import open_filler
-    from miha.rasters.stack import ReadOptions
     from miha.records.record import model_path
 
     if run_dir and model:
         raise ConfigError("give either --run-dir or --model.")
     archive = model_path(run_dir, "best") if run_dir else model
-    reading = ReadOptions(band, nodata, date_pattern)
-    if archive and reading != ReadOptions():
-        raise ConfigError("--band, --nodata and --date-pattern are the model's own. Leave them out.")
+    reading = _reading(archive, band=band, nodata=nodata, date_pattern=date_pattern)
     with _shown():
         if prefect:
             from flows.server import choose_server, reach_server, start_server
@@ -284,9 +299,9 @@ def assess(
     picture: Annotated[Path | None, typer.Option(help="PNG file for errors by size of the gap")] = None,
     csv: Annotated[Path | None, typer.Option(help="CSV file for every single gap")] = None,
     workers: Annotated[int | None, typer.Option(min=1, help="processes; default: one a core")] = None,
-    band: Annotated[int, typer.Option(min=1, help="band of each raster")] = 1,
-    nodata: Annotated[float | None, typer.Option(help="code of missing pixels, beside the file's tag and NaN")] = None,
-    date_pattern: Annotated[str | None, typer.Option(help="strptime pattern of file names, e.g. MOD11A1.A%Y%j")] = None,
+    band: BandOption = 1,
+    nodata: NodataOption = None,
+    date_pattern: PatternOption = None,
 ) -> None:
     """Tell what error to expect: hide holes in the days of a data set, and fill them with all that needs no training.
 
@@ -294,16 +309,13 @@ def assess(
     """
     import os
 
-    from miha.errors import ConfigError
     from miha.files import replacing, write_text
     from miha.gapfill.assess import assess as assess_data
-    from miha.rasters.stack import ReadOptions
     from miha.records.record import model_path
     from miha.report.tables import errors_table
 
-    model, reading = model_path(run_dir, "best") if run_dir else None, ReadOptions(band, nodata, date_pattern)
-    if model and reading != ReadOptions():
-        raise ConfigError("--band, --nodata and --date-pattern are the model's own. Leave them out.")
+    model = model_path(run_dir, "best") if run_dir else None
+    reading = _reading(model, band=band, nodata=nodata, date_pattern=date_pattern)
     with _shown() as console:
         found = assess_data(data, gaps, workers or os.cpu_count() or 1, model, reading)
         title = f"mean absolute error{f', {found.unit}' if found.unit else ''}; {data}; gap in percent of the scene"

@@ -157,9 +157,7 @@ class BaseFiller(Filler):
     def __init__(self, data: Path | None = None, reading: ReadOptions = ReadOptions()) -> None:
         # scikit-learn takes a second to import: while scenes are read and the Gaussian process computes
         Thread(target=import_module, args=("sklearn.ensemble",), daemon=True).start()
-        problem = data and GapFill(
-            data=data, band=reading.band, nodata=reading.nodata, date_pattern=reading.date_pattern
-        )
+        problem = data and GapFill(data=data, **reading.model_dump())
         history = problem.history() if problem else None
         super().__init__(reading, history, history.unit if history else "", seed=0)
         self.static = problem.static() if problem else None

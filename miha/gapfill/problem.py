@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 NOISE = 0.2  # standard deviations of what is observed, at an augmentation of 1
 
 
-class GapFill(Problem):
+class GapFill(ReadOptions, Problem):
     """Fill the gaps of raster scenes with a U-Net that refines a first guess, or with the article's autoencoder."""
 
     metric: ClassVar[str] = "mae"
@@ -75,16 +75,13 @@ class GapFill(Problem):
         description="trees of the first guess, a multiple of 12: a third over ridge, a third over climatology",
     )
     analogues: int = Field(5, ge=1, description="most similar days shown to the U-Net")
-    band: int = Field(1, ge=1, description="band of each raster, from 1")
-    nodata: float | None = Field(None, description="code of missing pixels, beside the file's tag and NaN")
-    date_pattern: str | None = Field(None, description="strptime pattern of file names, e.g. MOD11A1.A%Y%j")
 
     # ---------------------------------------------------------------- data
 
     @property
     def reading(self) -> ReadOptions:
         """How pixels become values."""
-        return ReadOptions(self.band, self.nodata, self.date_pattern)
+        return ReadOptions.model_validate(self.model_dump(include=set(ReadOptions.model_fields)))
 
     def history(self) -> Stack:
         """The days to learn from; a process reads them once."""

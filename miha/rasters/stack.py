@@ -1,10 +1,9 @@
 """Scenes and stacks of scenes: reading rasters, and checking that they lie on one grid."""
 
 import logging
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -16,30 +15,15 @@ from rasterio.errors import RasterioError
 from rasterio.io import DatasetReader
 
 from miha.errors import DataError, StorageError
+from miha.rasters.dates import read_date as read_date
+from miha.rasters.options import ReadOptions as ReadOptions
 
 Image = NDArray[np.float32]  # (height, width), in the data's unit; NaN where there is no observation
 Mask = NDArray[np.bool_]  # (height, width)
 
 SUFFIXES = {".tif", ".tiff"}
 SIMULATED_TAG = "MIHA_SIMULATED"  # TIFF tag of rasters that no satellite took
-_EIGHT_DIGITS = re.compile(r"(?<!\d)(\d{8})(?!\d)")
-_GAP_SIZE = re.compile(r"_gap\d+$")  # behind the name of a scene whose day has more than one
 _log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class ReadOptions:
-    """How pixels become values.
-
-    Attributes:
-        band: which band of each file, from 1.
-        nodata: a code that means "no observation", beside the file's own tag and NaN; in stored (unscaled) numbers.
-        date_pattern: ``strptime`` pattern of the file name without its suffix (and ``_gap05``), e.g. ``MOD11A1.A%Y%j``.
-    """
-
-    band: int = 1
-    nodata: float | None = None
-    date_pattern: str | None = None
 
 
 @dataclass(frozen=True)
@@ -204,33 +188,6 @@ def decode(raw: NDArray[Any], mask: NDArray[np.uint8] | None, source: DatasetRea
 def _first_line(error: BaseException) -> str:
     cause = error.__cause__ or error
     return str(cause).strip().splitlines()[0].rstrip(".") if str(cause).strip() else type(cause).__name__
-
-
-def read_date(path: Path, pattern: str | None = None) -> date:
-    """The day a scene was taken: ``pattern`` if it fits, else YYYYMMDD in the name, else the TIFF's DateTime tag.
-
-    Raises:
-        DataError: none of them gives a date.
-    """
-    if pattern:
-        try:
-            return datetime.strptime(_GAP_SIZE.sub("", path.stem), pattern).date()
-        except ValueError:
-            pass  # the other two ways may still fit; the error below names all three
-    for digits in _EIGHT_DIGITS.findall(path.stem):
-        try:
-            return datetime.strptime(digits, "%Y%m%d").date()
-        except ValueError:
-            continue
-    try:
-        with rasterio.open(path) as source:
-            return datetime.strptime(source.tags().get("TIFFTAG_DATETIME", ""), "%Y:%m:%d %H:%M:%S").date()
-    except (RasterioError, ValueError):
-        tried = f"pattern {pattern!r}, " if pattern else ""
-        raise DataError(
-            f"the date of {path} cannot be read ({tried}YYYYMMDD in the name and the TIFF's DateTime tag were tried). "
-            "Rename the file or set problem.date_pattern."
-        ) from None
 
 
 def read_stack(folder: Path, options: ReadOptions = ReadOptions()) -> Stack:

@@ -1,0 +1,40 @@
+"""How the pixels of a raster become values: settings that a problem and the command line share."""
+
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+
+from miha.errors import ConfigError
+from miha.rasters.dates import pattern_mistake
+
+
+def _usable(pattern: str | None) -> str | None:
+    if pattern and (mistake := pattern_mistake(pattern)):
+        raise ValueError(mistake)
+    return pattern
+
+
+class ReadOptions(BaseModel):
+    """How pixels become values."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    band: int = Field(1, ge=1, description="band of each raster, from 1")
+    nodata: float | None = Field(None, description="code of missing pixels, beside the file's tag and NaN")
+    date_pattern: Annotated[str | None, AfterValidator(_usable)] = Field(
+        None, description="strptime pattern of file names, e.g. MOD11A1.A%Y%j; most names need none"
+    )
+
+
+def read_options(**given: Any) -> ReadOptions:
+    """Options as typed on the command line.
+
+    Raises:
+        ConfigError: a value that cannot be.
+    """
+    try:
+        return ReadOptions(**given)
+    except ValidationError as error:
+        first = error.errors()[0]
+        option = str(first["loc"][0]).replace("_", "-")
+        raise ConfigError(f"--{option}: {first['msg'].removeprefix('Value error, ')}.") from None
