@@ -43,7 +43,13 @@ RunOption = Annotated[Path, typer.Option(help="folder of the run")]
 
 # How rasters are read; a model has its own settings for it.
 BandOption = Annotated[int, typer.Option(min=1, help="band of each raster")]
-NodataOption = Annotated[float | None, typer.Option(help="code of missing pixels, beside the file's tag and NaN")]
+NodataOption = Annotated[
+    list[float], typer.Option(help="stored number of missing pixels to fill, beside the file's tag and NaN; repeatable")
+]
+KeepOption = Annotated[
+    list[float],
+    typer.Option(help="stored number of pixels without an observation that stay, e.g. sea; repeatable"),
+]
 PatternOption = Annotated[
     str | None, typer.Option(help="strptime pattern of file names, e.g. MOD11A1.A%Y%j; most names need none")
 ]
@@ -255,7 +261,8 @@ def fill(
         typer.Option(min=0, help="leave pixels of a greater standard deviation empty, in the data's unit"),
     ] = None,
     band: BandOption = 1,
-    nodata: NodataOption = None,
+    nodata: NodataOption = [],  # noqa: B006
+    keep: KeepOption = [],  # noqa: B006
     date_pattern: PatternOption = None,
     prefect: Annotated[
         bool, typer.Option("--prefect/--no-prefect", help="run as a Prefect flow, or without Prefect")
@@ -264,7 +271,7 @@ def fill(
     """Fill the gaps of scenes, without a model at once (about two seconds for 10,000 pixels). Observed pixels stay.
 
     Beside each scene: <name>_std.tif, the standard deviation of what was filled, and <name>_source.tif (0 observed, 1
-    filled, 2 left empty).
+    filled, 2 left as it was).
     """
     from miha.errors import ConfigError
     from miha.gapfill.filler import open_filler
@@ -273,7 +280,7 @@ def fill(
     if run_dir and model:
         raise ConfigError("give either --run-dir or --model.")
     archive = model_path(run_dir, "best") if run_dir else model
-    reading = _reading(archive, band=band, nodata=nodata, date_pattern=date_pattern)
+    reading = _reading(archive, band=band, nodata=nodata, keep=keep, date_pattern=date_pattern)
     with _shown():
         if prefect:
             from flows.server import choose_server, reach_server, start_server
@@ -300,7 +307,8 @@ def assess(
     csv: Annotated[Path | None, typer.Option(help="CSV file for every single gap")] = None,
     workers: Annotated[int | None, typer.Option(min=1, help="processes; default: one a core")] = None,
     band: BandOption = 1,
-    nodata: NodataOption = None,
+    nodata: NodataOption = [],  # noqa: B006
+    keep: KeepOption = [],  # noqa: B006
     date_pattern: PatternOption = None,
 ) -> None:
     """Tell what error to expect: hide holes in the days of a data set, and fill them with all that needs no training.
@@ -315,7 +323,7 @@ def assess(
     from miha.report.tables import errors_table
 
     model = model_path(run_dir, "best") if run_dir else None
-    reading = _reading(model, band=band, nodata=nodata, date_pattern=date_pattern)
+    reading = _reading(model, band=band, nodata=nodata, keep=keep, date_pattern=date_pattern)
     with _shown() as console:
         found = assess_data(data, gaps, workers or os.cpu_count() or 1, model, reading)
         title = f"mean absolute error{f', {found.unit}' if found.unit else ''}; {data}; gap in percent of the scene"

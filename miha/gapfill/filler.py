@@ -122,12 +122,14 @@ class Filler(ABC):
         """
         scene = self._scenes.pop(source, None) or self.read(source)
         filled = self.predict(scene.values, self.background(scene))
-        unknown = scene.gaps & (False if everywhere else self._never_seen(scene))
-        unsure = scene.gaps & ~unknown & (filled.std > (np.inf if max_std is None else max_std))
-        values = np.where(unknown | unsure, np.float32(np.nan), filled.mean)
+        wanted = scene.gaps & ~scene.kept
+        unknown = wanted & (False if everywhere else self._never_seen(scene))
+        unsure = wanted & ~unknown & (filled.std > (np.inf if max_std is None else max_std))
+        values = np.where(scene.kept | unknown | unsure, np.float32(np.nan), filled.mean)
         write_filled(source, target, values, filled.std, scene.gaps, self.reading)
         left = [(unknown, "that no day shows"), (unsure, f"of a standard deviation above {max_std or 0:g}")]
         empty = "".join(f", {pixels.sum()} {why} left empty" for pixels, why in left if pixels.any())
+        empty += f", {scene.kept.sum()} kept as they were" if scene.kept.any() else ""
         publish(Told(f"{target}: {(scene.gaps & ~np.isnan(values)).sum()} pixels filled{empty}"))
         return target
 

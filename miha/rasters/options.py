@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from miha.errors import ConfigError
 from miha.rasters.dates import pattern_mistake
@@ -14,13 +14,24 @@ def _usable(pattern: str | None) -> str | None:
     return pattern
 
 
+def _listed(codes: Any) -> Any:
+    """Codes may be given as one number, a list, or nothing."""
+    return () if codes is None else (codes,) if isinstance(codes, (int, float, str)) else codes
+
+
+Codes = Annotated[tuple[float, ...], BeforeValidator(_listed, json_schema_input_type=float | list[float] | None)]
+
+
 class ReadOptions(BaseModel):
     """How pixels become values."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     band: int = Field(1, ge=1, description="band of each raster, from 1")
-    nodata: float | None = Field(None, description="code of missing pixels, beside the file's tag and NaN")
+    nodata: Codes = Field(
+        (), description="stored numbers of missing pixels to fill, one or a list, beside the file's tag and NaN"
+    )
+    keep: Codes = Field((), description="stored numbers of pixels without an observation that stay, e.g. sea")
     date_pattern: Annotated[str | None, AfterValidator(_usable)] = Field(
         None, description="strptime pattern of file names, e.g. MOD11A1.A%Y%j; most names need none"
     )

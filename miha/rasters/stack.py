@@ -55,6 +55,7 @@ class Scene:
 
     path: Path
     values: Image
+    kept: Mask  # True where there is none and none is wanted: codes that stay as they are
     grid: Grid
     unit: str
     integer: bool  # stored as integers, so that few distinct values mean classes
@@ -119,19 +120,20 @@ def read_scene(path: Path, options: ReadOptions = ReadOptions()) -> Scene:
                 raise DataError(
                     f"{path} has {source.count} bands, so there is no band {options.band}. Set problem.band."
                 )
-            values = np.empty(source.shape, np.float32)
+            values, kept = np.empty(source.shape, np.float32), np.empty(source.shape, bool)
             masked = bool({MaskFlags.per_dataset, MaskFlags.alpha} & set(source.mask_flag_enums[options.band - 1]))
             for _, window in source.block_windows(options.band):
                 raw = source.read(options.band, window=window)
                 mask = source.read_masks(options.band, window=window) if masked else None
                 values[window.toslices()] = decode(raw, mask, source, options)
+                kept[window.toslices()] = np.isin(raw, options.keep)
             grid = _grid_of(source)
             unit = source.units[options.band - 1] or source.tags().get("units", "")
             simulated = SIMULATED_TAG in source.tags()
             integer = np.issubdtype(np.dtype(source.dtypes[options.band - 1]), np.integer)
     except (RasterioError, OSError) as error:
         raise _unreadable(path, error) from error
-    return Scene(path, values, grid, unit, integer, simulated)
+    return Scene(path, values, kept, grid, unit, integer, simulated)
 
 
 def read_grid(path: Path) -> Grid:
@@ -176,7 +178,7 @@ def decode(raw: NDArray[Any], mask: NDArray[np.uint8] | None, source: DatasetRea
     """Stored numbers of one block → values in the data's unit, NaN where nodata or (if there is a mask) masked."""
     band = options.band - 1
     missing = ~np.isfinite(raw) if np.issubdtype(raw.dtype, np.floating) else np.zeros(raw.shape, bool)
-    for code in (source.nodatavals[band], options.nodata):
+    for code in (source.nodatavals[band], *options.nodata, *options.keep):
         if code is not None:
             missing |= raw == code
     if mask is not None:

@@ -22,8 +22,8 @@ OBSERVED, FILLED, EMPTY = 0, 1, 2  # values of <name>_source.tif
 def write_filled(source: Path, target: Path, values: Image, std: Image, gaps: Mask, options: ReadOptions) -> None:
     """Write ``source`` with its gaps filled, and beside it two maps.
 
-    ``<name>_source.tif`` says where each pixel comes from (0 observed, 1 filled, 2 left empty), ``<name>_std.tif`` how
-    sure filled ones are (float32, in the data's unit; NaN elsewhere).
+    ``<name>_source.tif`` says where each pixel comes from (0 observed, 1 filled, 2 left as it was), ``<name>_std.tif``
+    how sure filled ones are (float32, in the data's unit; NaN elsewhere).
 
     Name, profile, CRS, tags and every observed pixel stay; an alpha band becomes opaque where it is filled. In integer
     rasters scale and offset are undone, and a filled pixel never takes a nodata code.
@@ -126,7 +126,7 @@ def encode(values: Image, raster: DatasetReader, options: ReadOptions) -> NDArra
     band = options.band - 1
     dtype = np.dtype(raster.dtypes[band])
     stored = (values.astype(np.float64) - raster.offsets[band]) / raster.scales[band]
-    codes = {code for code in (raster.nodatavals[band], options.nodata) if code is not None}
+    codes = {code for code in (raster.nodatavals[band], *options.nodata, *options.keep) if code is not None}
     if np.issubdtype(dtype, np.floating):
         numbers: NDArray[Any] = stored.astype(dtype)
         for code in codes:

@@ -168,6 +168,23 @@ def test_rasters_are_read_as_told(tmp_path):
     assert np.array_equal(after[bands[1] != -1], bands[1][bands[1] != -1])
 
 
+def test_cloud_is_filled_and_sea_stays(tmp_path):
+    rng = np.random.default_rng(0)
+    stored = rng.integers(100, 200, (12, 14)).astype(np.uint8)
+    stored[3:6, 4:9], stored[:2, :2], stored[11, 13] = 252, 254, 255
+    scene = write(tmp_path / "20200101.tif", stored, nodata=255)
+    target, said = tmp_path / "out" / scene.name, []
+    with observed_by(said.append):
+        BaseFiller(reading=ReadOptions(nodata=[252], keep=[254])).fill(scene, target)
+    values, origin, std = maps(target)
+    cloud = (stored == 252) | (stored == 255)
+    assert np.array_equal(values[~cloud], stored[~cloud])
+    assert (values[cloud] < 252).all()
+    assert np.array_equal(origin, np.select([stored == 254, cloud], [2, 1], 0))
+    assert np.array_equal(~np.isnan(std), cloud)
+    assert said == [Told(f"{target}: 16 pixels filled, 4 kept as they were")]
+
+
 def test_too_few_valid_pixels_are_told(tmp_path):
     values = np.full((8, 8), np.nan, np.float32)
     values.flat[:31] = 280

@@ -18,6 +18,14 @@ def test_gaps_are_the_files_nodata_nan_and_a_configured_code(tmp_path):
     assert np.array_equal(scene.values[1:], GRID[1:])
 
 
+def test_several_codes_are_gaps_and_some_of_them_stay(tmp_path):
+    path = write(tmp_path / "20200101.tif", np.array([[252, 253, 254, 255], [1, 2, 3, 4]], np.uint8), nodata=255)
+    scene = read_scene(path, ReadOptions(nodata=[252, 253], keep=254))
+    assert scene.gaps.tolist() == [[True] * 4, [False] * 4]
+    assert scene.kept.tolist() == [[False, False, True, False], [False] * 4]
+    assert read_scene(path, ReadOptions(keep=[255])).kept[0].tolist() == [False, False, False, True]
+
+
 def test_scale_and_offset_tags_are_honoured(tmp_path):
     stored = np.array([[0, 15000], [15001, 65535]], np.uint16)
     scene = read_scene(write(tmp_path / "a.tif", stored, nodata=0, scale=0.02, offset=1.0))

@@ -177,6 +177,13 @@ def test_two_nodata_codes_side_by_side_are_both_avoided(tmp_path):
         assert after.read(1).tolist() == [[2, 77]]
 
 
+def test_a_filled_pixel_takes_none_of_many_codes(tmp_path):
+    path = write(tmp_path / "20200101.tif", np.array([[255, 77]], np.uint8), nodata=255)
+    filled(path, tmp_path / "out", 260.0, ReadOptions(nodata=[252, 253], keep=[254]))
+    with rasterio.open(tmp_path / "out" / "20200101.tif") as after:
+        assert after.read(1).tolist() == [[251, 77]]
+
+
 def test_observed_pixels_of_a_lossy_raster_stay(tmp_path):
     values = np.random.default_rng(0).integers(1, 255, (64, 64)).astype(np.uint8)
     values[:20] = 0
