@@ -9,14 +9,20 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
+from flows.reading import (
+    BandOption,
+    KeepOption,
+    NodataOption,
+    ObservedOption,
+    PatternOption,
+    StrictOption,
+    reading_of,
+)
 from miha.errors import MihaError
-
-if TYPE_CHECKING:
-    from miha.rasters.options import ReadOptions
 
 # Nothing calls home, and Prefect's own chatter stays in its log unless the user asks for it.
 QUIET = {
@@ -40,19 +46,6 @@ app = typer.Typer(
 
 DataOption = Annotated[Path, typer.Option(help="folder of the data set: history/ static/ gapped/ truth/")]
 RunOption = Annotated[Path, typer.Option(help="folder of the run")]
-
-# How rasters are read; a model has its own settings for it.
-BandOption = Annotated[int, typer.Option(min=1, help="band of each raster")]
-NodataOption = Annotated[
-    list[float], typer.Option(help="stored number of missing pixels to fill, beside the file's tag and NaN; repeatable")
-]
-KeepOption = Annotated[
-    list[float],
-    typer.Option(help="stored number of pixels without an observation that stay, e.g. sea; repeatable"),
-]
-PatternOption = Annotated[
-    str | None, typer.Option(help="strptime pattern of file names, e.g. MOD11A1.A%Y%j; most names need none")
-]
 
 
 def main() -> None:
@@ -94,18 +87,6 @@ def _shown(when_stopped: str = "Stopped.") -> Iterator[Any]:
     except (KeyboardInterrupt, SystemExit):
         console.print(when_stopped)
         raise
-
-
-def _reading(model: Path | None, **given: Any) -> "ReadOptions":
-    """How rasters are read; with a model nothing may be given, since the model knows."""
-    from miha.errors import ConfigError
-    from miha.rasters.options import ReadOptions, read_options
-
-    reading = read_options(**given)
-    own = [f"--{name.replace('_', '-')}" for name in given if getattr(reading, name) != getattr(ReadOptions(), name)]
-    if model and own:
-        raise ConfigError(f"{', '.join(own)}: how rasters are read is the model's own. Leave it out.")
-    return reading
 
 
 @app.command()
@@ -263,6 +244,8 @@ def fill(
     band: BandOption = 1,
     nodata: NodataOption = [],  # noqa: B006
     keep: KeepOption = [],  # noqa: B006
+    observed: ObservedOption = [],  # noqa: B006
+    strict: StrictOption = False,
     date_pattern: PatternOption = None,
     prefect: Annotated[
         bool, typer.Option("--prefect/--no-prefect", help="run as a Prefect flow, or without Prefect")
@@ -280,7 +263,9 @@ def fill(
     if run_dir and model:
         raise ConfigError("give either --run-dir or --model.")
     archive = model_path(run_dir, "best") if run_dir else model
-    reading = _reading(archive, band=band, nodata=nodata, keep=keep, date_pattern=date_pattern)
+    reading = reading_of(
+        archive, band=band, nodata=nodata, keep=keep, observed=observed, strict=strict, date_pattern=date_pattern
+    )
     with _shown():
         if prefect:
             from flows.server import choose_server, reach_server, start_server
@@ -309,6 +294,8 @@ def assess(
     band: BandOption = 1,
     nodata: NodataOption = [],  # noqa: B006
     keep: KeepOption = [],  # noqa: B006
+    observed: ObservedOption = [],  # noqa: B006
+    strict: StrictOption = False,
     date_pattern: PatternOption = None,
 ) -> None:
     """Tell what error to expect: hide holes in the days of a data set, and fill them with all that needs no training.
@@ -323,7 +310,9 @@ def assess(
     from miha.report.tables import errors_table
 
     model = model_path(run_dir, "best") if run_dir else None
-    reading = _reading(model, band=band, nodata=nodata, keep=keep, date_pattern=date_pattern)
+    reading = reading_of(
+        model, band=band, nodata=nodata, keep=keep, observed=observed, strict=strict, date_pattern=date_pattern
+    )
     with _shown() as console:
         found = assess_data(data, gaps, workers or os.cpu_count() or 1, model, reading)
         title = f"mean absolute error{f', {found.unit}' if found.unit else ''}; {data}; gap in percent of the scene"

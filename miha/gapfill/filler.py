@@ -22,7 +22,7 @@ from miha.gapfill.problem import GapFill
 from miha.gapfill.process import Posterior
 from miha.problems.evaluation import trained_network
 from miha.problems.registry import archived_problem
-from miha.rasters.stack import Image, Mask, ReadOptions, Scene, Stack, read_date, read_scene
+from miha.rasters.stack import Image, Mask, ReadOptions, Scene, Stack, misfit, read_date, read_scene
 from miha.rasters.writing import plan_fills, write_filled
 from miha.records.archive import read_archive
 from miha.threads import fixed_threads
@@ -55,11 +55,15 @@ class Filler(ABC):
         """Read a scene to fill, the way the history was read.
 
         Raises:
-            DataError: unreadable, on another grid than the history, or without enough valid pixels.
+            DataError: unreadable, on another grid than the history, with codes that nobody declared, or without enough
+                valid pixels.
         """
         scene = read_scene(path, self.reading)
         if self.history and (difference := self.history.grid.difference(scene.grid)):
             raise DataError(f"{path} does not fit the history: {difference}. Bring it to that grid (gdalwarp).")
+        scene.check_codes(self.reading)
+        if self.history and (reason := misfit(scene, self.history.level, self.reading)):
+            publish(Told(f"filled all the same: {reason}"))
         if (~scene.gaps).sum() < MIN_VISIBLE:
             raise DataError(
                 f"{path} has {(~scene.gaps).sum()} valid pixels; at least {MIN_VISIBLE} are needed to fill it."

@@ -30,7 +30,7 @@ from miha.gapfill.unet import UNet
 from miha.problems.judgement import Judgement
 from miha.problems.problem import NAMES, ParallelMap, Problem
 from miha.problems.samples import Batch, Data, Samples
-from miha.rasters.stack import Image, ReadOptions, Stack, list_rasters, read_grid, read_stack
+from miha.rasters.stack import Image, ReadOptions, Stack, first_grid, list_rasters, read_stack
 from miha.records.archive import FORMAT_VERSION
 
 if TYPE_CHECKING:
@@ -252,8 +252,7 @@ def _read_history(folder: Path, options: ReadOptions, stamp: str) -> Stack:
 
 @lru_cache(maxsize=2)
 def _read_static(data: Path, stamp: str) -> Static:
-    first = list_rasters(data / "history")[0]
-    return read_static(data / "static", read_grid(first))
+    return read_static(data / "static", first_grid(data / "history"))
 
 
 @lru_cache(maxsize=2)

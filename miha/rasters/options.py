@@ -32,6 +32,8 @@ class ReadOptions(BaseModel):
         (), description="stored numbers of missing pixels to fill, one or a list, beside the file's tag and NaN"
     )
     keep: Codes = Field((), description="stored numbers of pixels without an observation that stay, e.g. sea")
+    observed: Codes = Field((), description="stored numbers that look like codes but were observed")
+    strict: bool = Field(False, description="refuse unusable days, instead of leaving them out with a warning")
     date_pattern: Annotated[str | None, AfterValidator(_usable)] = Field(
         None, description="strptime pattern of file names, e.g. MOD11A1.A%Y%j; most names need none"
     )

@@ -13,7 +13,8 @@ from rasterio.io import DatasetReader, DatasetWriter
 
 from miha.errors import DataError, StorageError
 from miha.files import replacing
-from miha.rasters.stack import Image, Mask, ReadOptions, verify_raster
+from miha.rasters.options import ReadOptions
+from miha.rasters.scene import Image, Mask, verify_raster
 
 LOSSY = {"jpeg", "webp", "lerc", "lerc_deflate", "lerc_zstd", "jxl"}  # written as deflate, so that observed pixels stay
 OBSERVED, FILLED, EMPTY = 0, 1, 2  # values of <name>_source.tif

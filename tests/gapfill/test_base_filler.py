@@ -185,6 +185,31 @@ def test_cloud_is_filled_and_sea_stays(tmp_path):
     assert said == [Told(f"{target}: 16 pixels filled, 4 kept as they were")]
 
 
+def test_an_undeclared_code_in_the_scene_is_refused_and_another_unit_is_told(scenes, source, tmp_path):
+    with rasterio.open(source, "r+") as raster:
+        raster.nodata = None
+    with pytest.raises(DataError, match=r"_gap40\.tif holds 0 in .*% of its pixels, .*--nodata 0\)"):
+        BaseFiller(scenes).read(source)
+    with rasterio.open(source, "r+") as raster:
+        raster.nodata, raster.scales = 0, (1,)
+    said = []
+    with observed_by(said.append):
+        BaseFiller(scenes).read(source)
+    assert "filled all the same" in said[0].line
+    assert "It has no scale or offset, as others have" in said[0].line
+    with pytest.raises(DataError, match="its unit is another"):
+        BaseFiller(scenes, ReadOptions(strict=True)).read(source)
+
+
+def test_a_history_whose_first_day_cannot_be_read_fills_from_the_others(scenes, source, tmp_path, caplog):
+    first = list_rasters(scenes / "history")[0]
+    first.write_bytes(b"no raster")
+    filler = BaseFiller(scenes)
+    assert len(filler.history) == 11
+    assert len(filler.static.layers) == 2
+    assert first.name in caplog.text
+
+
 def test_too_few_valid_pixels_are_told(tmp_path):
     values = np.full((8, 8), np.nan, np.float32)
     values.flat[:31] = 280

@@ -7,7 +7,8 @@ from rasterio.enums import ColorInterp
 from rasterio.errors import RasterioIOError
 
 from miha.errors import DataError, StorageError
-from miha.rasters.stack import ReadOptions, read_scene, verify_raster
+from miha.rasters.scene import verify_raster
+from miha.rasters.stack import ReadOptions, read_scene
 from miha.rasters.writing import plan_fills, write_filled
 from tests.support.rasters import write
 
