@@ -34,6 +34,7 @@ class Filler(ABC):
     """What fills scenes of one data set. Filling is in float32 and on one thread.
 
     Attributes:
+        data: the data set, if there is one.
         reading: how pixels become values.
         history: the other days; None where there are none, and each scene is filled from itself alone.
         unit: of the values.
@@ -42,8 +43,9 @@ class Filler(ABC):
 
     least_days = 0  # beside the scene's own
 
-    def __init__(self, reading: ReadOptions, history: Stack | None, unit: str, seed: int) -> None:
-        self.reading, self.history, self.unit, self.seed = reading, history, unit, seed
+    def __init__(self, data: Path | None, reading: ReadOptions, history: Stack | None, unit: str, seed: int) -> None:
+        self.data, self.reading, self.history, self.unit, self.seed = data, reading, history, unit, seed
+        self._others: dict[int, BaseFiller] = {}  # of bands that share a mask with the one to fill
         self._scenes: dict[Path, Scene] = {}  # read by plan, not filled yet
         self._backgrounds: dict[date, Background] = {}  # of the latest day: scenes of one day share it
 
@@ -114,6 +116,8 @@ class Filler(ABC):
     def fill(self, source: Path, target: Path, everywhere: bool = False, max_std: float | None = None) -> Path:
         """Fill one raster; returns the file written.
 
+        Of bands that one mask or alpha band hides all are filled, by the base; other bands stay as they are.
+
         Args:
             source: the scene.
             target: where it goes, filled.
@@ -130,12 +134,25 @@ class Filler(ABC):
         unknown = wanted & (False if everywhere else self._never_seen(scene))
         unsure = wanted & ~unknown & (filled.std > (np.inf if max_std is None else max_std))
         values = np.where(scene.kept | unknown | unsure, np.float32(np.nan), filled.mean)
-        write_filled(source, target, values, filled.std, scene.gaps, self.reading)
+        sharing = {band: self._other_band(source, band, everywhere) for band in scene.sharing}
+        unknown |= wanted & np.isnan(list(sharing.values())).any(axis=0) if sharing else False
+        values[unknown] = np.nan
+        write_filled(source, target, values, filled.std, scene.gaps, self.reading, sharing)
         left = [(unknown, "that no day shows"), (unsure, f"of a standard deviation above {max_std or 0:g}")]
         empty = "".join(f", {pixels.sum()} {why} left empty" for pixels, why in left if pixels.any())
         empty += f", {scene.kept.sum()} kept as they were" if scene.kept.any() else ""
-        publish(Told(f"{target}: {(scene.gaps & ~np.isnan(values)).sum()} pixels filled{empty}"))
+        bands = f" in each of {len(sharing) + 1} bands, which share a mask" if sharing else ""
+        publish(Told(f"{target}: {(scene.gaps & ~np.isnan(values)).sum()} pixels filled{bands}{empty}"))
         return target
+
+    def _other_band(self, source: Path, band: int, everywhere: bool) -> Image:
+        """Another band of a scene as the base fills it, NaN where no day shows it: one mask can only show all bands."""
+        if band not in self._others:
+            self._others[band] = BaseFiller(self.data, self.reading.model_copy(update={"band": band}))
+        other = self._others[band]
+        scene = other.read(source)
+        unknown = scene.gaps & (False if everywhere else other._never_seen(scene))
+        return np.where(unknown, np.float32(np.nan), other.predict(scene.values, other.background(scene)).mean)
 
     def _never_seen(self, scene: Scene) -> Mask:
         if self.history is None:
@@ -165,7 +182,7 @@ class BaseFiller(Filler):
         Thread(target=import_module, args=("sklearn.ensemble",), daemon=True).start()
         problem = data and GapFill(data=data, **reading.model_dump())
         history = problem.history() if problem else None
-        super().__init__(reading, history, history.unit if history else "", seed=0)
+        super().__init__(data, reading, history, history.unit if history else "", seed=0)
         self.static = problem.static() if problem else None
 
     def predict(self, scene: Image, background: Background) -> Posterior:
@@ -201,7 +218,7 @@ class NetworkFiller(Filler):
         except (ValidationError, KeyError, TypeError, ValueError) as error:
             raise ArchiveError(f"{archive} lacks settings that filling needs: {error}.") from error
         self.history: Stack
-        super().__init__(problem.reading, problem.history(), unit, seed)
+        super().__init__(data, problem.reading, problem.history(), unit, seed)
         self._check_inputs(archive)
         self.static = read_static(data / "static", self.history.grid, self.layers)
         self.network = trained_network(self.problem, opened)

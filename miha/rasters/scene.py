@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import rasterio
 from numpy.typing import NDArray
-from rasterio.enums import MaskFlags
+from rasterio.enums import ColorInterp, MaskFlags
 from rasterio.errors import RasterioError
 from rasterio.io import DatasetReader
 
@@ -59,6 +59,7 @@ class Scene:
     scale: float  # value = stored number x scale + offset
     offset: float
     simulated: bool
+    sharing: tuple[int, ...]  # other bands, from 1, that the same mask or alpha band hides
 
     @property
     def gaps(self) -> Mask:
@@ -123,6 +124,8 @@ def read_scene(path: Path, options: ReadOptions = ReadOptions()) -> Scene:
                 mask = source.read_masks(options.band, window=window) if masked else None
                 values[window.toslices()] = decode(raw, mask, source, options)
                 kept[window.toslices()] = np.isin(raw, options.keep)
+            bands = [number for number, kind in enumerate(source.colorinterp, 1) if kind != ColorInterp.alpha]
+            sharing = tuple(band for band in bands if masked and band != options.band)
             grid = _grid_of(source)
             unit = source.units[options.band - 1] or source.tags().get("units", "")
             simulated = SIMULATED_TAG in source.tags()
@@ -130,7 +133,7 @@ def read_scene(path: Path, options: ReadOptions = ReadOptions()) -> Scene:
             integer = np.issubdtype(np.dtype(source.dtypes[options.band - 1]), np.integer)
     except (RasterioError, OSError) as error:
         raise _unreadable(path, error) from error
-    return Scene(path, values, kept, grid, unit, integer, scale, offset, simulated)
+    return Scene(path, values, kept, grid, unit, integer, scale, offset, simulated, sharing)
 
 
 def first_grid(folder: Path) -> Grid:

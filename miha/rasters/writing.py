@@ -1,6 +1,6 @@
 """Writing a filled scene: the input raster bit for bit, but for the pixels of its gaps; and maps that go with it."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +28,15 @@ LOSSY = {"jpeg", "webp", "lerc", "lerc_deflate", "lerc_zstd", "jxl"}  # written 
 OBSERVED, FILLED, EMPTY = 0, 1, 2  # values of <name>_source.tif
 
 
-def write_filled(source: Path, target: Path, values: Image, std: Image, gaps: Mask, options: ReadOptions) -> None:
+def write_filled(
+    source: Path,
+    target: Path,
+    values: Image,
+    std: Image,
+    gaps: Mask,
+    options: ReadOptions,
+    sharing: Mapping[int, Image] | None = None,
+) -> None:
     """Write ``source`` with its gaps filled, and beside it two maps.
 
     ``<name>_source.tif`` says where each pixel comes from (0 observed, 1 filled, 2 left as it was), ``<name>_std.tif``
@@ -45,6 +53,8 @@ def write_filled(source: Path, target: Path, values: Image, std: Image, gaps: Ma
         std: standard deviation of ``values``, (height, width); read where filled.
         gaps: (height, width), True where nothing was observed.
         options: how ``source`` was read.
+        sharing: values of other bands by number, in their units, which one mask or alpha band hides together with the
+            band of ``options``; read where it does.
 
     Raises:
         DataError: ``target`` is ``source``.
@@ -65,10 +75,10 @@ def write_filled(source: Path, target: Path, values: Image, std: Image, gaps: Ma
             with rasterio.Env(GDAL_TIFF_INTERNAL_MASK=True), rasterio.open(source) as raster:
                 if is_cloud_optimized(raster):
                     with MemoryFile(ext=".tif") as plain:
-                        _write_scene(plain.name, raster, values, filled, gaps, options)
+                        _write_scene(plain.name, raster, values, filled, gaps, options, sharing or {})
                         write_cloud_optimized(plain.name, temporary, raster, _profile(raster).get("compress") or "none")
                 else:
-                    _write_scene(temporary, raster, values, filled, gaps, options)
+                    _write_scene(temporary, raster, values, filled, gaps, options, sharing or {})
                     build_overviews(temporary, raster)
                 _write_map(temporary_origin, origin, raster, None, "")
                 _write_map(temporary_deviation, deviation, raster, np.nan, raster.units[options.band - 1] or "")
@@ -90,7 +100,13 @@ def _profile(raster: DatasetReader) -> dict[str, Any]:
 
 
 def _write_scene(
-    path: Path | str, raster: DatasetReader, values: Image, filled: Mask, gaps: Mask, options: ReadOptions
+    path: Path | str,
+    raster: DatasetReader,
+    values: Image,
+    filled: Mask,
+    gaps: Mask,
+    options: ReadOptions,
+    sharing: Mapping[int, Image],
 ) -> None:
     """Write a copy of a raster with other values where it is filled."""
     with rasterio.open(path, "w", **_profile(raster)) as output:
@@ -99,6 +115,10 @@ def _write_scene(
             block = raster.read(window=window)
             hole = filled[window.toslices()]
             block[options.band - 1][hole] = encode(values[window.toslices()][hole], raster, options)
+            hidden = hole & (raster.read_masks(options.band, window=window) == 0) if sharing else hole
+            for band, others in sharing.items():
+                own = options.model_copy(update={"band": band})
+                block[band - 1][hidden] = encode(others[window.toslices()][hidden], raster, own)
             for alpha in _alpha_bands(raster):
                 block[alpha][hole] = _opaque(block.dtype)
             output.write(block, window=window)
