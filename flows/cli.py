@@ -15,6 +15,8 @@ import typer
 
 from flows.reading import (
     BandOption,
+    ClearOption,
+    GrowOption,
     KeepOption,
     NodataOption,
     ObservedOption,
@@ -244,6 +246,8 @@ def fill(
     band: BandOption = 1,
     nodata: NodataOption = [],  # noqa: B006
     keep: KeepOption = [],  # noqa: B006
+    clear: ClearOption = None,
+    grow: GrowOption = 0,
     observed: ObservedOption = [],  # noqa: B006
     strict: StrictOption = False,
     date_pattern: PatternOption = None,
@@ -264,7 +268,15 @@ def fill(
         raise ConfigError("give either --run-dir or --model.")
     archive = model_path(run_dir, "best") if run_dir else model
     reading = reading_of(
-        archive, band=band, nodata=nodata, keep=keep, observed=observed, strict=strict, date_pattern=date_pattern
+        archive,
+        band=band,
+        nodata=nodata,
+        keep=keep,
+        clear=clear,
+        grow=grow,
+        observed=observed,
+        strict=strict,
+        date_pattern=date_pattern,
     )
     with _shown():
         if prefect:
@@ -294,6 +306,8 @@ def assess(
     band: BandOption = 1,
     nodata: NodataOption = [],  # noqa: B006
     keep: KeepOption = [],  # noqa: B006
+    clear: ClearOption = None,
+    grow: GrowOption = 0,
     observed: ObservedOption = [],  # noqa: B006
     strict: StrictOption = False,
     date_pattern: PatternOption = None,
@@ -311,7 +325,15 @@ def assess(
 
     model = model_path(run_dir, "best") if run_dir else None
     reading = reading_of(
-        model, band=band, nodata=nodata, keep=keep, observed=observed, strict=strict, date_pattern=date_pattern
+        model,
+        band=band,
+        nodata=nodata,
+        keep=keep,
+        clear=clear,
+        grow=grow,
+        observed=observed,
+        strict=strict,
+        date_pattern=date_pattern,
     )
     with _shown() as console:
         found = assess_data(data, gaps, workers or os.cpu_count() or 1, model, reading)

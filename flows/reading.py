@@ -17,6 +17,15 @@ NodataOption = Annotated[
 KeepOption = Annotated[
     list[float], typer.Option(help="stored number of pixels without an observation that stay, e.g. sea; repeatable")
 ]
+ClearOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="YAML", help="which pixels a quality layer calls clear, e.g. '{band: 2, bits: [0, 1], values: [0]}'"
+    ),
+]
+GrowOption = Annotated[
+    int, typer.Option(min=0, help="pixels by which gaps grow in all directions, over rims of clouds")
+]
 ObservedOption = Annotated[
     list[float], typer.Option(help="stored number that looks like a code but was observed; repeatable")
 ]
@@ -34,8 +43,11 @@ def reading_of(model: Path | None, **given: Any) -> "ReadOptions":
     Raises:
         ConfigError: a value that cannot be, or one beside a model.
     """
+    from miha.config_files import read_value
     from miha.rasters.options import ReadOptions, read_options  # --help is quick without
 
+    if given.get("clear"):
+        given["clear"] = read_value(given["clear"])
     reading = read_options(**given)
     own = [f"--{name.replace('_', '-')}" for name in given if getattr(reading, name) != getattr(ReadOptions(), name)]
     if model and own:

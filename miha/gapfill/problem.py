@@ -30,7 +30,7 @@ from miha.gapfill.unet import UNet
 from miha.problems.judgement import Judgement
 from miha.problems.problem import NAMES, ParallelMap, Problem
 from miha.problems.samples import Batch, Data, Samples
-from miha.rasters.stack import Image, ReadOptions, Stack, first_grid, list_rasters, read_stack
+from miha.rasters.stack import Image, ReadOptions, Stack, first_grid, list_rasters, quality_files, read_stack
 from miha.records.archive import FORMAT_VERSION
 
 if TYPE_CHECKING:
@@ -85,15 +85,16 @@ class GapFill(ReadOptions, Problem):
 
     def history(self) -> Stack:
         """The days to learn from; a process reads them once."""
-        return _read_history(self.data / "history", self.reading, stamp_files(list_rasters(self.data / "history")))
+        return _read_history(self.data / "history", self.reading, stamp_files(self._files()))
 
     def static(self) -> Static:
         """Layers that do not change, on the grid of the history; a process reads them once."""
         return _read_static(self.data, stamp_files(self._files()))
 
     def _files(self) -> list[Path]:
-        static = self.data / "static"
-        return list_rasters(self.data / "history") + (list_rasters(static, at_least=0) if static.is_dir() else [])
+        static, history = self.data / "static", list_rasters(self.data / "history")
+        layers = sorted(quality_files(history, self.reading) - {*history})
+        return history + layers + (list_rasters(static, at_least=0) if static.is_dir() else [])
 
     def stamp(self) -> str:
         return digest_json([stamp_files(self._files()), self.has_truth])

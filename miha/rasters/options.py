@@ -2,10 +2,11 @@
 
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, WithJsonSchema
 
 from miha.errors import ConfigError
 from miha.rasters.dates import pattern_mistake
+from miha.rasters.masks import ClearRule
 
 
 def _usable(pattern: str | None) -> str | None:
@@ -22,6 +23,10 @@ def _listed(codes: Any) -> Any:
 Codes = Annotated[tuple[float, ...], BeforeValidator(_listed, json_schema_input_type=float | list[float] | None)]
 
 
+# Not by reference: the schema of a problem becomes part of another.
+_IN_PLACE = WithJsonSchema({"anyOf": [ClearRule.model_json_schema(), {"type": "null"}]})
+
+
 class ReadOptions(BaseModel):
     """How pixels become values."""
 
@@ -32,6 +37,10 @@ class ReadOptions(BaseModel):
         (), description="stored numbers of missing pixels to fill, one or a list, beside the file's tag and NaN"
     )
     keep: Codes = Field((), description="stored numbers of pixels without an observation that stay, e.g. sea")
+    clear: Annotated[ClearRule | None, _IN_PLACE] = Field(
+        None, description="which pixels a quality layer calls clear: band or file, bits, values (below)"
+    )
+    grow: int = Field(0, ge=0, le=1000, description="pixels by which gaps grow in all directions, over rims of clouds")
     observed: Codes = Field((), description="stored numbers that look like codes but were observed")
     strict: bool = Field(False, description="refuse unusable days, instead of leaving them out with a warning")
     date_pattern: Annotated[str | None, AfterValidator(_usable)] = Field(
@@ -49,5 +58,6 @@ def read_options(**given: Any) -> ReadOptions:
         return ReadOptions(**given)
     except ValidationError as error:
         first = error.errors()[0]
-        option = str(first["loc"][0]).replace("_", "-")
-        raise ConfigError(f"--{option}: {first['msg'].removeprefix('Value error, ')}.") from None
+        option, *inner = (str(part) for part in first["loc"])
+        where = ": ".join([f"--{option.replace('_', '-')}", *inner])
+        raise ConfigError(f"{where}: {first['msg'].removeprefix('Value error, ')}.") from None

@@ -1,6 +1,7 @@
 """Scenes: reading rasters as values with gaps."""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from rasterio.errors import RasterioError
 from rasterio.io import DatasetReader
 
 from miha.errors import DataError, StorageError
+from miha.rasters.masks import grown
 from miha.rasters.options import ReadOptions
 from miha.rasters.suspect import Level, undeclared_codes
 
@@ -105,11 +107,29 @@ def list_rasters(folder: Path, at_least: int = 1) -> list[Path]:
     return paths
 
 
+def list_scenes(folder: Path, options: ReadOptions) -> list[Path]:
+    """The GeoTIFFs directly in ``folder`` but for quality files, sorted by name.
+
+    Raises:
+        DataError: no such folder, or no GeoTIFF in it.
+    """
+    layers = quality_files(paths := list_rasters(folder), options)
+    return [path for path in paths if path not in layers]
+
+
+def quality_files(paths: Sequence[Path], options: ReadOptions) -> set[Path]:
+    """The files beside scenes that say which of their pixels are clear."""
+    rule = options.clear
+    if rule is None or rule.file is None:
+        return set()
+    return {file for path in paths if (file := rule.file_of(path, options.date_pattern))}
+
+
 def read_scene(path: Path, options: ReadOptions = ReadOptions()) -> Scene:
     """Read one band as float32 in the data's unit: scale and offset applied, NaN for nodata.
 
     Raises:
-        DataError: not a raster that GDAL can read to its end, or no such band.
+        DataError: not a raster that GDAL can read to its end, no such band, or no such quality layer.
     """
     try:
         with rasterio.open(path, driver="GTiff") as source:
@@ -124,6 +144,8 @@ def read_scene(path: Path, options: ReadOptions = ReadOptions()) -> Scene:
                 mask = source.read_masks(options.band, window=window) if masked else None
                 values[window.toslices()] = decode(raw, mask, source, options)
                 kept[window.toslices()] = np.isin(raw, options.keep)
+            values[~kept & ~_clear(path, source, options)] = np.nan
+            values[~kept & grown(np.isnan(values) & ~kept, options.grow)] = np.nan
             bands = [number for number, kind in enumerate(source.colorinterp, 1) if kind != ColorInterp.alpha]
             sharing = tuple(band for band in bands if masked and band != options.band)
             grid = _grid_of(source)
@@ -134,6 +156,22 @@ def read_scene(path: Path, options: ReadOptions = ReadOptions()) -> Scene:
     except (RasterioError, OSError) as error:
         raise _unreadable(path, error) from error
     return Scene(path, values, kept, grid, unit, integer, scale, offset, simulated, sharing)
+
+
+def _clear(path: Path, source: DatasetReader, options: ReadOptions) -> Mask:
+    """Where the quality layer of a scene says that a pixel is clear; everywhere if no rule is given."""
+    rule = options.clear
+    if rule is None:
+        return np.ones(source.shape, bool)
+    file = rule.file_of(path, options.date_pattern)
+    if file is None:
+        raise DataError(f"{path} has no quality file {rule.file} (problem.clear.file). Add it, or remove the scene.")
+    with rasterio.open(file, driver="GTiff") as layer:
+        if not 1 <= rule.band <= layer.count:
+            raise DataError(f"{file} has {layer.count} bands, so there is no band {rule.band}. Set problem.clear.band.")
+        if difference := _grid_of(source).difference(replace(_grid_of(layer), bands=source.count)):
+            raise DataError(f"{file} does not fit {path.name}: {difference}. Bring all rasters to one grid (gdalwarp).")
+        return rule.clear(layer.read(rule.band))
 
 
 def first_grid(folder: Path) -> Grid:

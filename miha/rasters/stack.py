@@ -12,7 +12,17 @@ from numpy.typing import NDArray
 from miha.errors import DataError
 from miha.rasters.dates import read_date
 from miha.rasters.options import ReadOptions
-from miha.rasters.scene import Grid, Image, Mask, Scene, first_grid, list_rasters, read_scene
+from miha.rasters.scene import (
+    Grid,
+    Image,
+    Mask,
+    Scene,
+    first_grid,
+    list_rasters,
+    list_scenes,
+    quality_files,
+    read_scene,
+)
 from miha.rasters.suspect import Level, common_level
 
 __all__ = [  # what most of the library needs of rasters
@@ -25,6 +35,7 @@ __all__ = [  # what most of the library needs of rasters
     "first_grid",
     "list_rasters",
     "misfit",
+    "quality_files",
     "read_date",
     "read_scene",
     "read_stack",
@@ -70,7 +81,7 @@ def read_stack(folder: Path, options: ReadOptions = ReadOptions()) -> Stack:
     scenes: dict[date, Scene] = {}
     unreadable: list[DataError] = []
     first: Scene | None = None
-    for path in list_rasters(folder):
+    for path in list_scenes(folder, options):
         try:
             scene = read_scene(path, options)
         except DataError as error:
@@ -94,7 +105,7 @@ def read_stack(folder: Path, options: ReadOptions = ReadOptions()) -> Stack:
     common = common_level(list(levels.values())) if levels else None
     usable = {when: scene for when, scene in scenes.items() if _is_usable(scene, common, options)}
     if not usable:
-        raise DataError(f"no scene in {folder} has a valid pixel. Check the nodata code (problem.nodata).")
+        raise DataError(f"no scene in {folder} has a valid pixel. Check problem.nodata and problem.clear.")
     days = sorted(usable)
     return Stack(
         np.stack([usable[day].values for day in days]),
