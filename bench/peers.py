@@ -22,7 +22,7 @@ from bench.results import DOCUMENT, RESULTS, Result, Results, table
 from bench.rfsi import rfsi
 from miha.errors import DataError
 from miha.evolution.seeds import stream
-from miha.gapfill.base import fill_base, process_of
+from miha.gapfill.base import PROCESS, fill_base, process_of
 from miha.gapfill.cases import Case, pasted_case
 from miha.gapfill.days import clear_days
 from miha.gapfill.filler import BaseFiller, NetworkFiller
@@ -89,7 +89,7 @@ def _ways(case: Case, static: Static, seed: int) -> Iterator[tuple[str, Callable
     yield "dineof", lambda: dineof(scene, background, stream(seed, "fill"))
     yield "trees", lambda: _trees(case, static, fitted)
     yield "rfsi", lambda: rfsi(scene, background, static, most, stream(seed, "fill"))
-    yield "process", lambda: process_of(scene, background, static, seed).mean
+    yield "process", lambda: process_of(scene, background, static, stream(seed, "fill", PROCESS)).mean
     yield BASE, lambda: fill_base(scene, background, static, seed).mean
 
 

@@ -4,7 +4,7 @@ import pandas as pd
 from torch import nn
 
 from bench.results import Result
-from miha.records.tables import CHANGE_COLUMNS, read_tables
+from miha.records.tables import CHANGE_COLUMNS, count_epochs, read_tables
 from miha.run import Run
 
 ARTICLE_OPERATORS = {"optimizer": 1.0, "activation": 1.0, "batch_size": 1.0}
@@ -24,7 +24,7 @@ def figures_of(run: Run) -> Result:
     _, population = read_tables(run.run_dir)
     won = population.loc[population.selected, CHANGE_COLUMNS].to_dict("records")
     return {
-        "epochs": len(run.history),
+        "epochs": count_epochs(run.history),
         "seconds": float(pd.read_csv(run.run_dir / "timings.csv", header=None)[2].sum()),
         "won": [{**one, "before": value_of(one["before"]), "after": value_of(one["after"])} for one in won],
         "best": run.best.hyperparameters.model_dump(mode="json"),

@@ -13,6 +13,17 @@ from typing import Annotated, Any
 
 import typer
 
+from flows.reading import (
+    BandOption,
+    ClearOption,
+    GrowOption,
+    KeepOption,
+    NodataOption,
+    ObservedOption,
+    PatternOption,
+    StrictOption,
+    reading_of,
+)
 from miha.errors import MihaError
 
 # Nothing calls home, and Prefect's own chatter stays in its log unless the user asks for it.
@@ -232,13 +243,14 @@ def fill(
         float | None,
         typer.Option(min=0, help="leave pixels of a greater standard deviation empty, in the data's unit"),
     ] = None,
-    band: Annotated[int, typer.Option(min=1, help="without a model: band of each raster")] = 1,
-    nodata: Annotated[
-        float | None, typer.Option(help="without a model: code of missing pixels, beside the file's tag and NaN")
-    ] = None,
-    date_pattern: Annotated[
-        str | None, typer.Option(help="without a model: strptime pattern of file names, e.g. MOD11A1.A%Y%j")
-    ] = None,
+    band: BandOption = 1,
+    nodata: NodataOption = [],  # noqa: B006
+    keep: KeepOption = [],  # noqa: B006
+    clear: ClearOption = None,
+    grow: GrowOption = 0,
+    observed: ObservedOption = [],  # noqa: B006
+    strict: StrictOption = False,
+    date_pattern: PatternOption = None,
     prefect: Annotated[
         bool, typer.Option("--prefect/--no-prefect", help="run as a Prefect flow, or without Prefect")
     ] = False,
@@ -246,19 +258,26 @@ def fill(
     """Fill the gaps of scenes, without a model at once (about two seconds for 10,000 pixels). Observed pixels stay.
 
     Beside each scene: <name>_std.tif, the standard deviation of what was filled, and <name>_source.tif (0 observed, 1
-    filled, 2 left empty).
+    filled, 2 left as it was).
     """
     from miha.errors import ConfigError
     from miha.gapfill.filler import open_filler
-    from miha.rasters.stack import ReadOptions
     from miha.records.record import model_path
 
     if run_dir and model:
         raise ConfigError("give either --run-dir or --model.")
     archive = model_path(run_dir, "best") if run_dir else model
-    reading = ReadOptions(band, nodata, date_pattern)
-    if archive and reading != ReadOptions():
-        raise ConfigError("--band, --nodata and --date-pattern are the model's own. Leave them out.")
+    reading = reading_of(
+        archive,
+        band=band,
+        nodata=nodata,
+        keep=keep,
+        clear=clear,
+        grow=grow,
+        observed=observed,
+        strict=strict,
+        date_pattern=date_pattern,
+    )
     with _shown():
         if prefect:
             from flows.server import choose_server, reach_server, start_server
@@ -284,9 +303,14 @@ def assess(
     picture: Annotated[Path | None, typer.Option(help="PNG file for errors by size of the gap")] = None,
     csv: Annotated[Path | None, typer.Option(help="CSV file for every single gap")] = None,
     workers: Annotated[int | None, typer.Option(min=1, help="processes; default: one a core")] = None,
-    band: Annotated[int, typer.Option(min=1, help="band of each raster")] = 1,
-    nodata: Annotated[float | None, typer.Option(help="code of missing pixels, beside the file's tag and NaN")] = None,
-    date_pattern: Annotated[str | None, typer.Option(help="strptime pattern of file names, e.g. MOD11A1.A%Y%j")] = None,
+    band: BandOption = 1,
+    nodata: NodataOption = [],  # noqa: B006
+    keep: KeepOption = [],  # noqa: B006
+    clear: ClearOption = None,
+    grow: GrowOption = 0,
+    observed: ObservedOption = [],  # noqa: B006
+    strict: StrictOption = False,
+    date_pattern: PatternOption = None,
 ) -> None:
     """Tell what error to expect: hide holes in the days of a data set, and fill them with all that needs no training.
 
@@ -294,16 +318,23 @@ def assess(
     """
     import os
 
-    from miha.errors import ConfigError
     from miha.files import replacing, write_text
     from miha.gapfill.assess import assess as assess_data
-    from miha.rasters.stack import ReadOptions
     from miha.records.record import model_path
     from miha.report.tables import errors_table
 
-    model, reading = model_path(run_dir, "best") if run_dir else None, ReadOptions(band, nodata, date_pattern)
-    if model and reading != ReadOptions():
-        raise ConfigError("--band, --nodata and --date-pattern are the model's own. Leave them out.")
+    model = model_path(run_dir, "best") if run_dir else None
+    reading = reading_of(
+        model,
+        band=band,
+        nodata=nodata,
+        keep=keep,
+        clear=clear,
+        grow=grow,
+        observed=observed,
+        strict=strict,
+        date_pattern=date_pattern,
+    )
     with _shown() as console:
         found = assess_data(data, gaps, workers or os.cpu_count() or 1, model, reading)
         title = f"mean absolute error{f', {found.unit}' if found.unit else ''}; {data}; gap in percent of the scene"

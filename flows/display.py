@@ -129,7 +129,7 @@ class Display:
         loss = event.epoch.valid_loss
         if (bar := self.bars.get(event.stage)) is not None:
             self.progress.update(bar, advance=1, note="loss not finite" if loss is None else f"loss {loss:.4f}")
-        self._trained(event.stage, self.epochs.get(event.stage, 0) + 1)
+        self._trained(event.stage, self.epochs.get(event.stage, 0) + (event.epoch.epoch > 0))
 
     @_show.register
     def _(self, event: StageReused) -> None:

@@ -28,14 +28,14 @@ def read_config(files: Sequence[str], settings: Sequence[str], overrides: dict[s
         key, equals, value = setting.partition("=")
         if not equals or not key.strip():
             raise ConfigError(f"--set {setting!r} is not of the form section.key=value.")
-        _put(values, key.strip(), _value(value))
+        _put(values, key.strip(), read_value(value))
     for key, value in overrides.items():
         _put(values, key, value)
     return make_config(values)
 
 
-def _value(text: str) -> Any:
-    """What is typed after ``--set key=``: YAML, or plain text if it is none (a pattern like ``%Y%j``)."""
+def read_value(text: str) -> Any:
+    """What is typed for a key: YAML, or plain text if it is none (a pattern like ``%Y%j``)."""
     try:
         return yaml.safe_load(text)
     except yaml.YAMLError:

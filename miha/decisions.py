@@ -13,6 +13,7 @@ from pydantic import BaseModel
 from miha.documents import read_document
 from miha.errors import DataError, RunError
 from miha.events import CandidateFailed, publish
+from miha.evolution.change import UNCHANGED
 from miha.evolution.fitness import Fitness, FitnessSettings, fittest, noise, score
 from miha.files import digest_json, write_json
 from miha.records.record import StageRecord
@@ -89,7 +90,9 @@ class Decisions:
     def _decide(
         self, cycle: int, parent: StageRecord, specs: Sequence[StageSpec], outcomes: Sequence[Outcome]
     ) -> Selection:
-        scores = {number: self._score(parent, one, outcomes[0]) for number, one in enumerate(outcomes)}
+        control = next((number for number, spec in enumerate(specs) if spec.change == UNCHANGED), None)
+        rival = None if control is None else outcomes[control]
+        scores = {number: self._score(parent, one, rival) for number, one in enumerate(outcomes)}
         judged = [
             _judged(cycle, number, spec, outcome, scores[number])
             for number, (spec, outcome) in enumerate(zip(specs, outcomes, strict=True))
@@ -105,18 +108,18 @@ class Decisions:
             )
         return Selection(
             cycle=cycle,
-            selected=fittest(alive, self.fitness),
+            selected=fittest(alive, self.fitness, control),
             criterion=self.criterion,
             digests=tuple(spec.digest for spec in specs),
             outcomes=tuple(judged),
         )
 
-    def _score(self, parent: StageRecord, outcome: Outcome, control: Outcome) -> Fitness | None:
+    def _score(self, parent: StageRecord, outcome: Outcome, control: Outcome | None) -> Fitness | None:
         """The scores of a candidate; None if it failed."""
         if isinstance(outcome, Failure):
             return None
         fitness = score(parent.valid_loss, outcome.losses, self.fitness)
-        if isinstance(control, Failure) or not (outcome.shares and control.shares):
+        if not isinstance(control, StageRecord) or not (outcome.shares and control.shares):
             return fitness
         return fitness._replace(noise=noise(parent.valid_loss, outcome.shares, control.shares))
 

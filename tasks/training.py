@@ -47,7 +47,7 @@ def training_task(spec: StageSpec, faults: Faults) -> Task[[StageSpec], StageRec
         return True
 
     return train_stage.with_options(
-        name=f"{spec.stage.kind} training",
+        name=_work(spec),
         task_run_name=stage_title(spec),
         retries=faults.retries,
         retry_delay_seconds=faults.retry_delay,
@@ -66,7 +66,12 @@ def stage_title(spec: StageSpec) -> str:
         "candidate": f"cycle {stage.cycle}, candidate {stage.candidate}: {change}",
         "fixing": f"cycle {stage.cycle}, fixing: {change}",
     }
-    return titles.get(stage.kind, f"{stage.kind} training")
+    return titles.get(stage.kind, _work(spec))
+
+
+def _work(spec: StageSpec) -> str:
+    """What the task of a stage does."""
+    return f"{spec.stage.kind} training" if spec.epochs else f"validation of the {spec.stage.kind}"
 
 
 @singledispatch
@@ -83,7 +88,9 @@ def _(event: StageStarted) -> str:
 @_line.register
 def _(event: EpochEnded) -> str:
     epoch = event.epoch
-    losses = f"training loss {_rounded(epoch.train_loss)}, validation loss {_rounded(epoch.valid_loss)}"
+    losses = f"validation loss {_rounded(epoch.valid_loss)}"
+    if epoch.epoch:
+        losses = f"training loss {_rounded(epoch.train_loss)}, {losses}"
     return f"{event.stage}: epoch {epoch.epoch}, {losses}, lr {_rounded(epoch.lr)}"
 
 

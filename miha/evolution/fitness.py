@@ -91,19 +91,20 @@ def _size(loss: float) -> float:
     return abs(loss) or 1.0
 
 
-def fittest(scores: Mapping[int, Fitness], settings: FitnessSettings) -> int:
+def fittest(scores: Mapping[int, Fitness], settings: FitnessSettings, control: int | None = 0) -> int:
     """Number of the fittest candidate: of those that better the control's loss by more than the noise, or the control.
 
-    Of equals the first. Where the control, number 0, is lost, all others compete.
+    Of equals the first. Where the control is lost, or there is none, all others compete.
 
     Args:
         scores: by number, of the candidates that neither failed nor diverged; at least one.
         settings: how many standard errors count as noise.
+        control: number of the unchanged one.
     """
-    control = scores.get(0)
-    better = [
-        number
-        for number, one in scores.items()
-        if control is None or one.level - control.level > settings.noise * one.noise
-    ]
-    return max(better, key=lambda number: (scores[number].value, -number), default=0)
+    if control is None or control not in scores:
+        better = list(scores)
+    else:
+        level = scores[control].level
+        better = [number for number, one in scores.items() if one.level - level > settings.noise * one.noise]
+        better = better or [control]
+    return max(better, key=lambda number: (scores[number].value, -number))

@@ -21,7 +21,7 @@ from miha.gapfill.problem import GapFill
 from miha.gapfill.process import Posterior
 from miha.problems.evaluation import trained_network
 from miha.problems.registry import archived_problem
-from miha.rasters.stack import Image, Mask, ReadOptions, Scene, Stack, read_date, read_scene
+from miha.rasters.stack import Image, Mask, ReadOptions, Scene, Stack, misfit, read_date, read_scene
 from miha.rasters.writing import plan_fills, write_filled
 from miha.records.archive import read_archive
 from miha.threads import fixed_threads
@@ -33,6 +33,7 @@ class Filler(ABC):
     """What fills scenes of one data set. Filling is in float32 and on one thread.
 
     Attributes:
+        data: the data set, if there is one.
         reading: how pixels become values.
         history: the other days; None where there are none, and each scene is filled from itself alone.
         unit: of the values.
@@ -41,8 +42,9 @@ class Filler(ABC):
 
     least_days = 0  # beside the scene's own
 
-    def __init__(self, reading: ReadOptions, history: Stack | None, unit: str, seed: int) -> None:
-        self.reading, self.history, self.unit, self.seed = reading, history, unit, seed
+    def __init__(self, data: Path | None, reading: ReadOptions, history: Stack | None, unit: str, seed: int) -> None:
+        self.data, self.reading, self.history, self.unit, self.seed = data, reading, history, unit, seed
+        self._others: dict[int, BaseFiller] = {}  # of bands that share a mask with the one to fill
         self._scenes: dict[Path, Scene] = {}  # read by plan, not filled yet
         self._backgrounds: dict[date, Background] = {}  # of the latest day: scenes of one day share it
 
@@ -54,11 +56,15 @@ class Filler(ABC):
         """Read a scene to fill, the way the history was read.
 
         Raises:
-            DataError: unreadable, on another grid than the history, or without enough valid pixels.
+            DataError: unreadable, on another grid than the history, with codes that nobody declared, or without enough
+                valid pixels.
         """
         scene = read_scene(path, self.reading)
         if self.history and (difference := self.history.grid.difference(scene.grid)):
             raise DataError(f"{path} does not fit the history: {difference}. Bring it to that grid (gdalwarp).")
+        scene.check_codes(self.reading)
+        if self.history and (reason := misfit(scene, self.history.level, self.reading)):
+            publish(Told(f"filled all the same: {reason}"))
         if (~scene.gaps).sum() < MIN_VISIBLE:
             raise DataError(
                 f"{path} has {(~scene.gaps).sum()} valid pixels; at least {MIN_VISIBLE} are needed to fill it."
@@ -109,6 +115,8 @@ class Filler(ABC):
     def fill(self, source: Path, target: Path, everywhere: bool = False, max_std: float | None = None) -> Path:
         """Fill one raster; returns the file written.
 
+        Of bands that one mask or alpha band hides all are filled, by the base; other bands stay as they are.
+
         Args:
             source: the scene.
             target: where it goes, filled.
@@ -121,14 +129,29 @@ class Filler(ABC):
         """
         scene = self._scenes.pop(source, None) or self.read(source)
         filled = self.predict(scene.values, self.background(scene))
-        unknown = scene.gaps & (False if everywhere else self._never_seen(scene))
-        unsure = scene.gaps & ~unknown & (filled.std > (np.inf if max_std is None else max_std))
-        values = np.where(unknown | unsure, np.float32(np.nan), filled.mean)
-        write_filled(source, target, values, filled.std, scene.gaps, self.reading)
+        wanted = scene.gaps & ~scene.kept
+        unknown = wanted & (False if everywhere else self._never_seen(scene))
+        unsure = wanted & ~unknown & (filled.std > (np.inf if max_std is None else max_std))
+        values = np.where(scene.kept | unknown | unsure, np.float32(np.nan), filled.mean)
+        sharing = {band: self._other_band(source, band, everywhere) for band in scene.sharing}
+        unknown |= wanted & np.isnan(list(sharing.values())).any(axis=0) if sharing else False
+        values[unknown] = np.nan
+        write_filled(source, target, values, filled.std, scene.gaps, self.reading, sharing)
         left = [(unknown, "that no day shows"), (unsure, f"of a standard deviation above {max_std or 0:g}")]
         empty = "".join(f", {pixels.sum()} {why} left empty" for pixels, why in left if pixels.any())
-        publish(Told(f"{target}: {(scene.gaps & ~np.isnan(values)).sum()} pixels filled{empty}"))
+        empty += f", {scene.kept.sum()} kept as they were" if scene.kept.any() else ""
+        bands = f" in each of {len(sharing) + 1} bands, which share a mask" if sharing else ""
+        publish(Told(f"{target}: {(scene.gaps & ~np.isnan(values)).sum()} pixels filled{bands}{empty}"))
         return target
+
+    def _other_band(self, source: Path, band: int, everywhere: bool) -> Image:
+        """Another band of a scene as the base fills it, NaN where no day shows it: one mask can only show all bands."""
+        if band not in self._others:
+            self._others[band] = BaseFiller(self.data, self.reading.model_copy(update={"band": band}))
+        other = self._others[band]
+        scene = other.read(source)
+        unknown = scene.gaps & (False if everywhere else other._never_seen(scene))
+        return np.where(unknown, np.float32(np.nan), other.predict(scene.values, other.background(scene)).mean)
 
     def _never_seen(self, scene: Scene) -> Mask:
         if self.history is None:
@@ -156,11 +179,9 @@ class BaseFiller(Filler):
     def __init__(self, data: Path | None = None, reading: ReadOptions = ReadOptions()) -> None:
         # scikit-learn takes a second to import: while scenes are read and the Gaussian process computes
         Thread(target=import_module, args=("sklearn.ensemble",), daemon=True).start()
-        problem = data and GapFill(
-            data=data, band=reading.band, nodata=reading.nodata, date_pattern=reading.date_pattern
-        )
+        problem = data and GapFill(data=data, **reading.model_dump())
         history = problem.history() if problem else None
-        super().__init__(reading, history, history.unit if history else "", seed=0)
+        super().__init__(data, reading, history, history.unit if history else "", seed=0)
         self.static = problem.static() if problem else None
 
     def predict(self, scene: Image, background: Background) -> Posterior:
@@ -195,7 +216,7 @@ class NetworkFiller(Filler):
             raise ArchiveError(f"{archive} lacks settings that filling needs: {error}.") from error
         self.history: Stack
         history = problem.history()
-        super().__init__(problem.reading, history, history.unit, seed)
+        super().__init__(data, problem.reading, history, history.unit, seed)
         self.static = problem.static()
         self.network = trained_network(self.problem, opened)
 

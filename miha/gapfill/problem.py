@@ -33,7 +33,7 @@ from miha.gapfill.unet import UNet
 from miha.problems.judgement import Judgement
 from miha.problems.problem import NAMES, ParallelMap, Problem
 from miha.problems.samples import Batch, Data, Samples
-from miha.rasters.stack import Image, ReadOptions, Stack, list_rasters, read_grid, read_stack
+from miha.rasters.stack import Image, ReadOptions, Stack, first_grid, list_rasters, quality_files, read_stack
 from miha.records.archive import FORMAT_VERSION
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ SAMPLE_INDUCING = 300  # pixels of the process, of training samples: half the ti
 NOISE = 0.2  # standard deviations of what is observed, at an augmentation of 1
 
 
-class GapFill(Problem):
+class GapFill(ReadOptions, Problem):
     """Fill the gaps of raster scenes with a U-Net that refines the base, or with the article's autoencoder."""
 
     metric: ClassVar[str] = "mae"
@@ -79,28 +79,26 @@ class GapFill(Problem):
         description="trees of the first guess, a multiple of 12: a third over ridge, a third over climatology",
     )
     analogues: int = Field(5, ge=1, description="most similar days shown to the U-Net")
-    band: int = Field(1, ge=1, description="band of each raster, from 1")
-    nodata: float | None = Field(None, description="code of missing pixels, beside the file's tag and NaN")
-    date_pattern: str | None = Field(None, description="strptime pattern of file names, e.g. MOD11A1.A%Y%j")
 
     # ---------------------------------------------------------------- data
 
     @property
     def reading(self) -> ReadOptions:
         """How pixels become values."""
-        return ReadOptions(self.band, self.nodata, self.date_pattern)
+        return ReadOptions.model_validate(self.model_dump(include=set(ReadOptions.model_fields)))
 
     def history(self) -> Stack:
         """The days to learn from; a process reads them once."""
-        return _read_history(self.data / "history", self.reading, stamp_files(list_rasters(self.data / "history")))
+        return _read_history(self.data / "history", self.reading, stamp_files(self._files()))
 
     def static(self) -> Static:
         """Layers that do not change, on the grid of the history; a process reads them once."""
         return _read_static(self.data, stamp_files(self._files()))
 
     def _files(self) -> list[Path]:
-        static = self.data / "static"
-        return list_rasters(self.data / "history") + (list_rasters(static, at_least=0) if static.is_dir() else [])
+        static, history = self.data / "static", list_rasters(self.data / "history")
+        layers = sorted(quality_files(history, self.reading) - {*history})
+        return history + layers + (list_rasters(static, at_least=0) if static.is_dir() else [])
 
     def stamp(self) -> str:
         return digest_json([stamp_files(self._files()), self.has_truth])
@@ -271,8 +269,7 @@ def _read_history(folder: Path, options: ReadOptions, stamp: str) -> Stack:
 
 @lru_cache(maxsize=2)
 def _read_static(data: Path, stamp: str) -> Static:
-    first = list_rasters(data / "history")[0]
-    return read_static(data / "static", read_grid(first))
+    return read_static(data / "static", first_grid(data / "history"))
 
 
 @lru_cache(maxsize=2)

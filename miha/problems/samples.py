@@ -7,6 +7,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from miha.errors import ConfigError
+
 BLOCKS = 20  # of samples that say nothing of how they belong together
 _CHUNK_BYTES = 32 * 2**20  # gather shuffled samples in pieces of about this size
 
@@ -37,8 +39,12 @@ class Samples:
         self, inputs: Tensor, target: Tensor, mask: Tensor | None = None, blocks: Sequence[int] | None = None
     ) -> None:
         self.tensors = Batch(inputs, target, mask)
-        number = min(BLOCKS, len(inputs))
+        number = max(1, min(BLOCKS, len(inputs)))
         self.blocks = blocks or [len(part) for part in torch.arange(len(inputs)).tensor_split(number)]
+        if sum(self.blocks) != len(inputs):
+            raise ConfigError(
+                f"blocks of {sum(self.blocks)} samples are given for {len(inputs)}. Give a size for each."
+            )
 
     def __len__(self) -> int:
         return len(self.tensors.inputs)

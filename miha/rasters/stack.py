@@ -1,85 +1,47 @@
-"""Scenes and stacks of scenes: reading rasters, and checking that they lie on one grid."""
+"""Stacks of scenes: the days of a folder, and checking that they agree."""
 
 import logging
-import re
 from collections.abc import Sequence
-from dataclasses import dataclass
-from datetime import date, datetime
+from dataclasses import dataclass, replace
+from datetime import date
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import rasterio
 from numpy.typing import NDArray
-from rasterio.enums import MaskFlags
-from rasterio.errors import RasterioError
-from rasterio.io import DatasetReader
 
-from miha.errors import DataError, StorageError
+from miha.errors import DataError
+from miha.rasters.dates import read_date
+from miha.rasters.options import ReadOptions
+from miha.rasters.scene import (
+    Grid,
+    Image,
+    Mask,
+    Scene,
+    first_grid,
+    list_rasters,
+    list_scenes,
+    quality_files,
+    read_scene,
+)
+from miha.rasters.suspect import Level, common_level
 
-Image = NDArray[np.float32]  # (height, width), in the data's unit; NaN where there is no observation
-Mask = NDArray[np.bool_]  # (height, width)
+__all__ = [  # what most of the library needs of rasters
+    "Grid",
+    "Image",
+    "Mask",
+    "ReadOptions",
+    "Scene",
+    "Stack",
+    "first_grid",
+    "list_rasters",
+    "misfit",
+    "quality_files",
+    "read_date",
+    "read_scene",
+    "read_stack",
+]
 
-SUFFIXES = {".tif", ".tiff"}
-SIMULATED_TAG = "MIHA_SIMULATED"  # TIFF tag of rasters that no satellite took
-_EIGHT_DIGITS = re.compile(r"(?<!\d)(\d{8})(?!\d)")
-_GAP_SIZE = re.compile(r"_gap\d+$")  # behind the name of a scene whose day has more than one
 _log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class ReadOptions:
-    """How pixels become values.
-
-    Attributes:
-        band: which band of each file, from 1.
-        nodata: a code that means "no observation", beside the file's own tag and NaN; in stored (unscaled) numbers.
-        date_pattern: ``strptime`` pattern of the file name without its suffix (and ``_gap05``), e.g. ``MOD11A1.A%Y%j``.
-    """
-
-    band: int = 1
-    nodata: float | None = None
-    date_pattern: str | None = None
-
-
-@dataclass(frozen=True)
-class Grid:
-    """Where pixels lie: two rasters of equal grids can be compared pixel by pixel."""
-
-    height: int
-    width: int
-    crs: str
-    transform: tuple[float, ...]
-    bands: int
-
-    def difference(self, other: "Grid") -> str | None:
-        """Say the first way in which ``other`` differs from this grid, or None if pixels fall together."""
-        if (self.height, self.width) != (other.height, other.width):
-            return f"its shape is {other.height}x{other.width}, not {self.height}x{self.width}"
-        if self.crs != other.crs:
-            return f"its CRS is {other.crs or 'missing'}, not {self.crs or 'missing'}"
-        if not np.allclose(self.transform, other.transform, rtol=1e-9, atol=1e-9):
-            return f"its transform is {other.transform}, not {self.transform}"
-        if self.bands != other.bands:
-            return f"it has {other.bands} bands, not {self.bands}"
-        return None
-
-
-@dataclass(frozen=True)
-class Scene:
-    """One raster: its values as float32 with NaN in the gaps, and where and when they were taken."""
-
-    path: Path
-    values: Image
-    grid: Grid
-    unit: str
-    integer: bool  # stored as integers, so that few distinct values mean classes
-    simulated: bool
-
-    @property
-    def gaps(self) -> Mask:
-        """True where there is no observation."""
-        return np.isnan(self.values)
 
 
 @dataclass(frozen=True)
@@ -91,6 +53,7 @@ class Stack:
     grid: Grid
     unit: str
     simulated: bool = False
+    level: Level | None = None  # where most days lie
 
     def __len__(self) -> int:
         return len(self.dates)
@@ -98,175 +61,86 @@ class Stack:
     def only(self, days: Sequence[int]) -> "Stack":
         """The stack of some of the days, given by index."""
         chosen = sorted(days)
-        return Stack(
-            self.values[chosen], tuple(self.dates[day] for day in chosen), self.grid, self.unit, self.simulated
-        )
+        return replace(self, values=self.values[chosen], dates=tuple(self.dates[day] for day in chosen))
 
     def without(self, when: date | None) -> "Stack":
         """The stack without the scene of one date, if it has one."""
         return self.only([day for day, taken in enumerate(self.dates) if taken != when])
 
 
-def list_rasters(folder: Path, at_least: int = 1) -> list[Path]:
-    """The GeoTIFFs directly in ``folder``, sorted by name.
-
-    Raises:
-        DataError: no such folder, or fewer than ``at_least`` GeoTIFFs in it.
-    """
-    if not folder.is_dir():
-        raise DataError(f"no such folder: {folder}. Give a folder of GeoTIFFs (see `miha prepare --help`).")
-    paths = sorted(
-        path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES and not path.name.startswith(".")
-    )
-    if len(paths) < at_least:
-        raise DataError(f"{folder} holds no GeoTIFF (*.tif, *.tiff). Put the scenes there.")
-    return paths
-
-
-def read_scene(path: Path, options: ReadOptions = ReadOptions()) -> Scene:
-    """Read one band as float32 in the data's unit: scale and offset applied, NaN for nodata.
-
-    Raises:
-        DataError: not a raster that GDAL can read to its end, or no such band.
-    """
-    try:
-        with rasterio.open(path, driver="GTiff") as source:
-            if not 1 <= options.band <= source.count:
-                raise DataError(
-                    f"{path} has {source.count} bands, so there is no band {options.band}. Set problem.band."
-                )
-            values = np.empty(source.shape, np.float32)
-            masked = bool({MaskFlags.per_dataset, MaskFlags.alpha} & set(source.mask_flag_enums[options.band - 1]))
-            for _, window in source.block_windows(options.band):
-                raw = source.read(options.band, window=window)
-                mask = source.read_masks(options.band, window=window) if masked else None
-                values[window.toslices()] = decode(raw, mask, source, options)
-            grid = _grid_of(source)
-            unit = source.units[options.band - 1] or source.tags().get("units", "")
-            simulated = SIMULATED_TAG in source.tags()
-            integer = np.issubdtype(np.dtype(source.dtypes[options.band - 1]), np.integer)
-    except (RasterioError, OSError) as error:
-        raise _unreadable(path, error) from error
-    return Scene(path, values, grid, unit, integer, simulated)
-
-
-def read_grid(path: Path) -> Grid:
-    """Where the pixels of a raster lie; none of them is read.
-
-    Raises:
-        DataError: not a raster that GDAL can open.
-    """
-    try:
-        with rasterio.open(path, driver="GTiff") as source:
-            return _grid_of(source)
-    except (RasterioError, OSError) as error:
-        raise _unreadable(path, error) from error
-
-
-def _grid_of(source: DatasetReader) -> Grid:
-    crs = source.crs.to_string() if source.crs else ""
-    return Grid(source.height, source.width, crs, tuple(source.transform)[:6], source.count)
-
-
-def _unreadable(path: Path, error: BaseException) -> DataError:
-    return DataError(f"{path} cannot be read as a raster: {_first_line(error)}. Replace or remove the file.")
-
-
-def verify_raster(path: Path) -> None:
-    """Read a raster that was just written to its end: GDAL may note a full disk only when the last blocks are flushed.
-
-    Raises:
-        StorageError: not all of it is there.
-    """
-    try:
-        with rasterio.open(path) as raster:
-            for _, window in raster.block_windows(1):
-                raster.read(window=window)
-    except (RasterioError, OSError) as error:
-        raise StorageError(
-            f"{path} could not be written whole ({_first_line(error)}). Free space on the disk."
-        ) from error
-
-
-def decode(raw: NDArray[Any], mask: NDArray[np.uint8] | None, source: DatasetReader, options: ReadOptions) -> Image:
-    """Stored numbers of one block → values in the data's unit, NaN where nodata or (if there is a mask) masked."""
-    band = options.band - 1
-    missing = ~np.isfinite(raw) if np.issubdtype(raw.dtype, np.floating) else np.zeros(raw.shape, bool)
-    for code in (source.nodatavals[band], options.nodata):
-        if code is not None:
-            missing |= raw == code
-    if mask is not None:
-        missing |= mask == 0
-    values = raw.astype(np.float64) * source.scales[band] + source.offsets[band]
-    return np.where(missing, np.nan, values).astype(np.float32)
-
-
-def _first_line(error: BaseException) -> str:
-    cause = error.__cause__ or error
-    return str(cause).strip().splitlines()[0].rstrip(".") if str(cause).strip() else type(cause).__name__
-
-
-def read_date(path: Path, pattern: str | None = None) -> date:
-    """The day a scene was taken: ``pattern`` if it fits, else YYYYMMDD in the name, else the TIFF's DateTime tag.
-
-    Raises:
-        DataError: none of them gives a date.
-    """
-    if pattern:
-        try:
-            return datetime.strptime(_GAP_SIZE.sub("", path.stem), pattern).date()
-        except ValueError:
-            pass  # the other two ways may still fit; the error below names all three
-    for digits in _EIGHT_DIGITS.findall(path.stem):
-        try:
-            return datetime.strptime(digits, "%Y%m%d").date()
-        except ValueError:
-            continue
-    try:
-        with rasterio.open(path) as source:
-            return datetime.strptime(source.tags().get("TIFFTAG_DATETIME", ""), "%Y:%m:%d %H:%M:%S").date()
-    except (RasterioError, ValueError):
-        tried = f"pattern {pattern!r}, " if pattern else ""
-        raise DataError(
-            f"the date of {path} cannot be read ({tried}YYYYMMDD in the name and the TIFF's DateTime tag were tried). "
-            "Rename the file or set problem.date_pattern."
-        ) from None
-
-
 def read_stack(folder: Path, options: ReadOptions = ReadOptions()) -> Stack:
     """Read all scenes of a folder and check that they agree.
 
-    A scene without one valid pixel is left out with a warning. The first file sets the grid.
+    Left out with a warning: a scene without one valid pixel; one that cannot be read, and one whose values lie far from
+    those of most others (scale or offset lost), unless ``options`` are strict. The first file sets the grid.
 
     Raises:
-        DataError: an unreadable file or date, two scenes of one day, a grid that differs (file and difference named),
-            or not one usable scene.
+        DataError: an unreadable date, two scenes of one day, a grid that differs (file and difference named), numbers
+            that look like undeclared codes, not one usable scene, or one that is not where options are strict.
     """
-    taken: dict[date, Path] = {}
     scenes: dict[date, Scene] = {}
-    grid: Grid | None = None
-    first = ""
-    for path in list_rasters(folder):
-        scene = read_scene(path, options)
-        if grid is None:
-            grid, first = scene.grid, path.name
-        if difference := grid.difference(scene.grid):
-            raise DataError(f"{path} does not fit {first}: {difference}. Bring all rasters to one grid (gdalwarp).")
-        when = read_date(path, options.date_pattern)
-        if when in taken:
-            raise DataError(f"{path} and {taken[when].name} are both of {when}. Keep one scene a day.")
-        taken[when] = path
-        if scene.gaps.all():
-            _log.warning("%s has no valid pixel and is left out", path)
+    unreadable: list[DataError] = []
+    first: Scene | None = None
+    for path in list_scenes(folder, options):
+        try:
+            scene = read_scene(path, options)
+        except DataError as error:
+            unreadable.append(error)
             continue
+        first = first or scene
+        if difference := first.grid.difference(scene.grid):
+            raise DataError(
+                f"{path} does not fit {first.path.name}: {difference}. Bring all rasters to one grid (gdalwarp)."
+            )
+        when = read_date(path, options.date_pattern)
+        if when in scenes:
+            raise DataError(f"{path} and {scenes[when].path.name} are both of {when}. Keep one scene a day.")
+        scene.check_codes(options)
         scenes[when] = scene
-    if not scenes or grid is None:
-        raise DataError(f"no scene in {folder} has a valid pixel. Check the nodata code (problem.nodata).")
-    days = sorted(scenes)
+    if first is None or (unreadable and options.strict):
+        raise unreadable[0]
+    for reason in unreadable:
+        _log.warning("a day is left out: %s", reason)
+    levels = {when: level for when, scene in scenes.items() if (level := scene.level)}
+    common = common_level(list(levels.values())) if levels else None
+    usable = {when: scene for when, scene in scenes.items() if _is_usable(scene, common, options)}
+    if not usable:
+        raise DataError(f"no scene in {folder} has a valid pixel. Check problem.nodata and problem.clear.")
+    days = sorted(usable)
     return Stack(
-        np.stack([scenes[day].values for day in days]),
+        np.stack([usable[day].values for day in days]),
         tuple(days),
-        grid,
-        scenes[days[0]].unit,
-        any(scene.simulated for scene in scenes.values()),
+        first.grid,
+        usable[days[0]].unit,
+        any(scene.simulated for scene in usable.values()),
+        common,
     )
+
+
+def _is_usable(scene: Scene, common: Level | None, options: ReadOptions) -> bool:
+    if scene.gaps.all():
+        _log.warning("%s has no valid pixel and is left out", scene.path)
+    elif reason := misfit(scene, common, options):
+        _log.warning("a day is left out: %s", reason)
+    else:
+        return True
+    return False
+
+
+def misfit(scene: Scene, common: Level | None, options: ReadOptions) -> str | None:
+    """What is wrong with a scene whose values lie far from where those of most days lie, or None.
+
+    Raises:
+        DataError: the same, where options are strict.
+    """
+    level = scene.level
+    if not (level and common and level.is_far(common)):
+        return None
+    lost = " It has no scale or offset, as others have." if common.scaled and not level.scaled else ""
+    reason = (
+        f"{scene.path} has values around {level.middle:g}, other days have such around {common.middle:g}, so its unit "
+        f"is another.{lost} Repair scale and offset (gdal_edit.py -scale -offset), or remove it."
+    )
+    if options.strict:
+        raise DataError(reason)
+    return reason

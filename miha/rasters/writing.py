@@ -1,6 +1,6 @@
 """Writing a filled scene: the input raster bit for bit, but for the pixels of its gaps; and maps that go with it."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,24 +9,42 @@ import rasterio
 from numpy.typing import NDArray
 from rasterio.enums import ColorInterp, MaskFlags
 from rasterio.errors import RasterioError
-from rasterio.io import DatasetReader, DatasetWriter
+from rasterio.io import DatasetReader, MemoryFile
 
 from miha.errors import DataError, StorageError
 from miha.files import replacing
-from miha.rasters.stack import Image, Mask, ReadOptions, verify_raster
+from miha.rasters.layout import (
+    build_overviews,
+    copy_description,
+    is_cloud_optimized,
+    place_of,
+    remove_sidecars,
+    write_cloud_optimized,
+)
+from miha.rasters.options import ReadOptions
+from miha.rasters.scene import Image, Mask, verify_raster
 
 LOSSY = {"jpeg", "webp", "lerc", "lerc_deflate", "lerc_zstd", "jxl"}  # written as deflate, so that observed pixels stay
 OBSERVED, FILLED, EMPTY = 0, 1, 2  # values of <name>_source.tif
 
 
-def write_filled(source: Path, target: Path, values: Image, std: Image, gaps: Mask, options: ReadOptions) -> None:
+def write_filled(
+    source: Path,
+    target: Path,
+    values: Image,
+    std: Image,
+    gaps: Mask,
+    options: ReadOptions,
+    sharing: Mapping[int, Image] | None = None,
+) -> None:
     """Write ``source`` with its gaps filled, and beside it two maps.
 
-    ``<name>_source.tif`` says where each pixel comes from (0 observed, 1 filled, 2 left empty), ``<name>_std.tif`` how
-    sure filled ones are (float32, in the data's unit; NaN elsewhere).
+    ``<name>_source.tif`` says where each pixel comes from (0 observed, 1 filled, 2 left as it was), ``<name>_std.tif``
+    how sure filled ones are (float32, in the data's unit; NaN elsewhere).
 
-    Name, profile, CRS, tags and every observed pixel stay; an alpha band becomes opaque where it is filled. In integer
-    rasters scale and offset are undone, and a filled pixel never takes a nodata code.
+    Name, profile, place, tags, overviews, layout and every observed pixel stay; statistics go, and so does what lay
+    beside a former ``target``. An alpha band becomes opaque where it is filled. In integer rasters scale and offset are
+    undone, and a filled pixel never takes a nodata code.
 
     Args:
         source: the raster that was read.
@@ -35,6 +53,8 @@ def write_filled(source: Path, target: Path, values: Image, std: Image, gaps: Ma
         std: standard deviation of ``values``, (height, width); read where filled.
         gaps: (height, width), True where nothing was observed.
         options: how ``source`` was read.
+        sharing: values of other bands by number, in their units, which one mask or alpha band hides together with the
+            band of ``options``; read where it does.
 
     Raises:
         DataError: ``target`` is ``source``.
@@ -52,34 +72,63 @@ def write_filled(source: Path, target: Path, values: Image, std: Image, gaps: Ma
         replacing(target) as temporary,
     ):
         try:
-            with rasterio.open(source) as raster:
-                profile = dict(raster.profile)
-                if str(profile.get("compress", "")).lower() in LOSSY:
-                    profile |= {"compress": "deflate", "photometric": None}
-                with rasterio.Env(GDAL_TIFF_INTERNAL_MASK=True), rasterio.open(temporary, "w", **profile) as output:
-                    _copy_description(raster, output)
-                    for _, window in raster.block_windows(1):
-                        block = raster.read(window=window)
-                        hole = filled[window.toslices()]
-                        band = block[options.band - 1]
-                        band[hole] = encode(values[window.toslices()][hole], raster, options)
-                        for alpha in _alpha_bands(raster):
-                            block[alpha][hole] = _opaque(block.dtype)
-                        output.write(block, window=window)
-                    if MaskFlags.per_dataset in raster.mask_flag_enums[options.band - 1] and (gaps & ~filled).any():
-                        output.write_mask(np.where(filled, 255, raster.read_masks(options.band)).astype(np.uint8))
-                grid = {key: profile[key] for key in ("height", "width", "crs", "transform")}
-                unit = raster.units[options.band - 1] or ""
-            _write_map(temporary_origin, origin, grid, None, "")
-            _write_map(temporary_deviation, deviation, grid, np.nan, unit)
+            with rasterio.Env(GDAL_TIFF_INTERNAL_MASK=True), rasterio.open(source) as raster:
+                if is_cloud_optimized(raster):
+                    with MemoryFile(ext=".tif") as plain:
+                        _write_scene(plain.name, raster, values, filled, gaps, options, sharing or {})
+                        write_cloud_optimized(plain.name, temporary, raster, _profile(raster).get("compress") or "none")
+                else:
+                    _write_scene(temporary, raster, values, filled, gaps, options, sharing or {})
+                    build_overviews(temporary, raster)
+                _write_map(temporary_origin, origin, raster, None, "")
+                _write_map(temporary_deviation, deviation, raster, np.nan, raster.units[options.band - 1] or "")
         except RasterioError as error:
             raise StorageError(f"cannot write {target}: {error}. Free space or choose another folder.") from error
         for written in (temporary, temporary_origin, temporary_deviation):
             verify_raster(written)
+        for replaced in (target, origin_file, deviation_file):
+            remove_sidecars(replaced)
 
 
-def _write_map(path: Path, values: NDArray[Any], grid: dict[str, Any], nodata: float | None, unit: str) -> None:
-    profile = {**grid, "driver": "GTiff", "dtype": values.dtype, "count": 1, "nodata": nodata, "compress": "deflate"}
+def _profile(raster: DatasetReader) -> dict[str, Any]:
+    """How to write a copy of a raster."""
+    profile = {key: value for key, value in raster.profile.items() if key not in ("crs", "transform")}
+    profile |= place_of(raster)
+    if str(profile.get("compress", "")).lower() in LOSSY:
+        profile |= {"compress": "deflate", "photometric": None}
+    return profile
+
+
+def _write_scene(
+    path: Path | str,
+    raster: DatasetReader,
+    values: Image,
+    filled: Mask,
+    gaps: Mask,
+    options: ReadOptions,
+    sharing: Mapping[int, Image],
+) -> None:
+    """Write a copy of a raster with other values where it is filled."""
+    with rasterio.open(path, "w", **_profile(raster)) as output:
+        copy_description(raster, output)
+        for _, window in raster.block_windows(1):
+            block = raster.read(window=window)
+            hole = filled[window.toslices()]
+            block[options.band - 1][hole] = encode(values[window.toslices()][hole], raster, options)
+            hidden = hole & (raster.read_masks(options.band, window=window) == 0) if sharing else hole
+            for band, others in sharing.items():
+                own = options.model_copy(update={"band": band})
+                block[band - 1][hidden] = encode(others[window.toslices()][hidden], raster, own)
+            for alpha in _alpha_bands(raster):
+                block[alpha][hole] = _opaque(block.dtype)
+            output.write(block, window=window)
+        if MaskFlags.per_dataset in raster.mask_flag_enums[options.band - 1] and (gaps & ~filled).any():
+            output.write_mask(np.where(filled, 255, raster.read_masks(options.band)).astype(np.uint8))
+
+
+def _write_map(path: Path, values: NDArray[Any], like: DatasetReader, nodata: float | None, unit: str) -> None:
+    profile = {"driver": "GTiff", "dtype": values.dtype, "count": 1, "nodata": nodata, "compress": "deflate"}
+    profile |= {"height": like.height, "width": like.width, **place_of(like)}
     with rasterio.open(path, "w", **profile) as output:
         output.write(values, 1)
         output.units = (unit,)
@@ -126,7 +175,7 @@ def encode(values: Image, raster: DatasetReader, options: ReadOptions) -> NDArra
     band = options.band - 1
     dtype = np.dtype(raster.dtypes[band])
     stored = (values.astype(np.float64) - raster.offsets[band]) / raster.scales[band]
-    codes = {code for code in (raster.nodatavals[band], options.nodata) if code is not None}
+    codes = {code for code in (raster.nodatavals[band], *options.nodata, *options.keep) if code is not None}
     if np.issubdtype(dtype, np.floating):
         numbers: NDArray[Any] = stored.astype(dtype)
         for code in codes:
@@ -147,18 +196,3 @@ def _free(code: float, step: int, codes: set[float], limits: np.iinfo[Any]) -> f
     while number in codes:
         number += step
     return number if limits.min <= number <= limits.max else _free(code, -step, codes, limits)
-
-
-def _copy_description(raster: DatasetReader, output: DatasetWriter) -> None:
-    """Tags of the file and its bands, band names, units, scales and offsets: what a profile does not hold."""
-    for namespace in (None, *raster.tag_namespaces()):
-        if namespace not in ("IMAGE_STRUCTURE", "DERIVED_SUBDATASETS"):
-            output.update_tags(ns=namespace, **raster.tags(ns=namespace))
-    for band in raster.indexes:
-        output.update_tags(band, **raster.tags(band))
-    output.descriptions, output.units = raster.descriptions, tuple(unit or "" for unit in raster.units)
-    output.scales, output.offsets = raster.scales, raster.offsets
-    output.colorinterp = raster.colorinterp
-    for band in raster.indexes:
-        if raster.colorinterp[band - 1] == ColorInterp.palette:
-            output.write_colormap(band, raster.colormap(band))

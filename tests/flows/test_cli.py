@@ -192,7 +192,11 @@ def test_the_unchanged_baseline_is_an_option(call, simulated, tmp_path):
         (["fill", "a.tif", "--run-dir", "x", "--model", "z", "--out", "y"], "give either --run-dir or --model"),
         (["fill", "a.tif", "--model", "z", "--out", "y"], r"z fills from the days of a data set\. Give --data"),
         (["fill", "a.tif", "--data", "nowhere", "--out", "y"], "no such folder: .*nowhere"),
-        (["fill", "a.tif", "--model", "z", "--band", "2", "--out", "y"], "are the model's own. Leave them out"),
+        (
+            ["fill", "a.tif", "--model", "z", "--band", "2", "--out", "y"],
+            "--band: how rasters are read is the model's own. Leave it out",
+        ),
+        (["fill", "a.tif", "--date-pattern", "%Y%Y", "--out", "y"], "--date-pattern: '%Y%Y' has one directive twice"),
         (["assess", "nowhere"], "no such folder: .*nowhere"),
         (["simulate", "out", "--days", "2"], "--days must be at least 6 but is 2"),
     ],

@@ -39,7 +39,7 @@ def test_every_stage_is_a_task_with_a_telling_name(tiny, tiny_config):
         change = candidate.change.replace("→", " -> ")
         assert f"cycle {candidate.cycle}, candidate {candidate.candidate}: {change}" in names
     for name in (
-        "base training",
+        "validation of the base",
         "initial training",
         "cycle 1, population",
         "cycle 1, selection",

@@ -5,6 +5,7 @@ import shutil
 import numpy as np
 import pytest
 import rasterio
+from rasterio.enums import ColorInterp
 
 from miha.errors import DataError
 from miha.events import Told, observed_by
@@ -166,6 +167,87 @@ def test_rasters_are_read_as_told(tmp_path):
     after = read_scene(tmp_path / "out" / scene.name, reading).values
     assert not np.isnan(after).any()
     assert np.array_equal(after[bands[1] != -1], bands[1][bands[1] != -1])
+
+
+def test_cloud_is_filled_and_sea_stays(tmp_path):
+    rng = np.random.default_rng(0)
+    stored = rng.integers(100, 200, (12, 14)).astype(np.uint8)
+    stored[3:6, 4:9], stored[:2, :2], stored[11, 13] = 252, 254, 255
+    scene = write(tmp_path / "20200101.tif", stored, nodata=255)
+    target, said = tmp_path / "out" / scene.name, []
+    with observed_by(said.append):
+        BaseFiller(reading=ReadOptions(nodata=[252], keep=[254])).fill(scene, target)
+    values, origin, std = maps(target)
+    cloud = (stored == 252) | (stored == 255)
+    assert np.array_equal(values[~cloud], stored[~cloud])
+    assert (values[cloud] < 252).all()
+    assert np.array_equal(origin, np.select([stored == 254, cloud], [2, 1], 0))
+    assert np.array_equal(~np.isnan(std), cloud)
+    assert said == [Told(f"{target}: 16 pixels filled, 4 kept as they were")]
+
+
+def test_an_undeclared_code_in_the_scene_is_refused_and_another_unit_is_told(scenes, source, tmp_path):
+    with rasterio.open(source, "r+") as raster:
+        raster.nodata = None
+    with pytest.raises(DataError, match=r"_gap40\.tif holds 0 in .*% of its pixels, .*--nodata 0\)"):
+        BaseFiller(scenes).read(source)
+    with rasterio.open(source, "r+") as raster:
+        raster.nodata, raster.scales = 0, (1,)
+    said = []
+    with observed_by(said.append):
+        BaseFiller(scenes).read(source)
+    assert "filled all the same" in said[0].line
+    assert "It has no scale or offset, as others have" in said[0].line
+    with pytest.raises(DataError, match="its unit is another"):
+        BaseFiller(scenes, ReadOptions(strict=True)).read(source)
+
+
+def test_a_history_whose_first_day_cannot_be_read_fills_from_the_others(scenes, source, tmp_path, caplog):
+    first = list_rasters(scenes / "history")[0]
+    first.write_bytes(b"no raster")
+    filler = BaseFiller(scenes)
+    assert len(filler.history) == 11
+    assert len(filler.static.layers) == 2
+    assert first.name in caplog.text
+
+
+def under_one_mask(folder, kind, name, seen):
+    """A scene of three bands that one mask hides where it is not ``seen``; bright clouds are stored there."""
+    rng = np.random.default_rng(len(name))
+    bands = np.stack([np.where(seen, rng.normal(level, 9, seen.shape), 7777) for level in (800, 1600, 2400)])
+    bands, mask = bands.astype(np.uint16), (seen * 255).astype(np.uint8)
+    path = write(
+        folder / name, np.concatenate([bands, 257 * mask[None].astype(np.uint16)]) if kind == "alpha" else bands
+    )
+    with rasterio.open(path, "r+") as raster:
+        if kind == "alpha":
+            raster.colorinterp = ColorInterp.red, ColorInterp.green, ColorInterp.blue, ColorInterp.alpha
+        else:
+            raster.write_mask(mask)
+    return path
+
+
+@pytest.mark.parametrize("kind", ["alpha", "mask"])
+@pytest.mark.parametrize("everywhere", [False, True])
+def test_all_bands_that_one_mask_hides_are_filled_or_stay_hidden(tmp_path, kind, everywhere):
+    land = np.ones((16, 18), bool)
+    land[:, 0] = False  # never seen
+    for day in range(1, 4):
+        under_one_mask(tmp_path / "data" / "history", kind, f"2020010{day}.tif", land)
+    seen = land.copy()
+    seen[4:9, 5:12] = False
+    scene, said = under_one_mask(tmp_path, kind, "20200109.tif", seen), []
+    with observed_by(said.append):
+        BaseFiller(tmp_path / "data", ReadOptions(band=2)).fill(scene, tmp_path / "out" / scene.name, everywhere)
+    with rasterio.open(scene) as before, rasterio.open(tmp_path / "out" / scene.name) as after:
+        old, new = before.read(), after.read()
+        shown = after.read_masks(1) > 0
+    filled = ~seen if everywhere else ~seen & land
+    assert np.array_equal(shown, seen | filled)
+    assert np.array_equal(new[:, ~filled], old[:, ~filled])
+    for band, level in enumerate((800, 1600, 2400)):
+        assert np.abs(new[band][filled].astype(float) - level).max() < 60
+    assert f"{filled.sum()} pixels filled in each of 3 bands, which share a mask" in said[0].line
 
 
 def test_too_few_valid_pixels_are_told(tmp_path):

@@ -1,11 +1,10 @@
 from datetime import date
-from pathlib import Path
 
 import numpy as np
 import pytest
 
 from miha.errors import DataError
-from miha.rasters.stack import ReadOptions, read_date, read_scene, read_stack
+from miha.rasters.stack import ReadOptions, read_scene, read_stack
 from tests.support.rasters import GRID, write
 
 
@@ -17,6 +16,14 @@ def test_gaps_are_the_files_nodata_nan_and_a_configured_code(tmp_path):
     scene = read_scene(path, ReadOptions(nodata=-2))
     assert scene.gaps[0].tolist() == [True, True, True, False]
     assert np.array_equal(scene.values[1:], GRID[1:])
+
+
+def test_several_codes_are_gaps_and_some_of_them_stay(tmp_path):
+    path = write(tmp_path / "20200101.tif", np.array([[252, 253, 254, 255], [1, 2, 3, 4]], np.uint8), nodata=255)
+    scene = read_scene(path, ReadOptions(nodata=[252, 253], keep=254))
+    assert scene.gaps.tolist() == [[True] * 4, [False] * 4]
+    assert scene.kept.tolist() == [[False, False, True, False], [False] * 4]
+    assert read_scene(path, ReadOptions(keep=[255])).kept[0].tolist() == [False, False, False, True]
 
 
 def test_scale_and_offset_tags_are_honoured(tmp_path):
@@ -43,31 +50,6 @@ def test_a_file_that_is_no_raster_or_truncated_is_named(tmp_path):
     path.write_bytes(path.read_bytes()[:50_000])
     with pytest.raises(DataError, match=r"cut\.tif cannot be read as a raster"):
         read_scene(path)
-
-
-@pytest.mark.parametrize(
-    ("name", "when"),
-    [
-        ("20190903.tif", date(2019, 9, 3)),
-        ("LST_20190903_gap05.tif", date(2019, 9, 3)),
-        ("20190903T000000.tif", date(2019, 9, 3)),
-        ("tile12345678_20190903.tif", date(2019, 9, 3)),
-    ],
-)
-def test_the_date_is_in_the_name(name, when):
-    assert read_date(Path(name)) == when
-
-
-def test_else_the_date_is_the_tiffs_datetime_tag(tmp_path):
-    path = write(tmp_path / "scene.tif", GRID, tags={"TIFFTAG_DATETIME": "2019:09:03 10:30:00"})
-    assert read_date(path) == date(2019, 9, 3)
-
-
-def test_a_configured_pattern_reads_other_names(tmp_path):
-    assert read_date(Path("MOD11A1.A2019246.tif"), "MOD11A1.A%Y%j") == date(2019, 9, 3)
-    assert read_date(Path("MOD11A1.A2019246_gap05.tif"), "MOD11A1.A%Y%j") == date(2019, 9, 3)
-    with pytest.raises(DataError, match=r"the date of .*scene\.tif cannot be read.*problem\.date_pattern"):
-        read_date(write(tmp_path / "scene.tif", GRID), "x%Y")
 
 
 def test_a_stack_is_in_the_order_of_its_dates(tmp_path):

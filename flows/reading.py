@@ -1,0 +1,55 @@
+"""How rasters are read, as options of the command line."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from miha.errors import ConfigError
+
+if TYPE_CHECKING:
+    from miha.rasters.options import ReadOptions
+
+BandOption = Annotated[int, typer.Option(min=1, help="band of each raster")]
+NodataOption = Annotated[
+    list[float], typer.Option(help="stored number of missing pixels to fill, beside the file's tag and NaN; repeatable")
+]
+KeepOption = Annotated[
+    list[float], typer.Option(help="stored number of pixels without an observation that stay, e.g. sea; repeatable")
+]
+ClearOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="YAML", help="which pixels a quality layer calls clear, e.g. '{band: 2, bits: [0, 1], values: [0]}'"
+    ),
+]
+GrowOption = Annotated[
+    int, typer.Option(min=0, help="pixels by which gaps grow in all directions, over rims of clouds")
+]
+ObservedOption = Annotated[
+    list[float], typer.Option(help="stored number that looks like a code but was observed; repeatable")
+]
+StrictOption = Annotated[
+    bool, typer.Option("--strict", help="refuse unusable days, instead of leaving them out with a warning")
+]
+PatternOption = Annotated[
+    str | None, typer.Option(help="strptime pattern of file names, e.g. MOD11A1.A%Y%j; most names need none")
+]
+
+
+def reading_of(model: Path | None, **given: Any) -> "ReadOptions":
+    """How rasters are read, as given; nothing may be given beside a model, which has its own settings.
+
+    Raises:
+        ConfigError: a value that cannot be, or one beside a model.
+    """
+    from miha.config_files import read_value
+    from miha.rasters.options import ReadOptions, read_options  # --help is quick without
+
+    if given.get("clear"):
+        given["clear"] = read_value(given["clear"])
+    reading = read_options(**given)
+    own = [f"--{name.replace('_', '-')}" for name in given if getattr(reading, name) != getattr(ReadOptions(), name)]
+    if model and own:
+        raise ConfigError(f"{', '.join(own)}: how rasters are read is the model's own. Leave it out.")
+    return reading

@@ -1,0 +1,233 @@
+"""Scenes: reading rasters as values with gaps."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import rasterio
+from numpy.typing import NDArray
+from rasterio.enums import ColorInterp, MaskFlags
+from rasterio.errors import RasterioError
+from rasterio.io import DatasetReader
+
+from miha.errors import DataError, StorageError
+from miha.rasters.masks import grown
+from miha.rasters.options import ReadOptions
+from miha.rasters.suspect import Level, undeclared_codes
+
+Image = NDArray[np.float32]  # (height, width), in the data's unit; NaN where there is no observation
+Mask = NDArray[np.bool_]  # (height, width)
+
+SUFFIXES = {".tif", ".tiff"}
+SIMULATED_TAG = "MIHA_SIMULATED"  # TIFF tag of rasters that no satellite took
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Where pixels lie: two rasters of equal grids can be compared pixel by pixel."""
+
+    height: int
+    width: int
+    crs: str
+    transform: tuple[float, ...]
+    bands: int
+
+    def difference(self, other: "Grid") -> str | None:
+        """Say the first way in which ``other`` differs from this grid, or None if pixels fall together."""
+        if (self.height, self.width) != (other.height, other.width):
+            return f"its shape is {other.height}x{other.width}, not {self.height}x{self.width}"
+        if self.crs != other.crs:
+            return f"its CRS is {other.crs or 'missing'}, not {self.crs or 'missing'}"
+        if not np.allclose(self.transform, other.transform, rtol=1e-9, atol=1e-9):
+            return f"its transform is {other.transform}, not {self.transform}"
+        if self.bands != other.bands:
+            return f"it has {other.bands} bands, not {self.bands}"
+        return None
+
+
+@dataclass(frozen=True)
+class Scene:
+    """One raster: its values as float32 with NaN in the gaps, and where and when they were taken."""
+
+    path: Path
+    values: Image
+    kept: Mask  # True where there is none and none is wanted: codes that stay as they are
+    grid: Grid
+    unit: str
+    integer: bool  # stored as integers, so that few distinct values mean classes
+    scale: float  # value = stored number x scale + offset
+    offset: float
+    simulated: bool
+    sharing: tuple[int, ...]  # other bands, from 1, that the same mask or alpha band hides
+
+    @property
+    def gaps(self) -> Mask:
+        """True where there is no observation."""
+        return np.isnan(self.values)
+
+    @cached_property
+    def level(self) -> Level | None:
+        """Where its values lie; None if it shows too little to tell."""
+        return Level.of(self.values, (self.scale, self.offset) != (1, 0))
+
+    def check_codes(self, options: ReadOptions) -> None:
+        """Look for numbers that must mean something else than what was observed.
+
+        Raises:
+            DataError: one that nobody declared.
+        """
+        observed = np.float32(np.array(options.observed, np.float64) * self.scale + self.offset)
+        values = self.values[~np.isin(self.values, observed)] if options.observed else self.values
+        for value, count in undeclared_codes(values).items():
+            stored = (value - self.offset) / self.scale
+            code = round(stored) if self.integer else str(np.float32(stored)).removesuffix(".0")
+            raise DataError(
+                f"{self.path} holds {code} in {count / self.values.size:.1%} of its pixels, far from all other values. "
+                f"If that means missing, set problem.nodata (--nodata {code}); if it is to stay as it is, problem.keep "
+                "(--keep); if it was observed, problem.observed (--observed)."
+            )
+
+
+def list_rasters(folder: Path, at_least: int = 1) -> list[Path]:
+    """The GeoTIFFs directly in ``folder``, sorted by name.
+
+    Raises:
+        DataError: no such folder, or fewer than ``at_least`` GeoTIFFs in it.
+    """
+    if not folder.is_dir():
+        raise DataError(f"no such folder: {folder}. Give a folder of GeoTIFFs (see `miha prepare --help`).")
+    paths = sorted(
+        path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES and not path.name.startswith(".")
+    )
+    if len(paths) < at_least:
+        raise DataError(f"{folder} holds no GeoTIFF (*.tif, *.tiff). Put the scenes there.")
+    return paths
+
+
+def list_scenes(folder: Path, options: ReadOptions) -> list[Path]:
+    """The GeoTIFFs directly in ``folder`` but for quality files, sorted by name.
+
+    Raises:
+        DataError: no such folder, or no GeoTIFF in it.
+    """
+    layers = quality_files(paths := list_rasters(folder), options)
+    return [path for path in paths if path not in layers]
+
+
+def quality_files(paths: Sequence[Path], options: ReadOptions) -> set[Path]:
+    """The files beside scenes that say which of their pixels are clear."""
+    rule = options.clear
+    if rule is None or rule.file is None:
+        return set()
+    return {file for path in paths if (file := rule.file_of(path, options.date_pattern))}
+
+
+def read_scene(path: Path, options: ReadOptions = ReadOptions()) -> Scene:
+    """Read one band as float32 in the data's unit: scale and offset applied, NaN for nodata.
+
+    Raises:
+        DataError: not a raster that GDAL can read to its end, no such band, or no such quality layer.
+    """
+    try:
+        with rasterio.open(path, driver="GTiff") as source:
+            if not 1 <= options.band <= source.count:
+                raise DataError(
+                    f"{path} has {source.count} bands, so there is no band {options.band}. Set problem.band."
+                )
+            values, kept = np.empty(source.shape, np.float32), np.empty(source.shape, bool)
+            masked = bool({MaskFlags.per_dataset, MaskFlags.alpha} & set(source.mask_flag_enums[options.band - 1]))
+            for _, window in source.block_windows(options.band):
+                raw = source.read(options.band, window=window)
+                mask = source.read_masks(options.band, window=window) if masked else None
+                values[window.toslices()] = decode(raw, mask, source, options)
+                kept[window.toslices()] = np.isin(raw, options.keep)
+            values[~kept & ~_clear(path, source, options)] = np.nan
+            values[~kept & grown(np.isnan(values) & ~kept, options.grow)] = np.nan
+            bands = [number for number, kind in enumerate(source.colorinterp, 1) if kind != ColorInterp.alpha]
+            sharing = tuple(band for band in bands if masked and band != options.band)
+            grid = _grid_of(source)
+            unit = source.units[options.band - 1] or source.tags().get("units", "")
+            simulated = SIMULATED_TAG in source.tags()
+            scale, offset = source.scales[options.band - 1], source.offsets[options.band - 1]
+            integer = np.issubdtype(np.dtype(source.dtypes[options.band - 1]), np.integer)
+    except (RasterioError, OSError) as error:
+        raise _unreadable(path, error) from error
+    return Scene(path, values, kept, grid, unit, integer, scale, offset, simulated, sharing)
+
+
+def _clear(path: Path, source: DatasetReader, options: ReadOptions) -> Mask:
+    """Where the quality layer of a scene says that a pixel is clear; everywhere if no rule is given."""
+    rule = options.clear
+    if rule is None:
+        return np.ones(source.shape, bool)
+    file = rule.file_of(path, options.date_pattern)
+    if file is None:
+        raise DataError(f"{path} has no quality file {rule.file} (problem.clear.file). Add it, or remove the scene.")
+    with rasterio.open(file, driver="GTiff") as layer:
+        if not 1 <= rule.band <= layer.count:
+            raise DataError(f"{file} has {layer.count} bands, so there is no band {rule.band}. Set problem.clear.band.")
+        if difference := _grid_of(source).difference(replace(_grid_of(layer), bands=source.count)):
+            raise DataError(f"{file} does not fit {path.name}: {difference}. Bring all rasters to one grid (gdalwarp).")
+        return rule.clear(layer.read(rule.band))
+
+
+def first_grid(folder: Path) -> Grid:
+    """Where the pixels of the first raster lie that can be opened, as in :func:`read_stack`; none of them is read.
+
+    Raises:
+        DataError: no raster that GDAL can open.
+    """
+    paths = list_rasters(folder)
+    for path in paths:
+        try:
+            with rasterio.open(path, driver="GTiff") as source:
+                return _grid_of(source)
+        except (RasterioError, OSError) as error:
+            last = _unreadable(path, error)
+    raise last
+
+
+def _grid_of(source: DatasetReader) -> Grid:
+    crs = source.crs.to_string() if source.crs else ""
+    return Grid(source.height, source.width, crs, tuple(source.transform)[:6], source.count)
+
+
+def _unreadable(path: Path, error: BaseException) -> DataError:
+    return DataError(f"{path} cannot be read as a raster: {_first_line(error)}. Replace or remove the file.")
+
+
+def verify_raster(path: Path) -> None:
+    """Read a raster that was just written to its end: GDAL may note a full disk only when the last blocks are flushed.
+
+    Raises:
+        StorageError: not all of it is there.
+    """
+    try:
+        with rasterio.open(path) as raster:
+            for _, window in raster.block_windows(1):
+                raster.read(window=window)
+    except (RasterioError, OSError) as error:
+        raise StorageError(
+            f"{path} could not be written whole ({_first_line(error)}). Free space on the disk."
+        ) from error
+
+
+def decode(raw: NDArray[Any], mask: NDArray[np.uint8] | None, source: DatasetReader, options: ReadOptions) -> Image:
+    """Stored numbers of one block → values in the data's unit, NaN where nodata or (if there is a mask) masked."""
+    band = options.band - 1
+    missing = ~np.isfinite(raw) if np.issubdtype(raw.dtype, np.floating) else np.zeros(raw.shape, bool)
+    for code in (source.nodatavals[band], *options.nodata, *options.keep):
+        if code is not None:
+            missing |= raw == code
+    if mask is not None:
+        missing |= mask == 0
+    values = raw.astype(np.float64) * source.scales[band] + source.offsets[band]
+    return np.where(missing, np.nan, values).astype(np.float32)
+
+
+def _first_line(error: BaseException) -> str:
+    cause = error.__cause__ or error
+    return str(cause).strip().splitlines()[0].rstrip(".") if str(cause).strip() else type(cause).__name__
