@@ -108,3 +108,13 @@ def test_a_scene_is_filled_from_itself_or_one_other_day(days, number):
     base, gap = fill_base(scene, background, Static.none(scene.shape), 0), np.isnan(scene)
     assert np.isfinite(base.mean).all()
     assert (base.std[gap] > 0).all()
+
+
+def test_a_scene_alone_is_filled_by_the_process_as_sure_as_that_says(days):
+    scene, static = days[0].copy(), Static.none(days.shape[1:])
+    scene[4:13, 5:19] = np.nan
+    background = Background.none(scene)
+    bare = fill_by_process(scene, background, Features.of(background, static), stream(3, "fill", PROCESS))
+    base = fill_base(scene, background, static, 3)
+    assert np.array_equal(base.mean, bare.mean)
+    assert np.array_equal(base.std, bare.std)
