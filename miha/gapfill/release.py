@@ -74,9 +74,9 @@ def released_model(models: Path) -> Path:
 def release_if_better(candidate: Path, name: str, data: Path, models: Path) -> Verdict:
     """Release a model if it errs less than the released one on the same held-out gaps; else keep that one.
 
-    Days that the released model learned from do not count. A released model that cannot be used any more (damaged, or
-    the data set has other static layers now) is replaced; one that learned every held-out day is kept, and the reason
-    says so. A second call for one model changes nothing.
+    Days that the released model learned from do not count. A released model that cannot be used any more (damaged,
+    or of an older format) is replaced; one that learned every held-out day is kept, and the reason says so. A second
+    call for one model changes nothing.
 
     Args:
         candidate: archive of the new model.
