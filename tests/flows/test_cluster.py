@@ -72,7 +72,7 @@ def test_the_same_bits_on_a_cluster_as_on_one_machine(scheduler, workers, tiny, 
     assert contents(there.run_dir) == contents(here.run_dir)
     assert len(of_kind(events, EpochEnded)) == 1 + tiny_config().schedule.budget, "the base is validated, too"
     timings = (there.run_dir / "timings.csv").read_text().splitlines()
-    assert len(timings) == 2 + 2 * (4 + 1)
+    assert len(timings) == 3 + 2 * (4 + 1)
 
 
 @pytest.mark.slow
