@@ -13,17 +13,7 @@ from typing import Annotated, Any
 
 import typer
 
-from flows.reading import (
-    BandOption,
-    ClearOption,
-    GrowOption,
-    KeepOption,
-    NodataOption,
-    ObservedOption,
-    PatternOption,
-    StrictOption,
-    reading_of,
-)
+from flows.reading import Reading, reads_rasters
 from miha.errors import MihaError
 
 # Nothing calls home, and Prefect's own chatter stays in its log unless the user asks for it.
@@ -223,6 +213,7 @@ def evaluate(
 
 
 @app.command()
+@reads_rasters
 def fill(
     inputs: Annotated[list[Path], typer.Argument(help="scenes with gaps, GeoTIFF")],
     out: Annotated[
@@ -243,14 +234,8 @@ def fill(
         float | None,
         typer.Option(min=0, help="leave pixels of a greater standard deviation empty, in the data's unit"),
     ] = None,
-    band: BandOption = 1,
-    nodata: NodataOption = [],  # noqa: B006
-    keep: KeepOption = [],  # noqa: B006
-    clear: ClearOption = None,
-    grow: GrowOption = 0,
-    observed: ObservedOption = [],  # noqa: B006
-    strict: StrictOption = False,
-    date_pattern: PatternOption = None,
+    *,
+    reading: Reading,
     prefect: Annotated[
         bool, typer.Option("--prefect/--no-prefect", help="run as a Prefect flow, or without Prefect")
     ] = False,
@@ -267,33 +252,24 @@ def fill(
     if run_dir and model:
         raise ConfigError("give either --run-dir or --model.")
     archive = model_path(run_dir, "best") if run_dir else model
-    reading = reading_of(
-        archive,
-        band=band,
-        nodata=nodata,
-        keep=keep,
-        clear=clear,
-        grow=grow,
-        observed=observed,
-        strict=strict,
-        date_pattern=date_pattern,
-    )
+    options = reading(archive)
     with _shown():
         if prefect:
             from flows.server import choose_server, reach_server, start_server
 
             start_server()
-            open_filler(archive, data, reading).plan(inputs, out)  # a mistake is told before Prefect starts
+            open_filler(archive, data, options).plan(inputs, out)  # a mistake is told before Prefect starts
             choose_server()
             from flows.fill import fill as flow
 
             reach_server()
-            flow(inputs, out, archive, data, reading, everywhere, max_std)
+            flow(inputs, out, archive, data, options, everywhere, max_std)
         else:
-            open_filler(archive, data, reading).fill_all(inputs, out, everywhere, max_std)
+            open_filler(archive, data, options).fill_all(inputs, out, everywhere, max_std)
 
 
 @app.command()
+@reads_rasters
 def assess(
     data: Annotated[Path, typer.Argument(help="folder of scenes: history/ static/")],
     gaps: Annotated[int, typer.Option(min=4, help="gaps to paste on clear days, of 5 to 95 % of the scene")] = 60,
@@ -303,14 +279,8 @@ def assess(
     picture: Annotated[Path | None, typer.Option(help="PNG file for errors by size of the gap")] = None,
     csv: Annotated[Path | None, typer.Option(help="CSV file for every single gap")] = None,
     workers: Annotated[int | None, typer.Option(min=1, help="processes; default: one a core")] = None,
-    band: BandOption = 1,
-    nodata: NodataOption = [],  # noqa: B006
-    keep: KeepOption = [],  # noqa: B006
-    clear: ClearOption = None,
-    grow: GrowOption = 0,
-    observed: ObservedOption = [],  # noqa: B006
-    strict: StrictOption = False,
-    date_pattern: PatternOption = None,
+    *,
+    reading: Reading,
 ) -> None:
     """Tell what error to expect: hide holes in the days of a data set, and fill them with all that needs no training.
 
@@ -324,19 +294,9 @@ def assess(
     from miha.report.tables import errors_table
 
     model = model_path(run_dir, "best") if run_dir else None
-    reading = reading_of(
-        model,
-        band=band,
-        nodata=nodata,
-        keep=keep,
-        clear=clear,
-        grow=grow,
-        observed=observed,
-        strict=strict,
-        date_pattern=date_pattern,
-    )
+    options = reading(model)
     with _shown() as console:
-        found = assess_data(data, gaps, workers or os.cpu_count() or 1, model, reading)
+        found = assess_data(data, gaps, workers or os.cpu_count() or 1, model, options)
         title = f"mean absolute error{f', {found.unit}' if found.unit else ''}; {data}; gap in percent of the scene"
         console.print(errors_table(found.table(), title))
         held = ", ".join(f"{share} %: {100 * inside:.0f} %" for share, inside in found.coverage().items())

@@ -1,5 +1,8 @@
 """How rasters are read, as options of the command line."""
 
+from collections.abc import Callable
+from functools import partial, wraps
+from inspect import Parameter, Signature, signature
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -37,7 +40,18 @@ PatternOption = Annotated[
 ]
 
 
-def reading_of(model: Path | None, **given: Any) -> "ReadOptions":
+def reading_of(
+    model: Path | None,
+    *,
+    band: BandOption = 1,
+    nodata: NodataOption = [],  # noqa: B006
+    keep: KeepOption = [],  # noqa: B006
+    clear: ClearOption = None,
+    grow: GrowOption = 0,
+    observed: ObservedOption = [],  # noqa: B006
+    strict: StrictOption = False,
+    date_pattern: PatternOption = None,
+) -> "ReadOptions":
     """How rasters are read, as given; nothing may be given beside a model, which has its own settings.
 
     Raises:
@@ -46,10 +60,30 @@ def reading_of(model: Path | None, **given: Any) -> "ReadOptions":
     from miha.config_files import read_value
     from miha.rasters.options import ReadOptions, read_options  # --help is quick without
 
-    if given.get("clear"):
-        given["clear"] = read_value(given["clear"])
+    given: dict[str, Any] = {"band": band, "nodata": nodata, "keep": keep, "grow": grow, "observed": observed}
+    given |= {"clear": read_value(clear) if clear else None, "strict": strict, "date_pattern": date_pattern}
     reading = read_options(**given)
     own = [f"--{name.replace('_', '-')}" for name in given if getattr(reading, name) != getattr(ReadOptions(), name)]
     if model and own:
         raise ConfigError(f"{', '.join(own)}: how rasters are read is the model's own. Leave it out.")
     return reading
+
+
+Reading = Callable[[Path | None], "ReadOptions"]  # called with the model that fills, if one does
+
+
+def reads_rasters(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command the options of :func:`reading_of` in place of its argument ``reading``, a :data:`Reading`."""
+    options = {name: one for name, one in signature(reading_of).parameters.items() if one.kind is one.KEYWORD_ONLY}
+    own = signature(command).parameters
+    shown = [part for name, one in own.items() for part in (options.values() if name == "reading" else [one])]
+
+    @wraps(command)
+    def wrapped(**given: Any) -> None:
+        chosen = {name: given.pop(name) for name in options}
+        command(**given, reading=partial(reading_of, **chosen))
+
+    keyword_only = [one.replace(kind=Parameter.KEYWORD_ONLY) for one in shown]
+    wrapped.__signature__ = Signature(keyword_only)  # type: ignore[attr-defined]
+    wrapped.__annotations__ = {one.name: one.annotation for one in shown}
+    return wrapped

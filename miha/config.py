@@ -120,7 +120,7 @@ class RunConfig(Section):
 
     def timeout_of(self, epochs: int) -> float | None:
         """Seconds after which a stage of so many epochs counts as hung: a candidate's, in proportion."""
-        return self.faults.timeout and self.faults.timeout * max(epochs, 1) / self.schedule.candidate_epochs
+        return self.faults.timeout and self.faults.timeout * epochs / self.schedule.candidate_epochs
 
     @model_validator(mode="before")
     @classmethod

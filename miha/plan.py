@@ -80,7 +80,7 @@ class Plan:
 
     def base(self) -> StageSpec:
         """The network before any training, validated like all others: what training must better."""
-        return self._spec(StageId(kind="base", cycle=0), None, self.start, 0)
+        return self._spec(StageId(kind="base", cycle=0), None, self.start, 1)  # epoch 0, which trains nothing
 
     def initial(self, base: StageRecord) -> StageSpec:
         """Initial training."""
@@ -157,7 +157,7 @@ class Plan:
             change=change,
             parent=Parent(stage=parent.stage, digest=parent.digest) if parent else None,
             hyperparameters=point,
-            span=Span(first, first + epochs - 1 if parent else 0, annealing),
+            span=Span(first, first + epochs - 1, annealing),
             seed=self.config.seed,
             problem=self.problem,
             compute=self.compute,

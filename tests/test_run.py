@@ -1,6 +1,4 @@
 import json
-import math
-import os
 
 import numpy as np
 import pandas as pd
@@ -9,16 +7,11 @@ import torch
 
 import miha
 from miha.errors import RunError
-from miha.events import RunEnded, RunStarted, StageEnded, StageReused, StageStarted, observed_by
+from miha.events import RunStarted, StageStarted, observed_by
 from miha.evolution.crossover import cross
-from miha.evolution.seeds import torch_seed
-from miha.plan import Plan
 from miha.records.archive import read_archive, read_manifest
-from miha.rundir import RunDirectory
-from miha.training.loop import seeded
-from miha.training.stage import run_stage
-from tests.support.runs import contents, cutting, initial_of, of_kind, trained, watch
-from tests.support.tiny import TinyProblem, TunableProblem
+from tests.support.runs import contents, cutting, trained, watch
+from tests.support.tiny import TunableProblem
 
 CROSSING = {"seed": 2, "schedule": {"population_size": 6}, "search": {"crossovers": 2}}
 
@@ -135,61 +128,6 @@ def test_the_best_model_is_the_mainline_archive_with_the_lowest_validation_loss(
     assert all(torch.equal(weights[name], origin[name]) for name in origin)
 
 
-class Contrary(TinyProblem):
-    """Trains away from what it is validated by."""
-
-    def training_loss(self, output, batch, name):
-        loss, count = super().training_loss(output, batch, name)
-        return -loss, count
-
-
-def test_the_base_is_the_network_before_any_training(tiny_config):
-    run = miha.optimize(tiny_config())
-    manifest, weights, optimizer = read_archive(run.run_dir / "model/model_base.zip")
-    record = manifest.record
-    assert (record.name, record.parent, record.last_epoch, len(record.epochs)) == ("base", None, 0, 1)
-    assert optimizer == {}
-    with seeded(torch_seed(0, "weights")):
-        untrained = TinyProblem().build_network().state_dict()
-    assert all(torch.equal(weights[name], untrained[name]) for name in untrained)
-    first = run.history.iloc[0]
-    assert (first.stage, first.cycle, first.epoch) == ("base", 0, 0)
-    assert np.isnan(first.train_loss)
-    assert first.valid_loss == record.valid_loss
-
-
-def test_the_base_is_the_best_model_where_training_only_makes_things_worse(tiny_config):
-    run, events = watch(tiny_config(problem=Contrary()))
-    assert run.history.valid_loss.idxmin() == 0
-    assert run.best.name == "base"
-    best, base = (read_archive(run.run_dir / f"model/model_{name}.zip") for name in ("best", "base"))
-    assert best.manifest.origin == "base"
-    assert best.weights.keys() == base.weights.keys()
-    assert all(torch.equal(best.weights[name], base.weights[name]) for name in base.weights)
-    (ended,) = of_kind(events, RunEnded)
-    assert ended.best == "base"
-    assert ended.gains[0].startswith("Training added nothing")
-    assert "Training added nothing" in (run.run_dir / "report.html").read_text()
-
-
-class Blind(TinyProblem):
-    """Its validation says nothing."""
-
-    def validation(self, output, batch):
-        loss, metric, count = super().validation(output, batch)
-        return loss * math.nan, metric, count
-
-
-def test_a_validation_loss_that_is_not_finite_before_training_is_told_and_nothing_is_trained(tiny_config):
-    started = []
-    with (
-        observed_by(started.append),
-        pytest.raises(RunError, match=r"loss before training is not finite\. Look at the network and the data"),
-    ):
-        miha.optimize(tiny_config(problem=Blind()))
-    assert trained(started) == ["base"]
-
-
 def test_shares_in_the_archives_add_up_to_each_validation_loss(tiny_config):
     run = miha.optimize(tiny_config())
     archives = [*run.run_dir.glob("model/*.zip"), *run.run_dir.glob("population/*.zip")]
@@ -197,49 +135,6 @@ def test_shares_in_the_archives_add_up_to_each_validation_loss(tiny_config):
         for epoch in read_manifest(archive).record.epochs:
             assert len(epoch.shares) == 20
             assert sum(epoch.shares) == pytest.approx(epoch.valid_loss, rel=1e-12)
-
-
-def test_a_resumed_run_reuses_the_base(tiny_config):
-    with observed_by(cutting(StageStarted, "1")), pytest.raises(KeyboardInterrupt):
-        miha.optimize(tiny_config())
-    base = tiny_config().run_dir / "model/model_base.zip"
-    made = base.stat().st_mtime_ns
-    _, events = watch(tiny_config())
-    assert [event.stage.name for event in of_kind(events, StageReused)][:2] == ["base", "init"]
-    assert "base" not in trained(events)
-    assert base.stat().st_mtime_ns == made
-
-
-@pytest.mark.parametrize(
-    ("moment", "begins"),
-    [((StageStarted, "base"), "base"), ((StageEnded, "base"), "init"), ((StageStarted, "init"), "init")],
-)
-def test_a_run_that_is_interrupted_around_the_base_continues_with_the_same_bits(tiny_config, moment, begins):
-    undisturbed = miha.optimize(tiny_config("undisturbed"))
-    with observed_by(cutting(*moment)), pytest.raises(KeyboardInterrupt):
-        miha.optimize(tiny_config())
-    run, events = watch(tiny_config())
-    assert trained(events)[0] == begins
-    assert contents(run.run_dir) == contents(undisturbed.run_dir)
-
-
-def test_a_base_that_was_damaged_is_made_again_and_nothing_else_is(tiny_config):
-    run = miha.optimize(tiny_config())
-    before = contents(run.run_dir)
-    (run.run_dir / "model/model_base.zip").write_bytes(b"half an arch")
-    _, events = watch(tiny_config())
-    assert trained(events) == ["base"]
-    assert contents(run.run_dir) == before
-
-
-def test_whether_a_run_begins_with_its_base_changes_no_weight(tiny_config):
-    """Initial training is that of a network that was never validated before."""
-    plan = Plan.of(tiny_config())
-    initial = initial_of(plan)
-    alone = initial.model_copy(update={"parent": None, "run_dir": str(plan.run_dir / "alone")})
-    assert run_stage(alone).losses == run_stage(initial).losses
-    weights, expected = (read_archive(spec.archive).weights for spec in (alone, initial))
-    assert all(torch.equal(weights[name], expected[name]) for name in expected)
 
 
 @pytest.mark.parametrize("workers", [2, 3])
@@ -305,39 +200,6 @@ def test_a_finished_run_is_extended_by_more_cycles_and_loses_nothing(tiny_config
     assert kept == contents(fresh.run_dir)
 
 
-@pytest.mark.parametrize(
-    "change", [{"seed": 1}, {"start": {"lr": 0.1}}, {"schedule": {"cycles": 1}}, {"fitness": {"kind": "article"}}]
-)
-def test_a_run_that_would_lose_archives_is_refused(tiny_config, change):
-    run = miha.optimize(tiny_config())
-    before = contents(run.run_dir)
-    key = next(iter(change))
-    with pytest.raises(RunError, match=f"another configuration.*{key}.*--replace"):
-        miha.optimize(tiny_config(**change))
-    assert contents(run.run_dir) == before
-
-
-def test_replace_leaves_what_a_fresh_run_leaves(tiny_config):
-    miha.optimize(tiny_config(schedule={"cycles": 3}))
-    replaced = miha.optimize(tiny_config(seed=1, replace=True))
-    fresh = miha.optimize(tiny_config("fresh", seed=1))
-    assert contents(replaced.run_dir) == contents(fresh.run_dir)
-
-
-def test_archives_without_a_configuration_are_not_overwritten(tiny_config):
-    run = miha.optimize(tiny_config())
-    (run.run_dir / "config.json").unlink()
-    with pytest.raises(RunError, match=r"archives but no config\.json"):
-        miha.optimize(tiny_config())
-
-
-def test_keep_final_leaves_the_base_the_final_and_the_best_model(tiny_config):
-    run = miha.optimize(tiny_config(run={"keep": "final"}))
-    assert sorted(path.name for path in run.run_dir.rglob("*.zip")) == [
-        f"model_{name}.zip" for name in ("base", "best", "final")
-    ]
-
-
 def test_the_unchanged_baseline_trains_as_many_epochs_without_a_population(tiny_config):
     run = miha.optimize(tiny_config(unchanged=True))
     assert run.history.candidate.isna().all()
@@ -357,16 +219,6 @@ def test_configuration_and_provenance_say_what_was_run(tiny_config):
     )
 
 
-def test_a_second_run_in_one_directory_is_refused_and_the_holder_named(tiny_config):
-    def intrude(event):
-        if isinstance(event, RunStarted):
-            with pytest.raises(RunError, match=f"in use by process {os.getpid()}"):
-                miha.optimize(tiny_config())
-
-    with observed_by(intrude):
-        miha.optimize(tiny_config())
-
-
 def test_a_network_that_was_changed_is_trained_anew(tiny_config, monkeypatch):
     miha.optimize(tiny_config())
     monkeypatch.setattr(
@@ -379,82 +231,3 @@ def test_a_network_that_was_changed_is_trained_anew(tiny_config, monkeypatch):
 def test_a_run_that_diverges_at_the_start_says_so(tiny_config):
     with pytest.raises(RunError, match=r"init \(initial training\) diverged"):
         miha.optimize(tiny_config(start={"optimizer": "SGD", "lr": 1e30}, search={"max_lr": 1e30}))
-
-
-def test_a_finished_run_of_which_only_the_final_models_were_kept_is_not_trained_again(tiny_config):
-    first = miha.optimize(tiny_config(run={"keep": "final"}))
-    again, events = watch(tiny_config(run={"keep": "final"}))
-    assert trained(events) == []
-    assert again.best == first.best
-
-
-def test_a_finished_run_may_be_kept_otherwise_and_nothing_is_trained_for_it(tiny_config):
-    miha.optimize(tiny_config())
-    _, events = watch(tiny_config(run={"keep": "final"}))
-    assert trained(events) == []
-    run, events = watch(tiny_config())
-    assert trained(events) == []
-    assert sorted(path.name for path in run.run_dir.rglob("*.zip")) == [
-        f"model_{name}.zip" for name in ("base", "best", "final")
-    ]
-
-
-def test_a_run_that_dies_while_it_removes_archives_has_ended_and_removes_the_rest(tiny_config, monkeypatch):
-    def die(_):
-        raise KeyboardInterrupt
-
-    config = tiny_config(run={"keep": "final"})
-    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
-        patched.setattr(RunDirectory, "keep_final_only", die)
-        miha.optimize(config)
-    run, events = watch(config)
-    assert trained(events) == []
-    assert sorted(path.name for path in run.run_dir.rglob("*.zip")) == [
-        f"model_{name}.zip" for name in ("base", "best", "final")
-    ]
-    assert (run.run_dir / "report.html").exists()
-
-
-@pytest.mark.parametrize("change", [{"schedule": {"cycles": 3}}, {"seed": 1, "replace": True}])
-def test_a_run_that_dies_before_its_best_model_is_written_does_not_end_with_that_of_the_run_before(
-    tiny_config, monkeypatch, change
-):
-    def die(*_):
-        raise KeyboardInterrupt
-
-    alone = {"run": {"keep": "final"}}
-    miha.optimize(tiny_config(**alone))
-    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
-        patched.setattr(RunDirectory, "write_best", die)
-        miha.optimize(tiny_config(**alone, **change))
-    again = miha.optimize(tiny_config(**alone, **change))
-    fresh = miha.optimize(tiny_config("fresh", **alone, **change))
-    assert again.model.read_bytes() == fresh.model.read_bytes()
-
-
-def test_a_run_whose_configuration_is_damaged_does_not_pass_for_one_that_replaces_it(tiny_config):
-    alone = {"run": {"keep": "final"}}
-    former = miha.optimize(tiny_config(**alone))
-    (former.run_dir / "config.json").write_text("{")
-
-    with observed_by(cutting(StageStarted, "1")), pytest.raises(KeyboardInterrupt):
-        miha.optimize(tiny_config(**alone, seed=1, replace=True))
-    again = miha.optimize(tiny_config(**alone, seed=1, replace=True))
-    assert again.model.read_bytes() == miha.optimize(tiny_config("fresh", **alone, seed=1)).model.read_bytes()
-
-
-def test_samples_of_a_run_that_is_replaced_go_with_it(small_fill):
-    for seed in (0, 1):
-        config = small_fill().model_copy(update={"seed": seed, "replace": True})
-        run = miha.optimize(config)
-        assert len(list((run.run_dir / "cache").glob("*.safetensors"))) == 1
-
-
-def test_samples_outlive_a_configuration_that_dvc_removed_before_it_continues_a_stage(small_fill):
-    config = small_fill().model_copy(update={"replace": True})
-    miha.optimize(config)
-    (samples,) = (config.run_dir / "cache").glob("*.safetensors")
-    made = samples.stat().st_mtime_ns
-    (config.run_dir / "config.json").unlink()
-    miha.optimize(config)
-    assert samples.stat().st_mtime_ns == made

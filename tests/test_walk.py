@@ -1,4 +1,4 @@
-"""What the walk makes of what its runner brings back; all else about it is in test_run.py and test_faults.py."""
+"""What the walk makes of what its runner brings back; all else about it is in test_run.py, test_base_stage.py and test_faults.py."""
 
 import pytest
 

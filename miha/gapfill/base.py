@@ -34,7 +34,7 @@ def process_of(
     """What the Gaussian process makes of a scene (NaN in the gaps), its deviation set right."""
     features = Features.of(background, static)
     process = fill_by_process(scene, background, features, rng, inducing=inducing, window=window)
-    scale = STD_SCALE if len(background.anomalies) else 1.0  # a kernel fitted to the scene knows its errors
+    scale = 1.0 if background.is_empty else STD_SCALE  # a kernel fitted to the scene knows its errors
     return Posterior(process.mean, np.asarray(scale * process.std, np.float32))
 
 
@@ -48,7 +48,7 @@ def fill_base(scene: Image, background: Background, static: Static, seed: int) -
         seed: draws trees and pixels.
     """
     process = process_of(scene, background, static, stream(seed, "fill", PROCESS))
-    if not len(background.anomalies):
+    if background.is_empty:
         return process  # trees have nothing to learn from but positions, which the process knows better
     guess = guess_scene(scene, background, static, GuessSettings(), stream(seed, "fill", 0))
     return Posterior(blend(process.mean, guess.value), process.std)

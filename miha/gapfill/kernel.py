@@ -113,7 +113,7 @@ class Features:
         flat = _standardised(days)
         scores = _scores(flat)
         places = np.indices(shape, np.float32)
-        levels = _standardised(np.stack([level, _smoothed(level)]) if len(days) else places)
+        levels = _standardised(places if background.is_empty else np.stack([level, _smoothed(level)]))
         continuous, one_hot = _standardised(static.continuous), _standardised(static.one_hot)
         one_hot_as_is = static.one_hot.reshape(len(static.one_hot), level.size)
         return cls(

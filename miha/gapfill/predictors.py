@@ -133,6 +133,11 @@ class Background:
         return cls(level, np.empty(0, np.float32), np.empty((0, *scene.shape), np.float32))
 
     @property
+    def is_empty(self) -> bool:
+        """True if there is no other day."""
+        return not len(self.anomalies)
+
+    @property
     def filled(self) -> NDArray[np.float32]:
         """The days (days, height, width) with gaps filled by level and offset."""
         return self.level + self.offsets[:, None, None] + np.nan_to_num(self.anomalies)

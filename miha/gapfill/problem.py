@@ -59,7 +59,7 @@ class GapFill(ReadOptions, Problem):
         "unet", description="unet: refines the base; autoencoder: the article's, sees the scene alone"
     )
     width: int = Field(8, ge=1, le=256, description="channels of the U-Net's first level")
-    levels: int = Field(1, ge=1, le=6, description="resolutions of the U-Net; more learn few days by heart")
+    levels: int = Field(1, ge=1, le=6, description="resolutions of the U-Net; more of them need more days")
     loss: Literal["l1", "mse"] = Field(
         "l1", description="of validation and fitness, and of training at first; standardised values"
     )

@@ -64,8 +64,9 @@ def fill_by_process(
         inducing: at most so many of the visible pixels; the cost of a fill is about proportional to them.
         window: rows and columns for which maps are wanted.
     """
-    departure, alone = (scene - background.level).ravel(), not len(background.anomalies)
-    visible = rng.permutation((along_gaps if alone else visible_pixels)(scene, MOST_VISIBLE, rng))
+    departure = (scene - background.level).ravel()
+    choose = along_gaps if background.is_empty else visible_pixels
+    visible = rng.permutation(choose(scene, MOST_VISIBLE, rng))
     pixels_of_window = np.arange(scene.size).reshape(scene.shape)[window]
     gap = np.isnan(scene[window])
     asked = pixels_of_window[gap]
@@ -73,7 +74,7 @@ def fill_by_process(
     standardised = torch.from_numpy(((departure[visible] - median) / deviation).astype(np.float64))
     expected, variances = torch.empty(2, len(asked), dtype=torch.float64)
     if len(asked):
-        if alone:
+        if background.is_empty:
             kernel, stretching = fit_to_scene(features, torch.from_numpy(visible), standardised, rng)
             features = features.stretched(stretching)
         with torch.inference_mode(), fixed_threads(1):
