@@ -44,7 +44,7 @@ test: setup ## run all checks and tests (at most 12 minutes)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/pytest -m "not slow"
+	$(BIN)/pytest --numprocesses auto --dist loadfile -m "not slow"
 
 test-slow: setup ## run what starts servers, clusters and browsers (at most 30 minutes)
 	$(BIN)/pytest -m slow

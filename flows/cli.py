@@ -142,6 +142,10 @@ def optimize(
     prefect: Annotated[
         bool, typer.Option("--prefect/--no-prefect", help="run as a Prefect flow, or without Prefect")
     ] = True,
+    pretrained: Annotated[
+        Path | None,
+        typer.Option(metavar="ARCHIVE", help="model archive of the same network to start from, e.g. an earlier run's"),
+    ] = None,
     unchanged: Annotated[
         bool, typer.Option("--unchanged", help="no population: the same total of epochs, hyperparameters unchanged")
     ] = False,
@@ -167,6 +171,7 @@ def optimize(
         "problem.name": problem,
         "run.workers": workers,
         "run.dask": dask,
+        "pretrained": pretrained,
         "unchanged": unchanged or None,
         "replace": replace or None,
     }

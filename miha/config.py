@@ -115,6 +115,9 @@ class RunConfig(Section):
     fitness: FitnessSettings = FitnessSettings()
     faults: Faults = Faults()
     run: Execution = Execution()
+    pretrained: Path | None = Field(
+        None, description="model archive of the same network, whose weights and activations the run starts from"
+    )
     unchanged: bool = Field(False, description="no population: the same total of epochs with unchanged hyperparameters")
     replace: bool = Field(False, description="remove what another configuration left in the run directory")
 

@@ -15,6 +15,7 @@ from miha.records.record import StageId, StageRecord
 from miha.records.selection import Selection
 from miha.training.compute import Compute
 from miha.training.loop import Span
+from miha.training.pretrained import Pretrained, open_pretrained
 from miha.training.spec import Parent, ProblemSpec, StageSpec, offer_of
 
 # What may differ between two calls that make, or continue, the same run.
@@ -23,6 +24,7 @@ NOT_DECISIVE: Any = {
     "replace": True,
     "faults": True,
     "problem": True,
+    "pretrained": True,  # its digest decides
     "run": {"workers", "dask", "keep", "checkpoint_every"},
 }
 
@@ -38,6 +40,7 @@ class Plan:
         start: the hyperparameters of initial training.
         compute: device, precision and threads.
         run_dir: absolute.
+        pretrained: where its weights come from; None: they are drawn.
     """
 
     config: RunConfig
@@ -46,12 +49,14 @@ class Plan:
     start: Hyperparameters
     compute: Compute
     run_dir: Path
+    pretrained: Pretrained | None = None
 
     @classmethod
     def of(cls, config: RunConfig) -> "Plan":
         """Open the problem's data, look at its network, and decide what is left to be decided ("auto").
 
         Raises:
+            ArchiveError: the pretrained archive is damaged, or of another network.
             ConfigError: a start that the problem has no place for.
             DataError: the data cannot be used.
             RunError: a GPU is asked for where there is none.
@@ -59,13 +64,18 @@ class Plan:
         problem = config.problem.model_copy(update={"data": config.problem.data.absolute()})
         execution, run_dir = config.run, config.run_dir.absolute()
         offer = offer_of(problem)
+        start, pretrained = config.start.point(offer), None
+        if config.pretrained:
+            pretrained, activations = open_pretrained(config.pretrained.absolute(), problem, offer)
+            start = start.model_copy(update={"activations": activations})
         return cls(
             config=config,
             problem=ProblemSpec.of(problem, run_dir / "cache"),
             offer=offer,
-            start=config.start.point(offer),
+            start=start,
             compute=Compute.resolve(execution.device, execution.precision, execution.threads, problem),
             run_dir=run_dir,
+            pretrained=pretrained,
         )
 
     def decisive(self) -> dict[str, Any]:
@@ -76,11 +86,14 @@ class Plan:
         content["start"] = self.start.model_dump(mode="json", exclude={"activations"})
         content["run"] |= self.compute.model_dump(mode="json")
         digests = {"data_digest": self.problem.fingerprint, "network_digest": self.problem.code}
+        if self.pretrained:
+            digests["pretrained_digest"] = self.pretrained.digest
         return {**content, **digests, "format_version": FORMAT_VERSION}
 
     def base(self) -> StageSpec:
         """The network before any training, validated like all others: what training must better."""
-        return self._spec(StageId(kind="base", cycle=0), None, self.start, 1)  # epoch 0, which trains nothing
+        spec = self._spec(StageId(kind="base", cycle=0), None, self.start, 1)  # epoch 0, which trains nothing
+        return spec.model_copy(update={"pretrained": self.pretrained})
 
     def initial(self, base: StageRecord) -> StageSpec:
         """Initial training."""

@@ -23,6 +23,7 @@ from miha.records.archive import FORMAT_VERSION
 from miha.records.record import StageId, StageRecord
 from miha.training.compute import Compute
 from miha.training.loop import Span, seeded
+from miha.training.pretrained import Pretrained
 
 
 class ProblemSpec(BaseModel):
@@ -147,6 +148,7 @@ class StageSpec(BaseModel):
         stage: which one it is.
         change: how its hyperparameters differ from its parent's.
         parent: whose weights it starts from; None: fresh ones.
+        pretrained: of a stage without a parent, the archive whose weights it starts from instead.
         hyperparameters: the point of the search space it trains with.
         span: mainline numbers of its epochs.
         seed: of the run.
@@ -162,6 +164,7 @@ class StageSpec(BaseModel):
     stage: StageId
     change: Change = UNCHANGED
     parent: Parent | None
+    pretrained: Pretrained | None = None
     hyperparameters: Hyperparameters
     span: Span
     seed: int
@@ -177,6 +180,8 @@ class StageSpec(BaseModel):
         content = self.model_dump(mode="json", include={"hyperparameters", "span", "seed", "compute"})
         content["parent"] = self.parent and self.parent.digest
         content["problem"] = self.problem.model_dump(mode="json", include={"settings", "fingerprint", "code"})
+        if self.pretrained:
+            content["pretrained"] = self.pretrained.digest
         return digest_json({**content, "format_version": FORMAT_VERSION})
 
     @property

@@ -68,6 +68,8 @@ class _Stage:
             origin = self._parent(spec.parent)
         if origin:
             load_weights(network, origin.weights)
+        elif spec.pretrained:
+            load_weights(network, spec.pretrained.read().weights)
         configure(network, point)
         self.network: nn.Module = network_to_device(network, spec.compute.device, problem.channels_last)
         self.optimizer = build_optimizer(self.network, point)

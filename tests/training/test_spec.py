@@ -3,6 +3,7 @@ import json
 import linecache
 import os
 import sys
+from pathlib import Path
 from typing import ClassVar
 
 import pytest
@@ -13,6 +14,7 @@ from miha.plan import Plan
 from miha.records.record import StageId
 from miha.training.compute import Compute
 from miha.training.loop import Span
+from miha.training.pretrained import Pretrained
 from miha.training.spec import Parent, ProblemSpec, StageSpec, offer_of
 from miha.training.stage import run_stage
 from tests.support.runs import initial_of
@@ -75,6 +77,7 @@ IN_DIGEST = [
     ("compute", Compute(precision="bfloat16")),
     ("parent", Parent(stage=StageId(kind="initial", cycle=0), digest="1" * 64)),
     ("parent", None),
+    ("pretrained", Pretrained(path=Path("/a.zip"), digest="1" * 64)),
 ]
 
 
