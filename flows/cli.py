@@ -126,7 +126,7 @@ def optimize(
     data: Annotated[Path | None, typer.Option(help="folder of the data set; default: problem.data")] = None,
     run_dir: Annotated[Path | None, typer.Option(help="folder of the run; default: run_dir, runs/default")] = None,
     problem: Annotated[
-        str | None, typer.Option(help="gapfill, mnist or module:Class; default: problem.name, gapfill")
+        str | None, typer.Option(help="gapfill, pretraining, mnist or module:Class; default: problem.name, gapfill")
     ] = None,
     config: Annotated[
         list[str],
@@ -279,7 +279,7 @@ def assess(
     data: Annotated[Path, typer.Argument(help="folder of scenes: history/ static/")],
     gaps: Annotated[int, typer.Option(min=4, help="gaps to paste on clear days, of 5 to 95 % of the scene")] = 60,
     run_dir: Annotated[
-        Path | None, typer.Option(help="folder of a run to judge beside, on the days that it held back for the test")
+        Path | None, typer.Option(help="folder of a run to judge beside, on days that it did not learn from")
     ] = None,
     picture: Annotated[Path | None, typer.Option(help="PNG file for errors by size of the gap")] = None,
     csv: Annotated[Path | None, typer.Option(help="CSV file for every single gap")] = None,

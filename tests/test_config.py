@@ -1,3 +1,4 @@
+import inspect
 import re
 from pathlib import Path
 
@@ -11,8 +12,8 @@ from miha.digits.problem import Mnist
 from miha.errors import ConfigError
 from miha.evolution.hyperparameter import Offer
 from miha.evolution.hyperparameters import HYPERPARAMETERS
+from miha.gapfill.pretraining import Pretraining
 from miha.gapfill.problem import GapFill
-from miha.problems.problem import Problem
 
 ROOT = Path(__file__).parents[1]
 SECTIONS = {"schedule", "start", "search", "fitness", "faults", "run"}
@@ -150,12 +151,13 @@ def test_a_configuration_survives_json():
 
 
 def keys(model, prefix=""):
-    """All keys of a configuration with their fields, in their order; those of digits alone are marked."""
+    """All keys of a configuration with their fields, in their order; those of one problem alone are marked."""
     for name, field in model.model_fields.items():
         if name == "problem":
             yield from ((f"problem.{key}", said) for key, said in GapFill.model_fields.items())
-            own = Mnist.model_fields.keys() - Problem.model_fields
-            yield from ((f"problem.{key} (mnist)", said) for key, said in Mnist.model_fields.items() if key in own)
+            for kind in (Pretraining, Mnist):
+                own = inspect.get_annotations(kind).keys() & kind.model_fields.keys() - {"name"}
+                yield from ((f"problem.{key} ({kind.built_in})", kind.model_fields[key]) for key in sorted(own))
         elif isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
             yield from keys(field.annotation, f"{prefix}{name}.")
         else:
@@ -180,11 +182,11 @@ def test_every_key_is_in_the_documentation_with_its_default_and_its_explanation(
     assert rows == [documented(key, field) for key, field in keys(RunConfig)]
 
 
-def test_the_schema_for_a_form_lists_the_settings_of_both_problems_with_their_explanations():
+def test_the_schema_for_a_form_lists_the_settings_of_each_problem_with_their_explanations():
     problem = RunConfig.model_json_schema()["properties"]["problem"]
     *built_in, own = problem["anyOf"]
     assert own["title"] == "module:Class of your own"
-    for kind, listed in zip((GapFill, Mnist), built_in, strict=True):
+    for kind, listed in zip((GapFill, Pretraining, Mnist), built_in, strict=True):
         assert {key: said["description"] for key, said in listed["properties"].items()} == {
             key: field.description for key, field in kind.model_fields.items()
         }

@@ -78,7 +78,7 @@ def assess(
         data: the data set: history/ static/.
         gaps: how many, spread evenly over sizes and days.
         processes: that fill side by side.
-        model: an archive to judge beside, on the days that its run held back for the test alone.
+        model: an archive to judge beside, on the days alone that it did not learn from.
         reading: how pixels become values, where there is no model to say it.
 
     Raises:
@@ -90,9 +90,9 @@ def assess(
     assert history is not None, "a data set has one"
     days = [int(day) for day in clear_days(history.values)]
     if isinstance(filler, NetworkFiller):
-        days = [day for day in days if history.dates[day].isoformat() in filler.split.test]
+        days = [day for day in days if history.dates[day].isoformat() not in filler.learned]
         if not days:
-            raise DataError(f"the run of {model} held no day of {data}/history back. Leave the model out.")
+            raise DataError(f"{model} learned from every clear day of {data}/history. Leave the model out.")
     if not days:
         raise DataError(f"no day of {data}/history is clear enough to hide holes in. Add days.")
     if len(history) < 2:

@@ -1,4 +1,4 @@
-"""Maps of a few held-out gaps: before, after, truth and error."""
+"""Maps of a few held-out gaps: before, after, truth, error, and how sure the fill is."""
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -22,16 +22,21 @@ def example_maps(filler: NetworkFiller) -> dict[str, Figure]:
 
 
 def _plot(filler: NetworkFiller, case: Case) -> Figure:
-    filled = np.where(np.isnan(case.scene), filler.predict(case.scene, case.background).mean, case.scene)
+    predicted = filler.predict(case.scene, case.background)
+    gap = np.isnan(case.scene)
+    filled, std = np.where(gap, predicted.mean, case.scene), np.where(gap, predicted.std, np.nan)
     simulated = ", simulated" if filler.history.simulated else ""
     title = f"gap of {int(case.gap)} %: mean absolute error {case.error(filled):.2f} {filler.unit}{simulated}"
-    return plot_fill(case.scene, filled, case.truth, filler.unit, title)
+    return plot_fill(case.scene, filled, case.truth, std, filler.unit, title)
 
 
-def plot_fill(scene: Image, filled: Image, truth: Image, unit: str, title: str) -> Figure:
-    """Before, after, truth and error of one scene; maps are (height, width), NaN where unknown."""
-    figure = Figure(figsize=(12, 3.6), layout="constrained")
-    panels = figure.subplots(1, 4)
+def plot_fill(scene: Image, filled: Image, truth: Image, std: Image, unit: str, title: str) -> Figure:
+    """Before, after, truth, error and standard deviation of one scene; maps are (height, width), NaN where unknown.
+
+    Error and deviation have one scale: what is dark in both is wrong where the fill said so.
+    """
+    figure = Figure(figsize=(14.5, 3.6), layout="constrained")
+    panels = figure.subplots(1, 5)
     low, high = np.nanpercentile(truth, [1, 99])
     for axes, name, values in zip(panels, ("before", "after", "truth"), (scene, filled, truth), strict=False):
         image = axes.imshow(values, cmap="inferno", vmin=low, vmax=high, interpolation="nearest")
@@ -42,6 +47,9 @@ def plot_fill(scene: Image, filled: Image, truth: Image, unit: str, title: str) 
     image = panels[3].imshow(error, cmap="RdBu_r", vmin=-limit, vmax=limit, interpolation="nearest")
     panels[3].set_title("error in the gap", fontsize=10)
     figure.colorbar(image, ax=panels[3], label=f"filled - truth, {unit}" if unit else "filled - truth", shrink=0.85)
+    image = panels[4].imshow(std, cmap="Reds", vmin=0, vmax=limit, interpolation="nearest")
+    panels[4].set_title("standard deviation", fontsize=10)
+    figure.colorbar(image, ax=panels[4], label=unit or "value", shrink=0.85)
     for axes in panels:
         axes.set(xticks=[], yticks=[], facecolor="#e4e8ec")
     figure.suptitle(title, fontsize=11)

@@ -28,7 +28,7 @@ from miha.gapfill.encoding import FIXED_CHANNELS, Encoded, Normalisation, encode
 from miha.gapfill.guess import FOLDS, TRENDS, WHOLE, GuessSettings, Window, guess_scene
 from miha.gapfill.predictors import Background, Static, read_static
 from miha.gapfill.process import Posterior
-from miha.gapfill.samples import PARTS, SampleFile, make_sample
+from miha.gapfill.samples import PARTS, SPLITS, Job, Part, SampleFile, make_sample
 from miha.gapfill.unet import UNet
 from miha.problems.judgement import Judgement
 from miha.problems.problem import NAMES, ParallelMap, Problem
@@ -172,13 +172,17 @@ class GapFill(ReadOptions, Problem):
         file, key = SampleFile(cache), self._samples_key(seed)
         if file.holds(key):
             return
-        jobs = [(self, seed, "train", number) for number in range(self.train_samples)]
-        jobs += [(self, seed, "valid", number) for number in range(self.valid_samples)]
+        jobs = [job for part in SPLITS for job in self._jobs(seed, part)]
         columns = zip(*parallel_map(make_sample, jobs), strict=True)
         arrays = dict(zip(PARTS, map(np.stack, columns), strict=True))
         if self._samples_key(seed) != key:
             raise DataError(f"{self.data} changed while samples were made of it. Run the same command again.")
         file.write(key, arrays, self._extras(seed))
+
+    def _jobs(self, seed: int, part: Part) -> list[Job]:
+        """What the samples of one split are made of; those of a block of validation samples lie side by side."""
+        samples = self.train_samples if part == "train" else self.valid_samples
+        return [(self, seed, part, number) for number in range(samples)]
 
     def _samples_key(self, seed: int) -> str:
         decisive = self.model_dump(mode="json", exclude={"data", "width", "levels", "loss", "window", "flips"})
@@ -198,7 +202,8 @@ class GapFill(ReadOptions, Problem):
 
     def load(self, cache: Path, seed: int) -> Data:
         inputs, target, mask = SampleFile(cache).read()
-        learned, held = slice(self.train_samples), slice(self.train_samples, None)
+        count = len(self._jobs(seed, "train"))
+        learned, held = slice(count), slice(count, None)
         train = Samples(inputs[learned], target[learned], mask[learned])
         extras = self.extras(cache, seed)
         return Data(train, Samples(inputs[held], target[held], mask[held], extras["valid_blocks"]), extras["scale"])

@@ -94,10 +94,13 @@ class SampleFile:
         return read_document(self.description, Description, DataError, "Remove it: samples are then made anew.")
 
 
+Part = Literal["train", "valid"]
+SPLITS: tuple[Part, ...] = ("train", "valid")
+Job = tuple["GapFill", int, Part, int]  # problem, seed, split, number of the sample
 Sample = tuple[NDArray[np.float32], Image, Image]  # inputs (n, height, width), target and mask (height, width)
 
 
-def make_sample(job: tuple["GapFill", int, Literal["train", "valid"], int]) -> Sample:
+def make_sample(job: Job) -> Sample:
     """Draw one day and one gap. Validation gaps are spread evenly over all sizes, training gaps at random."""
     problem, seed, part, number = job
     rng = stream(seed, "samples", 0 if part == "train" else 1, number)

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 BUILT_IN = {  # name → where it is; imported when it is asked for, since each brings libraries that others do not need
     "gapfill": "miha.gapfill.problem:GapFill",
+    "pretraining": "miha.gapfill.pretraining:Pretraining",
     "mnist": "miha.digits.problem:Mnist",
 }
 NAMES = f"{', '.join(BUILT_IN)}, or module:Class of your own"

@@ -33,14 +33,18 @@ def test_a_data_set_without_held_out_gaps_has_no_maps(scenes, tmp_path):
         example_maps(NetworkFiller(run.model, scenes))
 
 
-def test_a_figure_shows_scene_fill_truth_and_the_error_inside_the_gap_alone():
+def test_a_figure_shows_scene_fill_truth_the_error_inside_the_gap_alone_and_its_standard_deviation():
     truth = np.arange(20, dtype=np.float32).reshape(4, 5)
     scene = truth.copy()
     scene[1:3, 1:3] = np.nan
     filled = truth + 2
-    panels = plot_fill(scene, filled, truth, "K", "title").axes[:4]
+    std = np.where(np.isnan(scene), 1.5, np.nan)
+    panels = plot_fill(scene, filled, truth, std, "K", "title").axes[:5]
     shown = [np.ma.filled(panel.images[0].get_array().astype(float), np.nan) for panel in panels]
     for image, values in zip(shown, (scene, filled, truth), strict=False):
         assert np.array_equal(image, values, equal_nan=True)
     assert np.array_equal(shown[3], np.where(np.isnan(scene), 2.0, np.nan), equal_nan=True)
-    assert [panel.get_title() for panel in panels] == ["before", "after", "truth", "error in the gap"]
+    assert np.array_equal(shown[4], std, equal_nan=True)
+    assert [panel.get_title() for panel in panels] == [
+        *("before", "after", "truth", "error in the gap", "standard deviation")
+    ]

@@ -21,7 +21,10 @@ def test_a_problem_is_built_from_its_settings_wherever_its_class_is():
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"name": "chess"}, r"no problem 'chess' .*known are gapfill, mnist, or module:Class.*set PYTHONPATH"),
+        (
+            {"name": "chess"},
+            r"no problem 'chess' .*known are gapfill, pretraining, mnist, or module:Class.*set PYTHONPATH",
+        ),
         ({"name": "nowhere.at_all:Class"}, "no problem 'nowhere.at_all:Class' .No module named 'nowhere'"),
         ({"name": "tests.support.tiny:Absent"}, "has no attribute 'Absent'"),
         ({"name": "tests.support.tiny:TinyNet"}, "tests.support.tiny:TinyNet is no subclass of miha.Problem"),
