@@ -1,5 +1,6 @@
 """Everything a user can set. One :class:`RunConfig` serves params.yaml, the command line and the Prefect form."""
 
+import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -23,6 +24,14 @@ class Schedule(Section):
         4, ge=1, description="candidates of a cycle, the unchanged control among them (pop_size)"
     )
     candidate_epochs: int = Field(2, ge=1, description="epochs of each candidate (n)")
+    racing: int = Field(
+        0, ge=0, description="epochs after which the worse half of the candidates stops; 0: all train to their end"
+    )
+    soups: bool = Field(False, description="let the mean of a cycle's candidates take part in its selection")
+    own_orders: bool = Field(False, description="show each candidate the samples in an order of its own")
+    put_off: bool = Field(
+        False, description="after a cycle that the control won, train the epochs of the next one on the mainline"
+    )
     fixing_epochs: int = Field(3, ge=1, description="epochs of the winner, alone (k)")
     final_epochs: int | None = Field(None, ge=1, description="epochs after the last cycle; default: initial_epochs")
     candidate_annealing: bool = Field(False, description="let each candidate's learning rate fall to zero as well")
@@ -36,7 +45,23 @@ class Schedule(Section):
     @property
     def cycle_epochs(self) -> int:
         """Epochs of one cycle, the whole population counted."""
-        return self.population_size * self.candidate_epochs + self.fixing_epochs
+        return self.population_size * self.racing + self.finishers * self.finishing_epochs + self.fixing_epochs
+
+    @property
+    def finishers(self) -> int:
+        """Candidates that train to their end."""
+        return math.ceil(self.population_size / 2) if self.racing else self.population_size
+
+    @property
+    def finishing_epochs(self) -> int:
+        """Epochs of candidates after the worse half has stopped; without racing all of them."""
+        return self.candidate_epochs - self.racing
+
+    @model_validator(mode="after")
+    def _a_race_has_a_second_half(self) -> "Schedule":
+        if self.racing >= self.candidate_epochs and self.racing:
+            raise ValueError(f"racing {self.racing} must be less than candidate_epochs {self.candidate_epochs}")
+        return self
 
     def describe(self, unchanged: bool) -> str:
         """The budget as a sum, and what it is spent on."""
@@ -48,7 +73,8 @@ class Schedule(Section):
             self.fixing_epochs,
         )
         spent = "unchanged hyperparameters" if unchanged else f"{c} cycles of {p} candidates"
-        return f"{m} + {c} × ({p}·{n} + {k}) + {self.closing_epochs}; {spent}"
+        candidates = f"{p}·{self.racing} + {self.finishers}·{self.finishing_epochs}" if self.racing else f"{p}·{n}"
+        return f"{m} + {c} × ({candidates} + {k}) + {self.closing_epochs}; {spent}"
 
     @property
     def budget(self) -> int:

@@ -12,6 +12,7 @@ from miha.config import RunConfig
 from miha.decisions import Decisions, Outcome
 from miha.errors import RunError
 from miha.events import RunEnded, RunStarted, Selected, Told, Working, publish
+from miha.evolution.change import UNCHANGED
 from miha.plan import Plan
 from miha.records.gains import gains
 from miha.records.record import StageRecord
@@ -165,6 +166,27 @@ class Experiment:
         if len(specs) < (wanted := self.config.schedule.population_size):
             publish(Told(f"cycle {number}: {len(specs)} candidates, not {wanted}: no more distinct changes"))
         return Cycle(number, parent, specs)
+
+    def finishers(self, cycle: Cycle, heats: list[Outcome]) -> list[int]:
+        """Which candidates of a cycle train on after their heats."""
+        wanted = math.ceil(len(cycle.specs) / 2)
+        return self.decisions.finishers(cycle.parent, cycle.specs, heats, wanted)
+
+    def soup(self, cycle: Cycle) -> StageSpec | None:
+        """The mean of a cycle's candidates, as one candidate more; None if it is not wanted, or there are not two."""
+        if not self.config.schedule.soups:
+            return None
+        members = self.decisions.members(cycle.parent, cycle.specs, cycle.outcomes)
+        alike = [one for one in members if one.hyperparameters.activations == members[0].hyperparameters.activations]
+        if len(alike) < len(members):
+            others = ", ".join(str(one.stage.candidate) for one in members if one not in alike)
+            publish(Told(f"cycle {cycle.number}: not averaged, since activations differ: candidates {others}"))
+        return self.plan.soup(len(cycle.specs), alike) if len(alike) > 1 else None
+
+    def puts_off(self) -> bool:
+        """True if the control won the cycle before, so that the next population is put off."""
+        last = self.cycles[-1].selection if self.cycles else None
+        return self.config.schedule.put_off and last is not None and last.winner.change == UNCHANGED
 
     def select_fittest(self, cycle: Cycle) -> Selection:
         """Choose which candidate of a cycle goes on."""

@@ -113,7 +113,7 @@ class Plan:
             inherited=inherited,
             turn=sum(one.change.drawn for _, selection in before for one in selection.outcomes),
         )
-        return [
+        specs = [
             self._spec(
                 StageId(kind="candidate", cycle=cycle, candidate=number),
                 parent,
@@ -124,6 +124,26 @@ class Plan:
             )
             for number, child in enumerate(children)
         ]
+        heat = {"heat_until": specs[0].span.first + schedule.racing - 1} if schedule.racing else {}
+        return [
+            spec.model_copy(update={**heat, "order": number if schedule.own_orders else 0})
+            for number, spec in enumerate(specs)
+        ]
+
+    def soup(self, number: int, members: Sequence[StageRecord]) -> StageSpec:
+        """The mean of some candidates of a cycle.
+
+        Args:
+            number: of the soup, after those of the candidates.
+            members: to average, all of the same activations; the first gives hyperparameters and optimizer.
+        """
+        first = members[0]
+        stage = StageId(kind="soup", cycle=first.stage.cycle, candidate=number)
+        numbers = tuple(member.stage.candidate or 0 for member in members)
+        change = first.change.model_copy(update={"members": numbers})
+        spec = self._spec(stage, first, first.hyperparameters, 1, change)
+        parents = tuple(Parent(stage=member.stage, digest=member.digest) for member in members)
+        return spec.model_copy(update={"members": parents, "span": Span(first.last_epoch, first.last_epoch)})
 
     def fixing(self, cycle: int, winner: StageRecord) -> StageSpec:
         """Training of a cycle's winner, alone."""

@@ -13,7 +13,7 @@ from miha.records.record import StageId
 class CandidateOutcome(BaseModel):
     """How one candidate of a cycle fared.
 
-    ``status`` is ``ok``, ``diverged``, or ``failed: why``. Scores are None unless the candidate is ``ok``. ``noise`` is
+    ``status`` is ``ok``, ``diverged``, ``stopped`` (the worse half of a race), or ``failed: why``. Scores are None unless the candidate is ``ok``. ``noise`` is
     the standard error of the difference between its loss and the control's, as a fraction of the parent's like
     ``level``; 0 where it cannot be told.
     """
@@ -66,5 +66,7 @@ class Selection(BaseModel):
         judged = [
             Judged(one.hyperparameters, one.change, -math.inf if one.fitness is None else one.fitness)
             for one in self.outcomes
+            if not one.change.members
         ]
-        return crossovers(parent, judged, self.selected)
+        members = self.winner.change.members
+        return crossovers(parent, judged, members[0] if members else self.selected)

@@ -39,6 +39,7 @@ def population_frame(selections: Sequence[Selection]) -> pd.DataFrame:
             **outcome.model_dump(exclude={"hyperparameters"}),
             **outcome.change.model_dump(),
             "change": str(outcome.change),
+            "members": " ".join(map(str, outcome.change.members)),
             "selected": outcome.candidate == selection.selected,
         }
         for selection in selections
@@ -48,8 +49,8 @@ def population_frame(selections: Sequence[Selection]) -> pd.DataFrame:
 
 
 def count_epochs(history: pd.DataFrame) -> int:
-    """How many epochs were trained, those of all candidates counted."""
-    return int((history.epoch > 0).sum())
+    """How many epochs were trained, those of all candidates counted; a soup trains none."""
+    return int(((history.epoch > 0) & (history.stage != "soup")).sum())
 
 
 def read_tables(run_dir: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -68,6 +69,6 @@ def read_tables(run_dir: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
         "noise": "float64",
         "selected": "bool",
     }
-    texts = ("operator", "target", "before", "after")
+    texts = ("operator", "target", "before", "after", "members")
     population = pd.read_csv(run_dir / "population.csv", dtype=dict.fromkeys(texts, str))
     return history, population.fillna(dict.fromkeys(texts, "")).astype(types)
