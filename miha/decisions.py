@@ -128,7 +128,7 @@ class Decisions:
     def members(
         self, parent: StageRecord, specs: Sequence[StageSpec], outcomes: Sequence[Outcome]
     ) -> list[StageRecord]:
-        """The candidates that a soup may be made of: the one that would go on by itself, then the others, best first."""
+        """The candidates to make a soup of: the one that would go on by itself, then the others, best first."""
         scores = _alive(self._scores(parent, specs, outcomes), outcomes)
         if not scores:
             return []

@@ -14,8 +14,8 @@ StageKind = Literal["base", "initial", "heat", "candidate", "soup", "fixing", "f
 class StageId(BaseModel):
     """Which stage of a run: its kind, its cycle (initial 0, final the last one), and the number of a candidate.
 
-    The base, of cycle 0 too, is the network before any training. A heat is what a candidate trains before the worse half
-    is stopped; a soup is the mean of candidates, numbered after them.
+    The base, of cycle 0 too, is the network before any training. A heat is what a candidate trains before the worse
+    half is stopped; a soup is the mean of candidates, numbered after them.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -54,8 +54,8 @@ class Epoch(BaseModel):
 
     ``epoch`` counts along the mainline from 1: a candidate continues the count of its parent. Epoch 0 is the network
     before any training. Losses are means per sample (rasters: per target pixel); None stands for a number that is not
-    finite, and for the training loss where nothing was trained: of epoch 0, and of a soup. ``shares`` of the blocks of the validation samples add up to the
-    validation loss; there are none where it is not finite. ``lr`` is the learning rate at the start of the epoch.
+    finite, and for the training loss where nothing was trained: of epoch 0, and of a soup. ``shares`` of the blocks of
+    the validation samples add up to the validation loss; there are none where it is not finite. ``lr`` is the learning rate at the start of the epoch.
     """
 
     model_config = ConfigDict(frozen=True)

@@ -13,9 +13,9 @@ from miha.records.record import StageId
 class CandidateOutcome(BaseModel):
     """How one candidate of a cycle fared.
 
-    ``status`` is ``ok``, ``diverged``, ``stopped`` (the worse half of a race), or ``failed: why``. Scores are None unless the candidate is ``ok``. ``noise`` is
-    the standard error of the difference between its loss and the control's, as a fraction of the parent's like
-    ``level``; 0 where it cannot be told.
+    ``status`` is ``ok``, ``diverged``, ``stopped`` (the worse half of a race), or ``failed: why``. Scores are
+    None unless the candidate is ``ok``. ``noise`` is the standard error of the difference between its loss and the
+    control's, as a fraction of the parent's like ``level``; 0 where it cannot be told.
     """
 
     model_config = ConfigDict(frozen=True)

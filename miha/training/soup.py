@@ -1,7 +1,7 @@
 """A soup: the mean of the weights of candidates that come from one parent (Wortsman et al. 2022, arXiv 2203.05482).
 
-No epoch is trained for it. Two means are tried: of all members, and the greedy one, which begins with the first and takes
-on each other that lowers its validation loss; the better one is kept.
+No epoch is trained for it. Two means are tried: of all members, and the greedy one, which begins with the first and
+takes on each other that lowers its validation loss; the better one is kept.
 """
 
 from collections.abc import Mapping, Sequence
@@ -48,7 +48,8 @@ def make_soup(spec: StageSpec) -> StageRecord:
 
     everyone = tuple(range(len(archives)))
     chosen, best = everyone, judged(everyone)
-    greedy, loss = (0,), archives[0].manifest.record.valid_loss
+    greedy: tuple[int, ...] = (0,)
+    loss = archives[0].manifest.record.valid_loss
     for number in everyone[1:]:
         trial = judged((*greedy, number))
         if trial.loss < loss:
