@@ -11,6 +11,7 @@ from miha.errors import ConfigError
 from miha.evolution.fitness import FitnessSettings
 from miha.evolution.hyperparameter import Section
 from miha.evolution.point import SearchSpace, Start
+from miha.evolution.steps import Step
 from miha.problems.problem import BUILT_IN, Problem
 from miha.problems.registry import build_problem, problem_class
 
@@ -141,8 +142,22 @@ class RunConfig(Section):
     fitness: FitnessSettings = FitnessSettings()
     faults: Faults = Faults()
     run: Execution = Execution()
+    replay: tuple[Step, ...] = Field(
+        (), description="steps to train along in place of a population, those of a schedule.yaml (miha replay)"
+    )
     unchanged: bool = Field(False, description="no population: the same total of epochs with unchanged hyperparameters")
     replace: bool = Field(False, description="remove what another configuration left in the run directory")
+
+    @property
+    def budget(self) -> int:
+        """Epochs of the whole run."""
+        return sum(step.epochs for step in self.replay) if self.replay else self.schedule.budget
+
+    def describe(self) -> str:
+        """The budget as a sum, and what it is spent on."""
+        if self.replay:
+            return f"{' + '.join(str(step.epochs) for step in self.replay)}; a schedule replayed"
+        return self.schedule.describe(self.unchanged)
 
     def timeout_of(self, epochs: int) -> float | None:
         """Seconds after which a stage of so many epochs counts as hung: a candidate's, in proportion."""
@@ -163,6 +178,8 @@ class RunConfig(Section):
                 f"faults.min_survivors {self.faults.min_survivors} is above schedule.population_size "
                 f"{self.schedule.population_size}"
             )
+        if len(self.replay) == 1:
+            raise ValueError("replay holds one step; a run has at least two, initial and final training")
         self.search.check(self.start)
         return self
 

@@ -13,6 +13,7 @@ from miha.decisions import Decisions, Outcome
 from miha.errors import RunError
 from miha.events import RunEnded, RunStarted, Selected, Told, Working, publish
 from miha.evolution.change import UNCHANGED
+from miha.evolution.steps import FILE, Leg, steps_of, write_steps
 from miha.plan import Plan
 from miha.records.gains import gains
 from miha.records.record import StageRecord
@@ -126,10 +127,8 @@ class Experiment:
         with self.directory.held():
             self.directory.refuse_loss(self.plan.decisive(), config.replace)
             self.directory.claim(self.plan.decisive())
-            schedule = config.schedule.describe(config.unchanged)
-            publish(
-                RunStarted(config.schedule.budget, schedule, str(config.run_dir), compute.device, compute.precision)
-            )
+            told = config.describe()
+            publish(RunStarted(config.budget, told, str(config.run_dir), compute.device, compute.precision))
             yield
             self._conclude()
 
@@ -234,9 +233,29 @@ class Experiment:
         """The selection of each cycle."""
         return [cycle.selection for cycle in self.cycles if cycle.selection]
 
+    @property
+    def legs(self) -> list[Leg]:
+        """What the mainline trained, of each winner the candidate's epochs too; of a soup those of its first member."""
+        assert self.initial, "the walk has ended"
+        assert self.final, "the walk has ended"
+        if self.plan.legs:
+            return list(self.plan.legs)
+        schedule = self.config.schedule
+        legs = [_leg(self.initial)]
+        for cycle in self.cycles:
+            if cycle.selection:
+                members = cycle.winner.change.members
+                winner = cycle.outcomes[members[0]] if members else cycle.winner
+                assert isinstance(winner, StageRecord), "members of a soup did not fail"
+                legs.append(_leg(winner, schedule.candidate_annealing))
+            assert cycle.fixing, "the walk has ended"
+            legs.append(_leg(cycle.fixing))
+        return [*legs, _leg(self.final, schedule.final_annealing)]
+
     def _conclude(self) -> None:
         best, config, plan = self.best, self.config, self.plan
         self.directory.write_best(best.stage)
+        write_steps(self.directory.path / FILE, steps_of(self.legs))
         if config.replace:
             self.directory.remove_leftovers(self.records, self.selections)
         self.directory.write_provenance(
@@ -246,7 +265,7 @@ class Experiment:
                 "data_digest": plan.problem.fingerprint,
                 "device": plan.compute.device,
                 "precision": plan.compute.precision,
-                "epochs": config.schedule.budget,
+                "epochs": config.budget,
             }
         )
         if config.run.keep == "final":
@@ -254,3 +273,7 @@ class Experiment:
         assert self.base is not None, "the walk begins with it"
         told = gains(self.base, best, population_frame(self.selections))
         publish(RunEnded(best.name, best.epochs[-1], str(config.run_dir), told))
+
+
+def _leg(record: StageRecord, annealing: bool = False) -> Leg:
+    return Leg(len(record.epochs), annealing, record.hyperparameters)

@@ -10,8 +10,9 @@ from miha.evolution.change import UNCHANGED, Change, Child
 from miha.evolution.hyperparameter import Offer
 from miha.evolution.point import Hyperparameters
 from miha.evolution.population import generate_population
+from miha.evolution.steps import Leg, legs_of
 from miha.records.archive import FORMAT_VERSION
-from miha.records.record import StageId, StageRecord
+from miha.records.record import StageId, StageKind, StageRecord
 from miha.records.selection import Selection
 from miha.training.compute import Compute
 from miha.training.loop import Span
@@ -36,6 +37,7 @@ class Plan:
         problem: what it learns.
         offer: what the problem and its network let change.
         start: the hyperparameters of initial training.
+        legs: of a replay, what to train along.
         compute: device, precision and threads.
         run_dir: absolute.
     """
@@ -44,6 +46,7 @@ class Plan:
     problem: ProblemSpec
     offer: Offer
     start: Hyperparameters
+    legs: Sequence[Leg]
     compute: Compute
     run_dir: Path
 
@@ -52,18 +55,20 @@ class Plan:
         """Open the problem's data, look at its network, and decide what is left to be decided ("auto").
 
         Raises:
-            ConfigError: a start that the problem has no place for.
+            ConfigError: a start, or a step to replay, that the problem has no place for.
             DataError: the data cannot be used.
             RunError: a GPU is asked for where there is none.
         """
         problem = config.problem.model_copy(update={"data": config.problem.data.absolute()})
         execution, run_dir = config.run, config.run_dir.absolute()
         offer = offer_of(problem)
+        legs = legs_of(config.replay, offer)
         return cls(
             config=config,
             problem=ProblemSpec.of(problem, run_dir / "cache"),
             offer=offer,
-            start=config.start.point(offer),
+            start=legs[0].point if legs else config.start.point(offer),
+            legs=legs,
             compute=Compute.resolve(execution.device, execution.precision, execution.threads, problem),
             run_dir=run_dir,
         )
@@ -154,6 +159,13 @@ class Plan:
         """A baseline's cycle: as many epochs as a cycle costs, its population counted, and no change."""
         stage = StageId(kind="fixing", cycle=cycle)
         return self._spec(stage, parent, parent.hyperparameters, self.config.schedule.cycle_epochs)
+
+    def leg(self, number: int, parent: StageRecord) -> StageSpec:
+        """A step of a replay, from 0: initial training, what cycles did to the mainline, final training."""
+        leg, last = self.legs[number], len(self.legs) - 1
+        kind: StageKind = "initial" if number == 0 else "final" if number == last else "fixing"
+        stage = StageId(kind=kind, cycle=min(number, last - 1))
+        return self._spec(stage, parent, leg.point, leg.epochs, leg.change, leg.annealing)
 
     def final(self, parent: StageRecord) -> StageSpec:
         """Final training."""

@@ -59,6 +59,9 @@ def walk(experiment: Experiment, runner: Runner) -> None:
         runner.prepare(experiment)
     with runner.training_pool(experiment.training_processes):
         base = experiment.begin(_train(runner, plan.base()))
+        if plan.legs:
+            _replay(runner, experiment, base)
+            return
         current = experiment.end_initial(_train(runner, plan.initial(base)))
         for number in range(1, schedule.cycles + 1):
             if experiment.config.unchanged or experiment.puts_off():
@@ -71,6 +74,15 @@ def walk(experiment: Experiment, runner: Runner) -> None:
                 fixing = plan.fixing(number, cycle.winner)
             current = experiment.end_cycle(cycle, _train(runner, fixing))
         experiment.finish(_train(runner, plan.final(current)))
+
+
+def _replay(runner: Runner, experiment: Experiment, base: StageRecord) -> None:
+    """Train along a schedule, without any population."""
+    plan, last = experiment.plan, len(experiment.plan.legs) - 1
+    current = experiment.end_initial(_train(runner, plan.leg(0, base)))
+    for number in range(1, last):
+        current = experiment.end_cycle(Cycle(number, current), _train(runner, plan.leg(number, current)))
+    experiment.finish(_train(runner, plan.leg(last, current)))
 
 
 def _train_candidates(runner: Runner, experiment: Experiment, cycle: Cycle) -> None:

@@ -54,8 +54,9 @@ class Epoch(BaseModel):
 
     ``epoch`` counts along the mainline from 1: a candidate continues the count of its parent. Epoch 0 is the network
     before any training. Losses are means per sample (rasters: per target pixel); None stands for a number that is not
-    finite, and for the training loss where nothing was trained: of epoch 0, and of a soup. ``shares`` of the blocks of
-    the validation samples add up to the validation loss; there are none where it is not finite. ``lr`` is the learning rate at the start of the epoch.
+    finite, and for the training loss where nothing was trained (epoch 0, a soup). ``shares`` of the blocks of
+    the validation samples add up to the validation loss; there are none where it is not finite. ``lr`` is the learning
+    rate at the start of the epoch.
     """
 
     model_config = ConfigDict(frozen=True)
