@@ -21,11 +21,13 @@ from bench.tuning_tasks import Task, tasks
 from miha import RunConfig, optimize, plan
 from miha.config import Schedule
 from miha.evolution.change import UNCHANGED, Change, Child
+from miha.evolution.population import generate_population
+from miha.evolution.steps import FILE, Step, read_steps
 from miha.problems.problem import Problem
 from miha.records.tables import read_tables
 
 ARTICLE, STRONG, ALONE = "article's start, unchanged", "strong start, unchanged", "selection alone"
-BEFORE, RANDOM = "MIHA", "random search, constant"
+BEFORE = "MIHA"
 STRONGLY = "MIHA, strong start"
 RACE = {"population_size": 6, "racing": 1, "candidate_epochs": 3}  # 6·1 + 3·2 = 4·3
 OPTIONS: dict[str, dict[str, Any]] = {
@@ -37,7 +39,10 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "MIHA, put off": {"put_off": True},
     STRONGLY: {},
 }
-COLUMNS = (ARTICLE, STRONG, ALONE, *OPTIONS)
+PRIOR, BOTH = "MIHA, prior", "MIHA, soups of own orders, prior"
+REPLAY, RANDOM = "MIHA's schedule replayed", "random search, constant"
+DRAWS, CHANGES = 3, 2  # settings that the random search tries, and how many changes away from the start they are
+COLUMNS = (ARTICLE, STRONG, ALONE, RANDOM, *OPTIONS, PRIOR, BOTH, REPLAY)
 
 
 @contextmanager
@@ -53,8 +58,9 @@ def without_changes() -> Iterator[None]:
 
 
 def configuration(task: Task, problem: Problem, column: str, seed: int, run_dir: Path) -> RunConfig:
-    """The run of a column."""
-    schedule: dict[str, Any] = {**task.schedule, **OPTIONS.get(column, {})}
+    """The run of a column, but for what it takes from earlier runs."""
+    also = "MIHA, soups of own orders" if column == BOTH else column
+    schedule: dict[str, Any] = {**task.schedule, **OPTIONS.get(also, {})}
     budget = Schedule(**schedule).budget
     if column == ALONE:
         schedule |= {"own_orders": True}
@@ -81,13 +87,43 @@ def run_one(name: str, column: str, seed: int, digits: Path, scenes: Path, runs:
         folder.mkdir(parents=True, exist_ok=True)
     if not (run_dir / "cache").exists():
         (run_dir / "cache").symlink_to(shared.absolute(), target_is_directory=True)
-    with without_changes() if column == ALONE else nullcontext():
-        run = optimize(configuration(task, problem, column, seed, run_dir))
-    used = share_that_went_on(run_dir)
+    config = configuration(task, problem, column, seed, run_dir)
+    if column in (PRIOR, BOTH):
+        earlier = [run_before(task, problem, seed + 100 * number, run_dir / f"before{number}") for number in (1, 2)]
+        config = config.model_copy(update={"search": config.search.model_copy(update={"prior": tuple(earlier)})})
+    if column == REPLAY:
+        found = run_before(task, problem, seed + 100, run_dir / "before")
+        config = config.model_copy(update={"replay": tuple(read_steps(found / FILE))})
+    if column == RANDOM:
+        runs_made = [optimize(one) for one in random_search(config)]
+        run = min(runs_made, key=lambda one: one.best.valid_loss)
+        sums = {key: sum(figures_of(one)[key] for one in runs_made) for key in ("epochs", "seconds")}
+    else:
+        with without_changes() if column == ALONE else nullcontext():
+            run = optimize(config)
+        sums = {}
+    used = None if column == RANDOM else share_that_went_on(run_dir)
     error, loss = task.errors(problem, run.model)
-    told = {"error": error, "loss": loss, "valid_loss": run.best.valid_loss, **figures_of(run), "used": used}
+    told = {"error": error, "loss": loss, "valid_loss": run.best.valid_loss, **figures_of(run), **sums, "used": used}
     shutil.rmtree(run_dir)  # gigabytes in all
     return told
+
+
+def run_before(task: Task, problem: Problem, seed: int, run_dir: Path) -> Path:
+    """A run of MIHA with another seed, from which another can learn; its epochs are not counted."""
+    return optimize(configuration(task, problem, BEFORE, seed, run_dir)).run_dir
+
+
+def random_search(config: RunConfig) -> Iterator[RunConfig]:
+    """Trainings with constant settings drawn at random, annealed from the first epoch to the last; all of one budget."""
+    drawn, epochs = plan.Plan.of(config), config.budget // DRAWS
+    for number in range(DRAWS):
+        point = drawn.start
+        for change in range(CHANGES):
+            space, offer = config.search, drawn.offer
+            point = generate_population(point, space, offer, 2, config.seed + 1000 * number, 10 + change)[1].point
+        first, rest = Step(epochs=1, set=point.model_dump()), Step(epochs=epochs - 1, annealing=True)
+        yield config.model_copy(update={"replay": (first, rest), "run_dir": config.run_dir / f"draw{number}"})
 
 
 def share_that_went_on(run_dir: Path) -> float | None:

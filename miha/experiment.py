@@ -129,6 +129,9 @@ class Experiment:
             self.directory.claim(self.plan.decisive())
             told = config.describe()
             publish(RunStarted(config.budget, told, str(config.run_dir), compute.device, compute.precision))
+            if prior := self.plan.prior:
+                chances = ", ".join(f"{name} {prior.mean(name):.2f}" for name in config.search.operators)
+                publish(Told(f"chance of each operator to win, by {len(config.search.prior)} earlier runs: {chances}"))
             yield
             self._conclude()
 

@@ -10,10 +10,12 @@ from miha.evolution.change import UNCHANGED, Change, Child
 from miha.evolution.hyperparameter import Offer
 from miha.evolution.point import Hyperparameters
 from miha.evolution.population import generate_population
+from miha.evolution.prior import Tally
 from miha.evolution.steps import Leg, legs_of
 from miha.records.archive import FORMAT_VERSION
 from miha.records.record import StageId, StageKind, StageRecord
 from miha.records.selection import Selection
+from miha.records.tables import read_prior
 from miha.training.compute import Compute
 from miha.training.loop import Span
 from miha.training.spec import Parent, ProblemSpec, StageSpec, offer_of
@@ -24,6 +26,7 @@ NOT_DECISIVE: Any = {
     "replace": True,
     "faults": True,
     "problem": True,
+    "search": {"prior"},  # what is counted there is decisive, not where it lies
     "run": {"workers", "dask", "keep", "checkpoint_every"},
 }
 
@@ -38,6 +41,7 @@ class Plan:
         offer: what the problem and its network let change.
         start: the hyperparameters of initial training.
         legs: of a replay, what to train along.
+        prior: what changes were worth in earlier runs; None: not asked for.
         compute: device, precision and threads.
         run_dir: absolute.
     """
@@ -47,6 +51,7 @@ class Plan:
     offer: Offer
     start: Hyperparameters
     legs: Sequence[Leg]
+    prior: Tally | None
     compute: Compute
     run_dir: Path
 
@@ -55,7 +60,7 @@ class Plan:
         """Open the problem's data, look at its network, and decide what is left to be decided ("auto").
 
         Raises:
-            ConfigError: a start, or a step to replay, that the problem has no place for.
+            ConfigError: a start, or a step to replay, that the problem has no place for; a prior that is no run.
             DataError: the data cannot be used.
             RunError: a GPU is asked for where there is none.
         """
@@ -69,6 +74,7 @@ class Plan:
             offer=offer,
             start=legs[0].point if legs else config.start.point(offer),
             legs=legs,
+            prior=read_prior(config.search.prior),
             compute=Compute.resolve(execution.device, execution.precision, execution.threads, problem),
             run_dir=run_dir,
         )
@@ -79,6 +85,8 @@ class Plan:
         content["problem"] = self.problem.settings
         content["schedule"]["final_epochs"] = self.config.schedule.closing_epochs
         content["start"] = self.start.model_dump(mode="json", exclude={"activations"})
+        if self.prior:
+            content["prior"] = self.prior.model_dump()
         content["run"] |= self.compute.model_dump(mode="json")
         digests = {"data_digest": self.problem.fingerprint, "network_digest": self.problem.code}
         return {**content, **digests, "format_version": FORMAT_VERSION}
@@ -103,6 +111,7 @@ class Plan:
             before: of each cycle before, the parent of its candidates and what was selected.
         """
         config, schedule = self.config, self.config.schedule
+        prior = self.prior and sum((selection.tally for _, selection in before), self.prior)
         inherited: list[Child] = []
         if before:
             last_parent, last = before[-1]
@@ -117,6 +126,7 @@ class Plan:
             cycle,
             inherited=inherited,
             turn=sum(one.change.drawn for _, selection in before for one in selection.outcomes),
+            prior=prior,
         )
         specs = [
             self._spec(

@@ -4,10 +4,16 @@ import math
 
 from pydantic import BaseModel, ConfigDict
 
-from miha.evolution.change import Change, Child
+from miha.evolution.change import UNCHANGED, Change, Child
 from miha.evolution.crossover import Judged, crossovers
 from miha.evolution.point import Hyperparameters
+from miha.evolution.prior import Tally
 from miha.records.record import StageId
+
+
+def won(level: float | None, control: float | None, noise: float | None) -> bool:
+    """True if a candidate's level is above the control's by more than the noise; None stands for no level."""
+    return level is not None and control is not None and level - control > (noise or 0.0)
 
 
 class CandidateOutcome(BaseModel):
@@ -55,6 +61,12 @@ class Selection(BaseModel):
     criterion: str
     digests: tuple[str, ...]
     outcomes: tuple[CandidateOutcome, ...]
+
+    @property
+    def tally(self) -> Tally:
+        """How often each kind of change lowered the control's loss by more than the noise."""
+        control = next((one.level for one in self.outcomes if one.change == UNCHANGED), None)
+        return Tally.of((one.change, won(one.level, control, one.noise)) for one in self.outcomes)
 
     @property
     def winner(self) -> CandidateOutcome:
