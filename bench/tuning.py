@@ -115,7 +115,7 @@ def run_before(task: Task, problem: Problem, seed: int, run_dir: Path) -> Path:
 
 
 def random_search(config: RunConfig) -> Iterator[RunConfig]:
-    """Trainings with constant settings drawn at random, annealed from the first epoch to the last, within one budget."""
+    """Trainings with constant settings drawn at random, annealed over all their epochs; together of one budget."""
     drawn, epochs = plan.Plan.of(config), config.budget // DRAWS
     for number in range(DRAWS):
         point = drawn.start
