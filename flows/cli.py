@@ -154,7 +154,7 @@ def optimize(
     ] = False,
 ) -> None:
     """Train a network once while its hyperparameters adapt. The same command again continues an interrupted run."""
-    from flows.server import choose_server, reach_server, start_server
+    from flows.server import start_server
 
     if prefect:
         start_server()  # it takes seconds, as do PyTorch's imports in two processes
@@ -163,7 +163,6 @@ def optimize(
 
         warm_up()
     from miha.config_files import read_config
-    from miha.experiment import Experiment
 
     given = {
         "problem.data": data and str(data),
@@ -175,20 +174,50 @@ def optimize(
         "unchanged": unchanged or None,
         "replace": replace or None,
     }
-    chosen = read_config(config, settings, {key: value for key, value in given.items() if value is not None})
+    _train(read_config(config, settings, {key: value for key, value in given.items() if value is not None}), prefect)
+
+
+@app.command()
+def replay(
+    run: Annotated[Path, typer.Argument(help="folder of a finished run")],
+    run_dir: Annotated[Path, typer.Option(help="folder of the replay")],
+    data: Annotated[Path | None, typer.Option(help="folder of another data set; default: that of the run")] = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="another seed; default: that of the run")] = None,
+    schedule: Annotated[
+        Path | None, typer.Option(help="file to train along; default: schedule.yaml of the run")
+    ] = None,
+    prefect: Annotated[
+        bool, typer.Option("--prefect/--no-prefect", help="run as a Prefect flow, or without Prefect")
+    ] = True,
+) -> None:
+    """Train along the schedule that a run found, without any population, at the cost of its mainline alone."""
+    from flows.server import start_server
+
+    if prefect:
+        start_server()
+    from miha.replay import replay_config
+
+    _train(replay_config(run, run_dir, data, seed, schedule), prefect)
+
+
+def _train(config: Any, prefect: bool) -> None:
+    """Carry out a run; as a flow once Prefect's server, which was started before, is there."""
+    from flows.server import choose_server, reach_server
+    from miha.experiment import Experiment
+
     with _shown("Stopped. The same command continues where it was.") as console:
         if prefect:
-            Experiment(chosen).check()  # a mistake is told before Prefect starts
+            Experiment(config).check()  # a mistake is told before Prefect starts
             choose_server()
             from flows.optimize import carry_out  # Prefect reads its settings when it is imported
 
             reach_server()
-            carry_out(chosen)
+            carry_out(config)
         else:
             from miha.run import optimize as run
 
-            run(chosen)
-        console.print(f"Report: {chosen.run_dir / 'report.html'}", markup=False)
+            run(config)
+        console.print(f"Report: {config.run_dir / 'report.html'}", markup=False)
 
 
 @app.command()

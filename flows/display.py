@@ -139,7 +139,7 @@ class Display:
     @_show.register
     def _(self, event: StageEnded) -> None:
         self._close(event.stage)
-        if event.stage.kind != "candidate":
+        if event.stage.candidate is None:
             loss = "not finite" if event.valid_loss is None else f"{event.valid_loss:.4f}"
             self.console.print(f"{event.stage}: validation loss {loss} after {event.seconds:.1f} s")
 

@@ -3,11 +3,14 @@
 from pathlib import Path
 
 from prefect import flow
+from prefect.logging import get_run_logger
 from prefect.runtime import flow_run
 
 from flows.optimize import carry_out
 from miha.config_files import read_config
+from miha.evolution.steps import FILE, read_steps
 from miha.gapfill.release import Verdict
+from miha.records.provenance import read_provenance
 from tasks.releasing import prepare_if_changed, release
 
 
@@ -20,6 +23,7 @@ def retrain(
     settings: list[str] = [],  # noqa: B006
     models: Path = Path("models"),
     runs: Path = Path("runs/retrain"),
+    search_every: int = 1,
 ) -> Verdict:
     """Prepare what changed, optimize, and release the model if it is better than the released one.
 
@@ -32,10 +36,30 @@ def retrain(
         models: folder of the released models.
         runs: folder of the run directories, each named after the time its run was scheduled for, so that another try
             of the same run continues it.
+        search_every: search hyperparameters anew in every n-th run only, and replay in between what was found last, at
+            the cost of its mainline alone.
     """
     if raw:
         prepare_if_changed(raw, data, models / dataset / "prepared.sha256")
     when = flow_run.scheduled_start_time.strftime("%Y%m%dT%H%M%SZ")
     run_dir = runs / dataset / when
-    carry_out(read_config(config, settings, {"problem.data": str(data), "run_dir": str(run_dir)}))
+    chosen = read_config(config, settings, {"problem.data": str(data), "run_dir": str(run_dir)})
+    if found := schedule_to_replay(run_dir, search_every):
+        get_run_logger().info("trains along %s, without a population", found)
+        chosen = chosen.model_copy(update={"replay": tuple(read_steps(found))})
+    carry_out(chosen)
     return release(run_dir, data, models / dataset)
+
+
+def schedule_to_replay(run_dir: Path, search_every: int) -> Path | None:
+    """The schedule that the last search before a run found; None if it is time to search, or there is none.
+
+    Args:
+        run_dir: of the run; its siblings are named after their times.
+        search_every: every so many runs search.
+    """
+    finished = [one for one in run_dir.parent.glob("*") if one.name < run_dir.name and (one / FILE).exists()]
+    for run in sorted(finished, reverse=True)[: search_every - 1]:
+        if not read_provenance(run).configuration.replay:
+            return run / FILE
+    return None

@@ -1,5 +1,6 @@
 """Everything a user can set. One :class:`RunConfig` serves params.yaml, the command line and the Prefect form."""
 
+import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -10,6 +11,7 @@ from miha.errors import ConfigError
 from miha.evolution.fitness import FitnessSettings
 from miha.evolution.hyperparameter import Section
 from miha.evolution.point import SearchSpace, Start
+from miha.evolution.steps import Step
 from miha.problems.problem import BUILT_IN, Problem
 from miha.problems.registry import build_problem, problem_class
 
@@ -23,6 +25,14 @@ class Schedule(Section):
         4, ge=1, description="candidates of a cycle, the unchanged control among them (pop_size)"
     )
     candidate_epochs: int = Field(2, ge=1, description="epochs of each candidate (n)")
+    racing: int = Field(
+        0, ge=0, description="epochs after which the worse half of the candidates stops; 0: all train to their end"
+    )
+    soups: bool = Field(False, description="let the mean of a cycle's candidates take part in its selection")
+    own_orders: bool = Field(False, description="show each candidate the samples in an order of its own")
+    put_off: bool = Field(
+        False, description="after a cycle that the control won, train the epochs of the next one on the mainline"
+    )
     fixing_epochs: int = Field(3, ge=1, description="epochs of the winner, alone (k)")
     final_epochs: int | None = Field(None, ge=1, description="epochs after the last cycle; default: initial_epochs")
     candidate_annealing: bool = Field(False, description="let each candidate's learning rate fall to zero as well")
@@ -36,7 +46,23 @@ class Schedule(Section):
     @property
     def cycle_epochs(self) -> int:
         """Epochs of one cycle, the whole population counted."""
-        return self.population_size * self.candidate_epochs + self.fixing_epochs
+        return self.population_size * self.racing + self.finishers * self.finishing_epochs + self.fixing_epochs
+
+    @property
+    def finishers(self) -> int:
+        """Candidates that train to their end."""
+        return math.ceil(self.population_size / 2) if self.racing else self.population_size
+
+    @property
+    def finishing_epochs(self) -> int:
+        """Epochs of candidates after the worse half has stopped; without racing all of them."""
+        return self.candidate_epochs - self.racing
+
+    @model_validator(mode="after")
+    def _a_race_has_a_second_half(self) -> "Schedule":
+        if self.racing >= self.candidate_epochs and self.racing:
+            raise ValueError(f"racing {self.racing} must be less than candidate_epochs {self.candidate_epochs}")
+        return self
 
     def describe(self, unchanged: bool) -> str:
         """The budget as a sum, and what it is spent on."""
@@ -48,7 +74,8 @@ class Schedule(Section):
             self.fixing_epochs,
         )
         spent = "unchanged hyperparameters" if unchanged else f"{c} cycles of {p} candidates"
-        return f"{m} + {c} × ({p}·{n} + {k}) + {self.closing_epochs}; {spent}"
+        candidates = f"{p}·{self.racing} + {self.finishers}·{self.finishing_epochs}" if self.racing else f"{p}·{n}"
+        return f"{m} + {c} × ({candidates} + {k}) + {self.closing_epochs}; {spent}"
 
     @property
     def budget(self) -> int:
@@ -118,8 +145,22 @@ class RunConfig(Section):
     pretrained: Path | None = Field(
         None, description="model archive of the same network, whose weights and activations the run starts from"
     )
+    replay: tuple[Step, ...] = Field(
+        (), description="steps to train along in place of a population, those of a schedule.yaml (miha replay)"
+    )
     unchanged: bool = Field(False, description="no population: the same total of epochs with unchanged hyperparameters")
     replace: bool = Field(False, description="remove what another configuration left in the run directory")
+
+    @property
+    def budget(self) -> int:
+        """Epochs of the whole run."""
+        return sum(step.epochs for step in self.replay) if self.replay else self.schedule.budget
+
+    def describe(self) -> str:
+        """The budget as a sum, and what it is spent on."""
+        if self.replay:
+            return f"{' + '.join(str(step.epochs) for step in self.replay)}; a schedule replayed"
+        return self.schedule.describe(self.unchanged)
 
     def timeout_of(self, epochs: int) -> float | None:
         """Seconds after which a stage of so many epochs counts as hung: a candidate's, in proportion."""
@@ -140,6 +181,10 @@ class RunConfig(Section):
                 f"faults.min_survivors {self.faults.min_survivors} is above schedule.population_size "
                 f"{self.schedule.population_size}"
             )
+        if len(self.replay) == 1:
+            raise ValueError("replay holds one step; a run has at least two, initial and final training")
+        if self.pretrained and self.replay:
+            raise ValueError("a replay starts from fresh weights, as its schedule did: leave pretrained out")
         self.search.check(self.start)
         return self
 

@@ -1,10 +1,11 @@
-"""What is decided between the stages of a run: which candidates failed for good, and which one goes on.
+"""What is decided between the stages of a run: which candidates failed, which stop early, and which one goes on.
 
 Decisions are files, ``<cycle>_selection.json`` and ``<cycle>_<candidate>_failure.json``: a resumed run never decides
 anew, and never revives a candidate that failed.
 """
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TypeVar
 
@@ -14,14 +15,15 @@ from miha.documents import read_document
 from miha.errors import DataError, RunError
 from miha.events import CandidateFailed, publish
 from miha.evolution.change import UNCHANGED
-from miha.evolution.fitness import Fitness, FitnessSettings, fittest, noise, score
+from miha.evolution.fitness import Fitness, FitnessSettings, fittest, noise, score, score_mean
 from miha.files import digest_json, write_json
 from miha.records.record import StageRecord
 from miha.records.selection import CandidateOutcome, Failure, Selection
+from miha.training.archives import read_if_whole
 from miha.training.spec import StageSpec
-from miha.training.stage import read_if_whole
 
 Outcome = StageRecord | Failure
+STOPPED = "stopped"  # of the worse half of a race
 _Decision = TypeVar("_Decision", bound=BaseModel)
 
 
@@ -90,41 +92,96 @@ class Decisions:
     def _decide(
         self, cycle: int, parent: StageRecord, specs: Sequence[StageSpec], outcomes: Sequence[Outcome]
     ) -> Selection:
-        control = next((number for number, spec in enumerate(specs) if spec.change == UNCHANGED), None)
-        rival = None if control is None else outcomes[control]
-        scores = {number: self._score(parent, one, rival) for number, one in enumerate(outcomes)}
+        scores = self._scores(parent, specs, outcomes)
         judged = [
             _judged(cycle, number, spec, outcome, scores[number])
             for number, (spec, outcome) in enumerate(zip(specs, outcomes, strict=True))
         ]
-        alive = {number: one for number, one in scores.items() if one and not one.diverged}
-        if len(alive) < self.min_survivors:
+        alive = _alive(scores, outcomes)
+        survivors = sum(one.status in ("ok", STOPPED) and not one.change.members for one in judged)
+        if survivors < self.min_survivors or not alive:
             for spec in specs:  # nothing was decided, so the next try may train them again
                 self._failure_file(spec).unlink(missing_ok=True)
             fates = "; ".join(f"{one.candidate} ({one.change}) {one.status}" for one in judged)
             raise RunError(
-                f"{len(alive)} candidates of cycle {cycle} survived, faults.min_survivors is "
+                f"{survivors} candidates of cycle {cycle} survived, faults.min_survivors is "
                 f"{self.min_survivors}: {fates}. Remove the cause and run the same command again."
             )
         return Selection(
             cycle=cycle,
-            selected=fittest(alive, self.fitness, control),
+            selected=fittest(alive, self.fitness, _control(specs)),
             criterion=self.criterion,
             digests=tuple(spec.digest for spec in specs),
             outcomes=tuple(judged),
         )
 
-    def _score(self, parent: StageRecord, outcome: Outcome, control: Outcome | None) -> Fitness | None:
-        """The scores of a candidate; None if it failed."""
-        if isinstance(outcome, Failure):
-            return None
-        fitness = score(parent.valid_loss, outcome.losses, self.fitness)
-        if not isinstance(control, StageRecord) or not (outcome.shares and control.shares):
-            return fitness
-        return fitness._replace(noise=noise(parent.valid_loss, outcome.shares, control.shares))
+    def finishers(
+        self, parent: StageRecord, specs: Sequence[StageSpec], heats: Sequence[Outcome], wanted: int
+    ) -> list[int]:
+        """Numbers of the candidates that train on after their heat: the control, and the fittest of the others."""
+        scores = self._scores(parent, specs, heats)
+        alive = [number for number, one in scores.items() if one and not one.diverged]
+        control = _control(specs)
+        best = sorted(alive, key=lambda number: (number != control, -_value(scores[number]), number))
+        return sorted(best[:wanted])
+
+    def members(
+        self, parent: StageRecord, specs: Sequence[StageSpec], outcomes: Sequence[Outcome]
+    ) -> list[StageRecord]:
+        """The candidates to make a soup of: the one that would go on by itself, then the others, best first."""
+        scores = _alive(self._scores(parent, specs, outcomes), outcomes)
+        if not scores:
+            return []
+        first = fittest(scores, self.fitness, _control(specs))
+        ranked = sorted(scores, key=lambda number: (number != first, -scores[number].level, number))
+        return [outcome for number in ranked if isinstance(outcome := outcomes[number], StageRecord)]
+
+    def _scores(
+        self, parent: StageRecord, specs: Sequence[StageSpec], outcomes: Sequence[Outcome]
+    ) -> dict[int, Fitness | None]:
+        """The scores of each candidate by number; None if it failed."""
+        control = _control(specs)
+        rival = None if control is None else outcomes[control]
+        scores: dict[int, Fitness | None] = {}
+        for number, outcome in enumerate(outcomes):
+            scores[number] = None
+            if isinstance(outcome, Failure):
+                continue
+            fitness = self._fitness(parent, outcome, outcomes)
+            if isinstance(rival, StageRecord) and outcome.shares and rival.shares:
+                fitness = fitness._replace(noise=noise(parent.valid_loss, outcome.shares, rival.shares))
+            scores[number] = fitness
+        return scores
+
+    def _fitness(self, parent: StageRecord, outcome: StageRecord, outcomes: Sequence[Outcome]) -> Fitness:
+        if members := outcome.change.members:
+            first = outcomes[members[0]]
+            assert isinstance(first, StageRecord), "a soup is made of those that did not fail"
+            return score_mean(parent.valid_loss, first.losses, outcome.valid_loss, self.fitness)
+        return score(parent.valid_loss, outcome.losses, self.fitness)
 
     def _failure_file(self, spec: StageSpec) -> Path:
         return self.folder / f"{spec.name}_failure.json"
+
+
+def _control(specs: Sequence[StageSpec]) -> int | None:
+    """Number of the unchanged candidate, if there is one."""
+    return next((number for number, spec in enumerate(specs) if spec.change == UNCHANGED), None)
+
+
+def _alive(scores: Mapping[int, Fitness | None], outcomes: Sequence[Outcome]) -> dict[int, Fitness]:
+    """The scores of the candidates that came to their end."""
+    return {
+        number: one for number, one in scores.items() if one and not one.diverged and not _stopped(outcomes[number])
+    }
+
+
+def _stopped(outcome: Outcome) -> bool:
+    return isinstance(outcome, StageRecord) and outcome.stage.kind == "heat"
+
+
+def _value(fitness: Fitness | None) -> float:
+    return -math.inf if fitness is None else fitness.value
 
 
 def _judged(cycle: int, number: int, spec: StageSpec, outcome: Outcome, fitness: Fitness | None) -> CandidateOutcome:
@@ -133,9 +190,12 @@ def _judged(cycle: int, number: int, spec: StageSpec, outcome: Outcome, fitness:
         status = f"failed: {outcome.reason}"
     elif fitness and fitness.diverged:
         status = "diverged"
+    elif _stopped(outcome):
+        status = STOPPED
     elif fitness:
         scores = {"fitness": fitness.value, "level": fitness.level, "rate": fitness.rate, "noise": fitness.noise}
-    point, change = spec.hyperparameters, spec.change
+    point = spec.hyperparameters
+    change = outcome.change if isinstance(outcome, StageRecord) else spec.change
     return CandidateOutcome(
         cycle=cycle, candidate=number, change=change, hyperparameters=point, status=status, **scores
     )

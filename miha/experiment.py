@@ -12,6 +12,8 @@ from miha.config import RunConfig
 from miha.decisions import Decisions, Outcome
 from miha.errors import RunError
 from miha.events import RunEnded, RunStarted, Selected, Told, Working, publish
+from miha.evolution.change import UNCHANGED
+from miha.evolution.steps import FILE, Leg, steps_of, write_steps
 from miha.plan import Plan
 from miha.records.gains import gains
 from miha.records.record import StageRecord
@@ -125,10 +127,11 @@ class Experiment:
         with self.directory.held():
             self.directory.refuse_loss(self.plan.decisive(), config.replace)
             self.directory.claim(self.plan.decisive())
-            schedule = config.schedule.describe(config.unchanged)
-            publish(
-                RunStarted(config.schedule.budget, schedule, str(config.run_dir), compute.device, compute.precision)
-            )
+            told = config.describe()
+            publish(RunStarted(config.budget, told, str(config.run_dir), compute.device, compute.precision))
+            if prior := self.plan.prior:
+                chances = ", ".join(f"{name} {prior.mean(name):.2f}" for name in config.search.operators)
+                publish(Told(f"chance of each operator to win, by {len(config.search.prior)} earlier runs: {chances}"))
             yield
             self._conclude()
 
@@ -165,6 +168,27 @@ class Experiment:
         if len(specs) < (wanted := self.config.schedule.population_size):
             publish(Told(f"cycle {number}: {len(specs)} candidates, not {wanted}: no more distinct changes"))
         return Cycle(number, parent, specs)
+
+    def finishers(self, cycle: Cycle, heats: list[Outcome]) -> list[int]:
+        """Which candidates of a cycle train on after their heats."""
+        wanted = math.ceil(len(cycle.specs) / 2)
+        return self.decisions.finishers(cycle.parent, cycle.specs, heats, wanted)
+
+    def soup(self, cycle: Cycle) -> StageSpec | None:
+        """The mean of a cycle's candidates, as one candidate more; None if it is not wanted, or there are not two."""
+        if not self.config.schedule.soups:
+            return None
+        members = self.decisions.members(cycle.parent, cycle.specs, cycle.outcomes)
+        alike = [one for one in members if one.hyperparameters.activations == members[0].hyperparameters.activations]
+        if len(alike) < len(members):
+            others = ", ".join(str(one.stage.candidate) for one in members if one not in alike)
+            publish(Told(f"cycle {cycle.number}: not averaged, since activations differ: candidates {others}"))
+        return self.plan.soup(len(cycle.specs), alike) if len(alike) > 1 else None
+
+    def puts_off(self) -> bool:
+        """True if the control won the cycle before, so that the next population is put off."""
+        last = self.cycles[-1].selection if self.cycles else None
+        return self.config.schedule.put_off and last is not None and last.winner.change == UNCHANGED
 
     def select_fittest(self, cycle: Cycle) -> Selection:
         """Choose which candidate of a cycle goes on."""
@@ -212,9 +236,29 @@ class Experiment:
         """The selection of each cycle."""
         return [cycle.selection for cycle in self.cycles if cycle.selection]
 
+    @property
+    def legs(self) -> list[Leg]:
+        """What the mainline trained, of each winner the candidate's epochs too; of a soup those of its first member."""
+        assert self.initial, "the walk has ended"
+        assert self.final, "the walk has ended"
+        if self.plan.legs:
+            return list(self.plan.legs)
+        schedule = self.config.schedule
+        legs = [_leg(self.initial)]
+        for cycle in self.cycles:
+            if cycle.selection:
+                members = cycle.winner.change.members
+                winner = cycle.outcomes[members[0]] if members else cycle.winner
+                assert isinstance(winner, StageRecord), "members of a soup did not fail"
+                legs.append(_leg(winner, schedule.candidate_annealing))
+            assert cycle.fixing, "the walk has ended"
+            legs.append(_leg(cycle.fixing))
+        return [*legs, _leg(self.final, schedule.final_annealing)]
+
     def _conclude(self) -> None:
         best, config, plan = self.best, self.config, self.plan
         self.directory.write_best(best.stage)
+        write_steps(self.directory.path / FILE, steps_of(self.legs))
         if config.replace:
             self.directory.remove_leftovers(self.records, self.selections)
         self.directory.write_provenance(
@@ -224,7 +268,7 @@ class Experiment:
                 "data_digest": plan.problem.fingerprint,
                 "device": plan.compute.device,
                 "precision": plan.compute.precision,
-                "epochs": config.schedule.budget,
+                "epochs": config.budget,
             }
         )
         if config.run.keep == "final":
@@ -232,3 +276,7 @@ class Experiment:
         assert self.base is not None, "the walk begins with it"
         told = gains(self.base, best, population_frame(self.selections))
         publish(RunEnded(best.name, best.epochs[-1], str(config.run_dir), told))
+
+
+def _leg(record: StageRecord, annealing: bool = False) -> Leg:
+    return Leg(len(record.epochs), annealing, record.hyperparameters)

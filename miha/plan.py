@@ -10,9 +10,12 @@ from miha.evolution.change import UNCHANGED, Change, Child
 from miha.evolution.hyperparameter import Offer
 from miha.evolution.point import Hyperparameters
 from miha.evolution.population import generate_population
+from miha.evolution.prior import Tally
+from miha.evolution.steps import Leg, legs_of
 from miha.records.archive import FORMAT_VERSION
-from miha.records.record import StageId, StageRecord
+from miha.records.record import StageId, StageKind, StageRecord
 from miha.records.selection import Selection
+from miha.records.tables import read_prior
 from miha.training.compute import Compute
 from miha.training.loop import Span
 from miha.training.pretrained import Pretrained, open_pretrained
@@ -25,6 +28,7 @@ NOT_DECISIVE: Any = {
     "faults": True,
     "problem": True,
     "pretrained": True,  # its digest decides
+    "search": {"prior"},  # what is counted there is decisive, not where it lies
     "run": {"workers", "dask", "keep", "checkpoint_every"},
 }
 
@@ -38,6 +42,8 @@ class Plan:
         problem: what it learns.
         offer: what the problem and its network let change.
         start: the hyperparameters of initial training.
+        legs: of a replay, what to train along.
+        prior: what changes were worth in earlier runs; None: not asked for.
         compute: device, precision and threads.
         run_dir: absolute.
         pretrained: where its weights come from; None: they are drawn.
@@ -47,6 +53,8 @@ class Plan:
     problem: ProblemSpec
     offer: Offer
     start: Hyperparameters
+    legs: Sequence[Leg]
+    prior: Tally | None
     compute: Compute
     run_dir: Path
     pretrained: Pretrained | None = None
@@ -57,14 +65,15 @@ class Plan:
 
         Raises:
             ArchiveError: the pretrained archive is damaged, or of another network.
-            ConfigError: a start that the problem has no place for.
+            ConfigError: a start, or a step to replay, that the problem has no place for; a prior that is no run.
             DataError: the data cannot be used.
             RunError: a GPU is asked for where there is none.
         """
         problem = config.problem.model_copy(update={"data": config.problem.data.absolute()})
         execution, run_dir = config.run, config.run_dir.absolute()
         offer = offer_of(problem)
-        start, pretrained = config.start.point(offer), None
+        legs = legs_of(config.replay, offer)
+        start, pretrained = legs[0].point if legs else config.start.point(offer), None
         if config.pretrained:
             pretrained, activations = open_pretrained(config.pretrained.absolute(), problem, offer)
             start = start.model_copy(update={"activations": activations})
@@ -73,6 +82,8 @@ class Plan:
             problem=ProblemSpec.of(problem, run_dir / "cache"),
             offer=offer,
             start=start,
+            legs=legs,
+            prior=read_prior(config.search.prior),
             compute=Compute.resolve(execution.device, execution.precision, execution.threads, problem),
             run_dir=run_dir,
             pretrained=pretrained,
@@ -84,6 +95,8 @@ class Plan:
         content["problem"] = self.problem.settings
         content["schedule"]["final_epochs"] = self.config.schedule.closing_epochs
         content["start"] = self.start.model_dump(mode="json", exclude={"activations"})
+        if self.prior:
+            content["prior"] = self.prior.model_dump()
         content["run"] |= self.compute.model_dump(mode="json")
         digests = {"data_digest": self.problem.fingerprint, "network_digest": self.problem.code}
         if self.pretrained:
@@ -111,6 +124,7 @@ class Plan:
             before: of each cycle before, the parent of its candidates and what was selected.
         """
         config, schedule = self.config, self.config.schedule
+        prior = self.prior and sum((selection.tally for _, selection in before), self.prior)
         inherited: list[Child] = []
         if before:
             last_parent, last = before[-1]
@@ -125,8 +139,9 @@ class Plan:
             cycle,
             inherited=inherited,
             turn=sum(one.change.drawn for _, selection in before for one in selection.outcomes),
+            prior=prior,
         )
-        return [
+        specs = [
             self._spec(
                 StageId(kind="candidate", cycle=cycle, candidate=number),
                 parent,
@@ -137,6 +152,26 @@ class Plan:
             )
             for number, child in enumerate(children)
         ]
+        heat = {"heat_until": specs[0].span.first + schedule.racing - 1} if schedule.racing else {}
+        return [
+            spec.model_copy(update={**heat, "order": number if schedule.own_orders else 0})
+            for number, spec in enumerate(specs)
+        ]
+
+    def soup(self, number: int, members: Sequence[StageRecord]) -> StageSpec:
+        """The mean of some candidates of a cycle.
+
+        Args:
+            number: of the soup, after those of the candidates.
+            members: to average, all of the same activations; the first gives hyperparameters and optimizer.
+        """
+        first = members[0]
+        stage = StageId(kind="soup", cycle=first.stage.cycle, candidate=number)
+        numbers = tuple(member.stage.candidate or 0 for member in members)
+        change = first.change.model_copy(update={"members": numbers})
+        spec = self._spec(stage, first, first.hyperparameters, 1, change)
+        parents = tuple(Parent(stage=member.stage, digest=member.digest) for member in members)
+        return spec.model_copy(update={"members": parents, "span": Span(first.last_epoch, first.last_epoch)})
 
     def fixing(self, cycle: int, winner: StageRecord) -> StageSpec:
         """Training of a cycle's winner, alone."""
@@ -147,6 +182,13 @@ class Plan:
         """A baseline's cycle: as many epochs as a cycle costs, its population counted, and no change."""
         stage = StageId(kind="fixing", cycle=cycle)
         return self._spec(stage, parent, parent.hyperparameters, self.config.schedule.cycle_epochs)
+
+    def leg(self, number: int, parent: StageRecord) -> StageSpec:
+        """A step of a replay, from 0: initial training, what cycles did to the mainline, final training."""
+        leg, last = self.legs[number], len(self.legs) - 1
+        kind: StageKind = "initial" if number == 0 else "final" if number == last else "fixing"
+        stage = StageId(kind=kind, cycle=min(number, last - 1))
+        return self._spec(stage, parent, leg.point, leg.epochs, leg.change, leg.annealing)
 
     def final(self, parent: StageRecord) -> StageSpec:
         """Final training."""

@@ -149,7 +149,9 @@ class RunDirectory:
         ours = {model_path(self.path, "best"), *(record.stage.archive(self.path) for record in records)}
         for selection in selections:
             files = [f"{selection.cycle}_selection.json"]
-            files += [f"{selection.cycle}_{number}_failure.json" for number in range(len(selection.outcomes))]
+            for number in range(len(selection.outcomes)):
+                name = f"{selection.cycle}_{number}"
+                files += [f"{name}_failure.json", f"{name}_heat_failure.json", f"{name}_heat_model.zip"]
             ours |= {self.path / "population" / file for file in files}
         for folder in ("model", "population"):
             for path in set((self.path / folder).glob("*")) - ours:

@@ -59,9 +59,12 @@ def walk(experiment: Experiment, runner: Runner) -> None:
         runner.prepare(experiment)
     with runner.training_pool(experiment.training_processes):
         base = experiment.begin(_train(runner, plan.base()))
+        if plan.legs:
+            _replay(runner, experiment, base)
+            return
         current = experiment.end_initial(_train(runner, plan.initial(base)))
         for number in range(1, schedule.cycles + 1):
-            if experiment.config.unchanged:
+            if experiment.config.unchanged or experiment.puts_off():
                 cycle = Cycle(number, current)
                 fixing = plan.unchanged(number, current)
             else:
@@ -73,17 +76,41 @@ def walk(experiment: Experiment, runner: Runner) -> None:
         experiment.finish(_train(runner, plan.final(current)))
 
 
+def _replay(runner: Runner, experiment: Experiment, base: StageRecord) -> None:
+    """Train along a schedule, without any population."""
+    plan, last = experiment.plan, len(experiment.plan.legs) - 1
+    current = experiment.end_initial(_train(runner, plan.leg(0, base)))
+    for number in range(1, last):
+        current = experiment.end_cycle(Cycle(number, current), _train(runner, plan.leg(number, current)))
+    experiment.finish(_train(runner, plan.leg(last, current)))
+
+
 def _train_candidates(runner: Runner, experiment: Experiment, cycle: Cycle) -> None:
-    """Train all candidates; one that fails for good is recorded and does not stop its siblings."""
+    """Train all candidates, in a race the better half of them to their end, and average them if that is wanted."""
+    if experiment.config.schedule.racing:
+        cycle.outcomes = _train_siblings(runner, experiment, [spec.heat for spec in cycle.specs])
+        numbers = experiment.finishers(cycle, cycle.outcomes)
+        finished = _train_siblings(runner, experiment, [cycle.specs[number] for number in numbers])
+        for number, outcome in zip(numbers, finished, strict=True):
+            cycle.outcomes[number] = outcome
+    else:
+        cycle.outcomes = _train_siblings(runner, experiment, cycle.specs)
+    if soup := experiment.soup(cycle):
+        cycle.specs.append(soup)
+        cycle.outcomes += _train_siblings(runner, experiment, [soup])
+
+
+def _train_siblings(runner: Runner, experiment: Experiment, specs: Sequence[StageSpec]) -> list[Outcome]:
+    """Train stages side by side; one that fails for good is recorded and does not stop its siblings."""
     decisions = experiment.decisions
     outcomes: dict[StageId, Outcome] = {
-        spec.stage: failure for spec in cycle.specs if (failure := decisions.failed_before(spec))
+        spec.stage: failure for spec in specs if (failure := decisions.failed_before(spec))
     }
-    wanted = longest_first([spec for spec in cycle.specs if spec.stage not in outcomes])
+    wanted = longest_first([spec for spec in specs if spec.stage not in outcomes])
     for spec, result in zip(wanted, runner.train(wanted), strict=True):
         _refuse_cancelled(spec, result)
         outcomes[spec.stage] = decisions.fail(spec, result) if isinstance(result, Exception) else result
-    cycle.outcomes = [outcomes[spec.stage] for spec in cycle.specs]
+    return [outcomes[spec.stage] for spec in specs]
 
 
 def _train(runner: Runner, spec: StageSpec) -> StageRecord:

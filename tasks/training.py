@@ -64,6 +64,8 @@ def stage_title(spec: StageSpec) -> str:
     stage, change = spec.stage, str(spec.change).replace("→", " -> ")
     titles = {
         "candidate": f"cycle {stage.cycle}, candidate {stage.candidate}: {change}",
+        "heat": f"cycle {stage.cycle}, heat of candidate {stage.candidate}: {change}",
+        "soup": f"cycle {stage.cycle}, {change}",
         "fixing": f"cycle {stage.cycle}, fixing: {change}",
     }
     return titles.get(stage.kind, _work(spec))

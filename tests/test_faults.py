@@ -94,7 +94,24 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
     return contents(run.run_dir)
 
 
-def configuration(run_dir: Path, fault: Path = Path(), processes: bool = False, hangs: bool = False):
+RACED = {
+    "candidate_epochs": 4,
+    "racing": 2,
+    "soups": True,
+    "own_orders": True,
+    "put_off": True,
+}  # soups are numbered after the candidates
+
+
+@pytest.fixture(scope="module")
+def undisturbed_race(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+    run = miha.optimize(configuration(tmp_path_factory.mktemp("race") / "run", **RACED))
+    return contents(run.run_dir)
+
+
+def configuration(
+    run_dir: Path, fault: Path = Path(), processes: bool = False, hangs: bool = False, **schedule: int | bool
+):
     return make_config(
         {
             "run_dir": run_dir,
@@ -106,6 +123,7 @@ def configuration(run_dir: Path, fault: Path = Path(), processes: bool = False, 
                 "candidate_epochs": 2,
                 "fixing_epochs": 2,
                 "final_epochs": 3,
+                **schedule,
             },
             "start": {"batch_size": 16},
             "faults": {"retry_delay": 0.0, "retries": 1, "timeout": 5.0 if hangs else None},
@@ -168,7 +186,7 @@ def test_a_fault_in_a_stage(row, stage, outcome, tmp_path, undisturbed):
         assert contents(run.run_dir) == undisturbed
 
 
-def train_and_log(run_dir: Path, folder: Path) -> None:
+def train_and_log(run_dir: Path, folder: Path, **schedule: int | bool) -> None:
     """In a process that is to die: train, and write down each epoch that is done."""
 
     def log(event):
@@ -178,7 +196,7 @@ def train_and_log(run_dir: Path, folder: Path) -> None:
 
     signal.signal(signal.SIGINT, signal.default_int_handler)
     with observed_by(log):
-        miha.optimize(configuration(run_dir, folder))
+        miha.optimize(configuration(run_dir, folder, **schedule))
 
 
 @pytest.mark.parametrize(("row", "stage", "outcome"), cases(whole_run=True))
@@ -201,6 +219,40 @@ def test_a_run_that_dies_continues_and_trains_no_epoch_twice(row, stage, outcome
     before, after = ([epoch for epoch in epochs if epoch != "base 0"] for epochs in (before, after))  # trains nothing
     assert len({*before, *after}) == len(before) + len(after) == len(run.history) - 1
     assert contents(run_dir) == undisturbed
+
+
+@pytest.mark.parametrize("moment", ["epoch ended 1_1_heat", "epoch ended 1_0", "stage started 1_4", "stage ended 1_4"])
+def test_a_run_with_a_race_and_a_soup_that_dies_continues_and_trains_no_epoch_twice(moment, tmp_path, undisturbed_race):
+    folder, run_dir = tmp_path / "fault", tmp_path / "run"
+    faults.plan(folder, "process killed", moment)
+    process = multiprocessing.get_context("forkserver").Process(
+        target=train_and_log, args=(run_dir, folder), kwargs=RACED
+    )
+    process.start()
+    process.join(60)
+    assert process.exitcode == -signal.SIGKILL
+    faults.over(folder)
+    before = (folder / "epochs").read_text().splitlines()
+    run, events = watch(configuration(run_dir, folder, **RACED))
+    after = [f"{event.stage} {event.epoch.epoch}" for event in of_kind(events, EpochEnded)]
+    assert not {*before} & {*after}
+    assert len(before) + len(after) == 1 + configuration(run_dir, **RACED).budget
+    assert contents(run.run_dir) == undisturbed_race
+
+
+@pytest.mark.parametrize("fault", ["raises", "process killed"])
+def test_a_soup_that_fails_once_is_made_again_and_one_that_fails_for_good_is_recorded(
+    fault, tmp_path, undisturbed_race
+):
+    for times, name in ((1, "once"), (faults.ALWAYS, "always")):
+        faults.plan(tmp_path / f"fault {name}", fault, "stage started 1_4", times)
+        run = miha.optimize(
+            configuration(tmp_path / name, tmp_path / f"fault {name}", fault == "process killed", **RACED)
+        )
+        assert faults.happened(tmp_path / f"fault {name}") > 0
+        status = pd.read_csv(run.run_dir / "population.csv").status[4]
+        assert status.startswith("ok" if times == 1 else "failed: ")
+        assert (contents(run.run_dir) == undisturbed_race) == (times == 1)
 
 
 def test_a_run_that_was_stopped_by_too_few_survivors_says_what_happened_to_each(tmp_path):

@@ -1,14 +1,16 @@
 """What the walk makes of what its runner brings back; all else about it is in test_run.py, test_base_stage.py and test_faults.py."""
 
+import pandas as pd
 import pytest
 
 from miha.errors import RunError
 from miha.events import EpochEnded, Selected, observed_by
 from miha.experiment import Experiment
+from miha.records.tables import count_epochs
 from miha.run import LocalRunner, optimize
 from miha.training import workers
 from miha.walk import Runner, walk
-from tests.support.runs import contents
+from tests.support.runs import contents, of_kind, watch
 
 
 class StopsThePool:
@@ -57,3 +59,33 @@ def test_the_walk_needs_of_a_runner_a_pool_and_training_alone(tiny_config):
     with experiment.open():
         walk(experiment, Backwards(experiment))
     assert contents(experiment.directory.path) == contents(optimize(tiny_config("usual")).run_dir)
+
+
+def test_in_a_race_the_worse_half_stops_and_the_budget_is_kept(tiny_config):
+    race = {"population_size": 5, "candidate_epochs": 3, "racing": 1}
+    config = tiny_config("raced", schedule=race)
+    run, events = watch(config)
+    population = pd.read_csv(run.run_dir / "population.csv")
+    assert population.groupby("cycle").status.apply(lambda column: (column == "stopped").sum()).tolist() == [2, 2]
+    assert (population[population.candidate == 0].status == "ok").all(), "the control always goes on"
+    assert count_epochs(run.history) == config.budget == 2 + 2 * (5 * 1 + 3 * 2 + 1) + 2
+    assert len(of_kind(events, EpochEnded)) - 1 == config.budget
+
+
+def test_candidates_of_a_race_have_the_bits_of_those_that_train_in_one_go(tiny_config):
+    whole = optimize(tiny_config("whole", schedule={"cycles": 1, "candidate_annealing": True}))
+    raced = optimize(tiny_config("raced", schedule={"cycles": 1, "candidate_annealing": True, "racing": 1}))
+    finished = pd.read_csv(raced.run_dir / "population.csv").query("status == 'ok'").candidate
+    for number in finished:
+        name = f"population/1_{number}_model.zip"
+        assert (raced.run_dir / name).read_bytes() == (whole.run_dir / name).read_bytes()
+
+
+def test_after_a_cycle_that_the_control_won_the_next_population_is_put_off(tiny_config):
+    config = tiny_config(schedule={"put_off": True, "cycles": 4}, fitness={"noise": 1e6})
+    run = optimize(config)
+    population = pd.read_csv(run.run_dir / "population.csv")
+    assert population.cycle.unique().tolist() == [1, 3]
+    assert count_epochs(run.history) == config.budget
+    fixing = run.history[run.history.stage == "fixing"].groupby("cycle").size()
+    assert fixing.tolist() == [1, config.schedule.cycle_epochs, 1, config.schedule.cycle_epochs]

@@ -19,6 +19,8 @@ class Change(BaseModel):
         before: its value in the parent; None: as the network is written.
         after: its value in the child.
         crossed: taken over from a candidate of the cycle before.
+        members: numbers of the candidates whose weights were averaged, the one whose hyperparameters go on first; empty
+            of a candidate that was trained.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -28,13 +30,16 @@ class Change(BaseModel):
     before: Value = None
     after: Value = None
     crossed: bool = False
+    members: tuple[int, ...] = ()
 
     @property
     def drawn(self) -> bool:
         """True if an operator had its turn to make this change."""
-        return bool(self.operator) and not self.crossed
+        return bool(self.operator) and not self.crossed and not self.members
 
     def __str__(self) -> str:
+        if self.members:
+            return f"mean of {', '.join(map(str, self.members))}: {self.model_copy(update={'members': ()})}"
         if not self.operator:
             return "unchanged"
         return f"{'crossover: ' * self.crossed}{self.target} {_told(self.before)}→{_told(self.after)}"

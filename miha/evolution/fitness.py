@@ -62,6 +62,24 @@ def score(parent_loss: float, losses: Sequence[float | None], settings: FitnessS
     return Fitness(level + settings.rate_weight * rate, level, rate)
 
 
+def score_mean(parent_loss: float, losses: Sequence[float | None], loss: float, settings: FitnessSettings) -> Fitness:
+    """Score the mean of candidates: its own level, with the rate of the member whose hyperparameters go on.
+
+    Averaging lowers a loss at once, which says nothing of how fast training goes on.
+
+    Args:
+        parent_loss: validation loss of the parent.
+        losses: of that member, after each of its epochs.
+        loss: of the mean.
+        settings: how candidates are compared.
+    """
+    own = score(parent_loss, [*losses[:-1], loss], settings)
+    if own.diverged or settings.kind == "article":
+        return own
+    rate = score(parent_loss, losses, settings).rate
+    return own._replace(value=own.level + settings.rate_weight * rate, rate=rate)
+
+
 def noise(parent_loss: float, shares: Sequence[float], control: Sequence[float]) -> float:
     """Standard error of the difference of two validation losses, as a fraction of the parent's, like ``level``.
 

@@ -1,5 +1,6 @@
 """The search space, put together from all hyperparameters: its points, where a run starts, and its bounds."""
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import BaseModel, Field, create_model, field_validator, model_validator
@@ -75,6 +76,10 @@ class _SearchSpace(Section):
     )
     crossovers: int = Field(
         1, ge=0, description="candidates, at most, with a change that the cycle before found good but not the best"
+    )
+
+    prior: tuple[Path, ...] = Field(
+        (), description="folders of earlier runs: changes that won there have more turns; none: all take turns"
     )
 
     @field_validator("operators")

@@ -13,6 +13,7 @@ from miha.evolution.change import UNCHANGED, Child
 from miha.evolution.hyperparameter import Offer
 from miha.evolution.hyperparameters import HYPERPARAMETERS
 from miha.evolution.point import Hyperparameters, SearchSpace
+from miha.evolution.prior import Tally, kind_of
 from miha.evolution.seeds import stream
 
 
@@ -25,6 +26,7 @@ def generate_population(
     cycle: int,
     inherited: Sequence[Child] = (),
     turn: int = 0,
+    prior: Tally | None = None,
 ) -> list[Child]:
     """Draw ``size`` children: number 0 is the unchanged control, each drawn one has one change, no two are alike.
 
@@ -37,6 +39,7 @@ def generate_population(
         cycle: from 1.
         inherited: children that come after the control, before any is drawn.
         turn: how many children the cycles before have drawn, so that operators take turns from there.
+        prior: what earlier changes were worth; with it operators take no turns, but are drawn by it.
     """
     children = [Child(parent, UNCHANGED), *inherited][:size]
     taken = [child.point for child in children]
@@ -50,11 +53,22 @@ def generate_population(
     for number in range(len(children), size):
         if not left:
             break
-        name, nth = operator_due(weights, turn, seed)
-        if name not in left:
-            name, nth = operator_due(left, turn, seed)
+        if prior:
+            chance = stream(seed, "prior", cycle, number)
+            name, nth = prior.draw(left, chance), int(chance.integers(1_000_000))
+        else:
+            name, nth = operator_due(weights, turn, seed)
+            if name not in left:
+                name, nth = operator_due(left, turn, seed)
         pool = pools[name][nth % len(pools[name])]
-        children.append(pool.pop(int(stream(seed, "mutation", cycle, number).integers(len(pool)))))
+        offered = pool
+        if prior:
+            kinds = dict.fromkeys((kind_of(child.change) for child in pool), 1.0)
+            chosen = prior.draw(kinds, chance)
+            offered = [child for child in pool if kind_of(child.change) == chosen]
+        child = offered[int(stream(seed, "mutation", cycle, number).integers(len(offered)))]
+        pool.remove(child)
+        children.append(child)
         pools[name] = [some for some in pools[name] if some]
         left = {name: weight for name, weight in weights.items() if pools[name]}
         turn += 1

@@ -9,7 +9,9 @@ from typing import Literal
 
 import numpy as np
 
-Purpose = Literal["weights", "order", "dropout", "augmentation", "mutation", "split", "samples", "fill", "turns"]
+Purpose = Literal[
+    "weights", "order", "dropout", "augmentation", "mutation", "split", "samples", "fill", "turns", "prior"
+]
 _CODES: dict[str, int] = {
     "weights": 0,  # initial weights
     "order": 1,  # order of the samples in a mainline epoch
@@ -20,6 +22,7 @@ _CODES: dict[str, int] = {
     "samples": 6,  # gaps that are pasted, by sample
     "fill": 7,  # forests of the first guess when a scene is filled
     "turns": 8,  # when each operator has its turn
+    "prior": 9,  # which change has its turn by what earlier ones were worth, by cycle and candidate
 }
 
 

@@ -31,8 +31,10 @@ def _of_training(base: StageRecord, best: StageRecord) -> str:
 def _of_changes(population: pd.DataFrame) -> str:
     if population.empty:
         return "Hyperparameters were left unchanged."
-    cycles, won = population.cycle.nunique(), int((population.selected & (population.candidate != 0)).sum())
+    cycles, won = population.cycle.nunique(), int((population.selected & (population.operator != "")).sum())
+    soups = int((population.selected & (population.members != "")).sum())
     return (
         f"In {won} of {cycles} cycles a change of hyperparameters won over the unchanged control. What they added "
         "in all takes a run with --unchanged to tell: miha evaluate --against compares the two."
+        + (f" In {soups} of them the mean of several candidates went on." if soups else "")
     )

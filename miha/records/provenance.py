@@ -28,6 +28,7 @@ class _Configuration(BaseModel):
 
     schedule: dict[str, Any]
     unchanged: bool
+    replay: tuple[dict[str, Any], ...] = ()
     run: _Kept
 
 

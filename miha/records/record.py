@@ -8,13 +8,14 @@ from pydantic import BaseModel, ConfigDict, Field
 from miha.evolution.change import Change
 from miha.evolution.point import Hyperparameters
 
-StageKind = Literal["base", "initial", "candidate", "fixing", "final"]
+StageKind = Literal["base", "initial", "heat", "candidate", "soup", "fixing", "final"]
 
 
 class StageId(BaseModel):
     """Which stage of a run: its kind, its cycle (initial 0, final the last one), and the number of a candidate.
 
-    The base, of cycle 0 too, is the network before any training.
+    The base, of cycle 0 too, is the network before any training. A heat is what a candidate trains before the worse
+    half is stopped; a soup is the mean of candidates, numbered after them.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -25,16 +26,17 @@ class StageId(BaseModel):
 
     @property
     def name(self) -> str:
-        """What its files are called: ``base``, ``init``, ``1_2`` (cycle and candidate), ``1`` (fixing), ``final``."""
+        """What its files are called: ``base``, ``init``, ``1_2`` (cycle and candidate), ``1`` (fixing), ``final``, …"""
         if self.kind == "initial":
             return "init"
         if self.kind in ("base", "final"):
             return self.kind
-        return str(self.cycle) if self.candidate is None else f"{self.cycle}_{self.candidate}"
+        number = str(self.cycle) if self.candidate is None else f"{self.cycle}_{self.candidate}"
+        return f"{number}_heat" if self.kind == "heat" else number
 
     def archive(self, run_dir: Path) -> Path:
         """Where its archive lies: ``population/1_2_model.zip`` or ``model/model_1.zip``."""
-        if self.kind == "candidate":
+        if self.kind in ("heat", "candidate", "soup"):
             return run_dir / "population" / f"{self.name}_model.zip"
         return model_path(run_dir, self.name)
 
@@ -52,8 +54,9 @@ class Epoch(BaseModel):
 
     ``epoch`` counts along the mainline from 1: a candidate continues the count of its parent. Epoch 0 is the network
     before any training. Losses are means per sample (rasters: per target pixel); None stands for a number that is not
-    finite, and for the training loss of epoch 0. ``shares`` of the blocks of the validation samples add up to the
-    validation loss; there are none where it is not finite. ``lr`` is the learning rate at the start of the epoch.
+    finite, and for the training loss where nothing was trained (epoch 0, a soup). ``shares`` of the blocks of
+    the validation samples add up to the validation loss; there are none where it is not finite. ``lr`` is the learning
+    rate at the start of the epoch.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -84,6 +87,14 @@ class StageRecord(BaseModel):
     def name(self) -> str:
         """What its files are called after."""
         return self.stage.name
+
+    @property
+    def parents(self) -> tuple[StageId, ...]:
+        """Whom it descends from: of a soup several, the one whose hyperparameters go on first."""
+        if self.stage.kind == "soup":
+            members = (StageId(kind="candidate", cycle=self.stage.cycle, candidate=one) for one in self.change.members)
+            return tuple(members)
+        return (self.parent,) if self.parent else ()
 
     @property
     def losses(self) -> tuple[float | None, ...]:

@@ -4,18 +4,24 @@ import math
 
 from pydantic import BaseModel, ConfigDict
 
-from miha.evolution.change import Change, Child
+from miha.evolution.change import UNCHANGED, Change, Child
 from miha.evolution.crossover import Judged, crossovers
 from miha.evolution.point import Hyperparameters
+from miha.evolution.prior import Tally
 from miha.records.record import StageId
+
+
+def won(level: float | None, control: float | None, noise: float | None) -> bool:
+    """True if a candidate's level is above the control's by more than the noise; None stands for no level."""
+    return level is not None and control is not None and level - control > (noise or 0.0)
 
 
 class CandidateOutcome(BaseModel):
     """How one candidate of a cycle fared.
 
-    ``status`` is ``ok``, ``diverged``, or ``failed: why``. Scores are None unless the candidate is ``ok``. ``noise`` is
-    the standard error of the difference between its loss and the control's, as a fraction of the parent's like
-    ``level``; 0 where it cannot be told.
+    ``status`` is ``ok``, ``diverged``, ``stopped`` (the worse half of a race), or ``failed: why``. Scores are
+    None unless the candidate is ``ok``. ``noise`` is the standard error of the difference between its loss and the
+    control's, as a fraction of the parent's like ``level``; 0 where it cannot be told.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -57,6 +63,12 @@ class Selection(BaseModel):
     outcomes: tuple[CandidateOutcome, ...]
 
     @property
+    def tally(self) -> Tally:
+        """How often each kind of change lowered the control's loss by more than the noise."""
+        control = next((one.level for one in self.outcomes if one.change == UNCHANGED), None)
+        return Tally.of((one.change, won(one.level, control, one.noise)) for one in self.outcomes)
+
+    @property
     def winner(self) -> CandidateOutcome:
         """The selected candidate."""
         return next(outcome for outcome in self.outcomes if outcome.candidate == self.selected)
@@ -66,5 +78,7 @@ class Selection(BaseModel):
         judged = [
             Judged(one.hyperparameters, one.change, -math.inf if one.fitness is None else one.fitness)
             for one in self.outcomes
+            if not one.change.members
         ]
-        return crossovers(parent, judged, self.selected)
+        members = self.winner.change.members
+        return crossovers(parent, judged, members[0] if members else self.selected)

@@ -6,9 +6,11 @@ from typing import Any
 
 import pandas as pd
 
+from miha.errors import ConfigError
 from miha.evolution.change import Change
+from miha.evolution.prior import Tally
 from miha.records.record import StageRecord
-from miha.records.selection import Selection
+from miha.records.selection import Selection, won
 
 
 def history_frame(records: Iterable[StageRecord]) -> pd.DataFrame:
@@ -39,6 +41,7 @@ def population_frame(selections: Sequence[Selection]) -> pd.DataFrame:
             **outcome.model_dump(exclude={"hyperparameters"}),
             **outcome.change.model_dump(),
             "change": str(outcome.change),
+            "members": " ".join(map(str, outcome.change.members)),
             "selected": outcome.candidate == selection.selected,
         }
         for selection in selections
@@ -48,8 +51,8 @@ def population_frame(selections: Sequence[Selection]) -> pd.DataFrame:
 
 
 def count_epochs(history: pd.DataFrame) -> int:
-    """How many epochs were trained, those of all candidates counted."""
-    return int((history.epoch > 0).sum())
+    """How many epochs were trained, those of all candidates counted; a soup trains none."""
+    return int(((history.epoch > 0) & (history.stage != "soup")).sum())
 
 
 def read_tables(run_dir: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -68,6 +71,34 @@ def read_tables(run_dir: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
         "noise": "float64",
         "selected": "bool",
     }
-    texts = ("operator", "target", "before", "after")
+    texts = ("operator", "target", "before", "after", "members")
     population = pd.read_csv(run_dir / "population.csv", dtype=dict.fromkeys(texts, str))
     return history, population.fillna(dict.fromkeys(texts, "")).astype(types)
+
+
+def read_prior(runs: Sequence[Path]) -> Tally | None:
+    """What changes were worth in earlier runs, from their ``population.csv``; None without any run.
+
+    Raises:
+        ConfigError: one is not the folder of a run with a population, or its table cannot be read.
+    """
+    tally = Tally() if runs else None
+    for run in runs:
+        try:
+            _, population = read_tables(run)
+            changes = population[list(CHANGE_COLUMNS[:-1])].to_dict("records")
+        except (OSError, ValueError, KeyError) as error:
+            raise ConfigError(
+                f"search.prior: {run} holds no history.csv and population.csv of a run of this version ({error})."
+            ) from error
+        controls = population[(population.operator == "") & (population.members == "")].set_index("cycle").level
+        levels = population.cycle.map(controls)
+        tried = [
+            (Change.model_validate(change), won(level, control, noise))
+            for change, level, control, noise, members in zip(
+                changes, population.level, levels, population.noise, population.members, strict=True
+            )
+            if not members
+        ]
+        tally = (tally or Tally()) + Tally.of(tried)
+    return tally

@@ -58,8 +58,10 @@ def write_report(run_dir: Path) -> Path:
 
 
 def _budget(provenance: Provenance) -> str:
-    schedule = Schedule.model_validate(provenance.configuration.schedule)
-    return f"{provenance.epochs} epochs = {schedule.describe(provenance.configuration.unchanged)}"
+    told = provenance.configuration
+    if told.replay:
+        return f"{provenance.epochs} epochs along a schedule that another run found"
+    return f"{provenance.epochs} epochs = {Schedule.model_validate(told.schedule).describe(told.unchanged)}"
 
 
 def _figures(run_dir: Path, best: Manifest, data: Path) -> tuple[str, list[str], str]:

@@ -45,7 +45,7 @@ def archive_table(path: Path) -> RenderableType:
     facts.add_column(overflow="fold")
     rows = {
         "stage": record.name if manifest.origin is None else f"{manifest.origin} (this is a copy of it)",
-        "parent": str(record.parent or "none, fresh weights"),
+        "parent": ", ".join(map(str, record.parents)) or "none, fresh weights",
         "change": str(record.change),
         "problem": ", ".join(f"{key} {value}" for key, value in manifest.problem.items() if value is not None),
         "input shape": " × ".join(map(str, manifest.input_shape)),

@@ -50,6 +50,7 @@ class Trainer:
         point: hyperparameters.
         seed: of the run; order and dropout of an epoch depend on it and the epoch's mainline number alone.
         compute: device, precision and threads.
+        order: number of an own order of samples, augmentation and dropout; 0: that of the mainline.
     """
 
     network: nn.Module
@@ -59,13 +60,14 @@ class Trainer:
     point: Hyperparameters
     seed: int
     compute: Compute
+    order: int = 0
 
-    def epochs(self, span: Span, done: int = 0) -> Iterator[Epoch]:
-        """Train the epochs of a span, but for those that are ``done``, and yield after each.
+    def epochs(self, span: Span, done: int = 0, until: int | None = None) -> Iterator[Epoch]:
+        """Train the epochs of a span, but for those that are ``done`` or come after ``until``, and yield after each.
 
         Stops early once a loss is not finite. Epoch 0 is only validated.
         """
-        for number in range(span.first + done, span.last + 1):
+        for number in range(span.first + done, (span.last if until is None else until) + 1):
             train_loss = self._train_epoch(number, span) if number else None
             valid_loss, metric, shares = validate(self.network, self.problem, self.data.valid, self.compute.device)
             usable = math.isfinite(valid_loss) and (train_loss is None or math.isfinite(train_loss))
@@ -86,16 +88,17 @@ class Trainer:
         """Train one epoch; returns the mean training loss."""
         problem, point, samples, device = self.problem, self.point, self.data.train, self.compute.device
         steps = math.ceil(len(samples) / point.batch_size)
-        generator = torch.Generator().manual_seed(torch_seed(self.seed, "augmentation", number))
+        place = (number, self.order) if self.order else (number,)
+        generator = torch.Generator().manual_seed(torch_seed(self.seed, "augmentation", *place))
         draws, more_draws = (  # the second after the first, so that a sibling without distortion gets the same first
             torch.rand(len(samples), count, generator=generator).split(point.batch_size)
             for count in (problem.draws_per_sample, problem.draws_per_distortion if point.augmentation else 0)
         )
-        order_generator = torch.Generator().manual_seed(torch_seed(self.seed, "order", number))
+        order_generator = torch.Generator().manual_seed(torch_seed(self.seed, "order", *place))
         order = torch.randperm(len(samples), generator=order_generator)
         total, count = (torch.zeros((), device=device) for _ in range(2))
         self.network.train()
-        with seeded(torch_seed(self.seed, "dropout", number), device):
+        with seeded(torch_seed(self.seed, "dropout", *place), device):
             for step, batch in enumerate(samples.batches(point.batch_size, order)):
                 if span.annealing:
                     _set_lr(self.optimizer, point.lr * span.lr_factor(number - span.first + step / steps))

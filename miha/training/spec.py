@@ -149,14 +149,19 @@ class StageSpec(BaseModel):
         change: how its hyperparameters differ from its parent's.
         parent: whose weights it starts from; None: fresh ones.
         pretrained: of a stage without a parent, the archive whose weights it starts from instead.
+        members: of a soup, the candidates to average, the fittest first.
         hyperparameters: the point of the search space it trains with.
         span: mainline numbers of its epochs.
+        until: of a heat, the number of its last epoch, before the end of the span.
         seed: of the run.
+        order: number of its own order of samples, augmentation and dropout; 0: that of the mainline.
         problem: what it learns.
         compute: what it computes with.
         checkpoint_every: seconds of training between epoch checkpoints; not in the digest.
         timeout: seconds after which it counts as hung; not in the digest.
         run_dir: where its archives lie; not in the digest.
+        heat_until: of a candidate whose first epochs are a heat, the number of the last of them; not in the digest,
+            since the bits are those of a candidate that trains in one go.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -165,20 +170,25 @@ class StageSpec(BaseModel):
     change: Change = UNCHANGED
     parent: Parent | None
     pretrained: Pretrained | None = None
+    members: tuple[Parent, ...] = ()
     hyperparameters: Hyperparameters
     span: Span
+    until: int | None = None
     seed: int
+    order: int = 0
     problem: ProblemSpec
     compute: Compute
     checkpoint_every: float = Field(10.0, ge=0)
     timeout: float | None = None
     run_dir: str
+    heat_until: int | None = None
 
     @property
     def digest(self) -> str:
         """SHA-256 over what decides the result; not over names, paths, or the clock."""
-        content = self.model_dump(mode="json", include={"hyperparameters", "span", "seed", "compute"})
+        content = self.model_dump(mode="json", include={"hyperparameters", "span", "until", "seed", "order", "compute"})
         content["parent"] = self.parent and self.parent.digest
+        content["members"] = [member.digest for member in self.members]
         content["problem"] = self.problem.model_dump(mode="json", include={"settings", "fingerprint", "code"})
         if self.pretrained:
             content["pretrained"] = self.pretrained.digest
@@ -191,8 +201,26 @@ class StageSpec(BaseModel):
 
     @property
     def epochs(self) -> int:
-        """How many epochs it trains; of the base 0."""
-        return self.span.last - max(self.span.first, 1) + 1
+        """How many epochs it trains: those of its heat not counted, of the base and of a soup 0."""
+        if self.members:
+            return 0
+        return self.last - max(self.span.first, 1) + 1 - self.heat_epochs
+
+    @property
+    def last(self) -> int:
+        """Mainline number of its last epoch."""
+        return self.span.last if self.until is None else self.until
+
+    @property
+    def heat_epochs(self) -> int:
+        """How many epochs of a candidate are trained in its heat."""
+        return 0 if self.heat_until is None else self.heat_until - self.span.first + 1
+
+    @property
+    def heat(self) -> "StageSpec":
+        """The first epochs of a candidate, as a stage of their own."""
+        stage = self.stage.model_copy(update={"kind": "heat"})
+        return self.model_copy(update={"stage": stage, "until": self.heat_until, "heat_until": None})
 
     @property
     def archive(self) -> Path:

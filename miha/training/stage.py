@@ -11,29 +11,19 @@ from pathlib import Path
 
 from torch import nn
 
-from miha.errors import ArchiveError
 from miha.events import EpochEnded, StageEnded, StageReused, StageStarted, publish
 from miha.evolution.seeds import torch_seed
 from miha.files import append_line
 from miha.problems.evaluation import configure, load_weights
-from miha.records.archive import Archive, Manifest, read_archive, write_archive
+from miha.records.archive import Archive
 from miha.records.record import Epoch, StageRecord
+from miha.training.archives import read_if_whole, read_parent, save
 from miha.training.loop import Trainer, network_to_device, seeded
 from miha.training.optimizers import build_optimizer, carry_state, restore_state, state_of
-from miha.training.spec import Parent, StageSpec
+from miha.training.soup import make_soup
+from miha.training.spec import StageSpec
 
 _ONE_AT_A_TIME = threading.Lock()  # PyTorch has one random generator and one number of threads for a whole process
-
-
-def read_if_whole(path: Path, digest: str) -> Archive | None:
-    """An archive if it is there, whole and of the stage with this digest; None if that stage must be trained."""
-    if not path.exists():
-        return None
-    try:
-        archive = read_archive(path)
-    except ArchiveError:
-        return None  # damaged: what it held is trained again, and the file replaced
-    return archive if archive.manifest.record.digest == digest else None
 
 
 def run_stage(spec: StageSpec) -> StageRecord:
@@ -49,7 +39,14 @@ def run_stage(spec: StageSpec) -> StageRecord:
         publish(StageReused(spec.stage, spec.change, spec.epochs))
         return archive.manifest.record
     with _ONE_AT_A_TIME, spec.compute.reproducible():
-        return _Stage(spec).run()
+        stage = None if spec.members else _Stage(spec)
+        started, done = time.monotonic(), stage.done if stage else 0
+        publish(StageStarted(spec.stage, spec.change, spec.epochs, done))
+        record = stage.run() if stage else make_soup(spec)
+        seconds = time.monotonic() - started
+        append_line(Path(spec.run_dir) / "timings.csv", f"{spec.name},{spec.epochs},{seconds:.3f},{platform.node()}")
+        publish(StageEnded(spec.stage, record.change, seconds, record.losses[-1]))
+        return record
 
 
 class _Stage:
@@ -61,11 +58,11 @@ class _Stage:
         with seeded(torch_seed(spec.seed, "weights")):
             network = problem.build_network()
         self.epochs: list[Epoch] = []
-        origin = read_if_whole(spec.checkpoint, spec.digest)
+        origin = self._begun()
         if origin:
             self.epochs = list(origin.manifest.record.epochs)
         elif spec.parent:
-            origin = self._parent(spec.parent)
+            origin = read_parent(spec, spec.parent)
         if origin:
             load_weights(network, origin.weights)
         elif spec.pretrained:
@@ -77,13 +74,17 @@ class _Stage:
             kept = carry_state(origin.optimizer, origin.manifest.record.hyperparameters, point)
             restore_state(self.network, self.optimizer, kept)
 
-    def _parent(self, parent: Parent) -> Archive:
-        archive = read_archive(parent.stage.archive(Path(self.spec.run_dir)))
-        if archive.manifest.record.digest != parent.digest:
-            raise ArchiveError(
-                f"{self.spec.name} descends from {parent.stage}, but its archive is another one. Run optimize again."
-            )
-        return archive
+    def _begun(self) -> Archive | None:
+        """What an interrupted try left, or else the heat."""
+        spec = self.spec
+        if checkpoint := read_if_whole(spec.checkpoint, spec.digest):
+            return checkpoint
+        return read_if_whole(spec.heat.archive, spec.heat.digest) if spec.heat_epochs else None
+
+    @property
+    def done(self) -> int:
+        """How many of its epochs were trained before."""
+        return max(0, len(self.epochs) - self.spec.heat_epochs)
 
     def run(self) -> StageRecord:
         spec, opened = self.spec, self.opened
@@ -95,32 +96,20 @@ class _Stage:
             spec.hyperparameters,
             spec.seed,
             spec.compute,
+            spec.order,
         )
-        started = saved = time.monotonic()
-        publish(StageStarted(spec.stage, spec.change, spec.epochs, len(self.epochs)))
-        for epoch in trainer.epochs(spec.span, done=len(self.epochs)):
+        saved = time.monotonic()
+        for epoch in trainer.epochs(spec.span, done=len(self.epochs), until=spec.until):
             self.epochs.append(epoch)
             usable = epoch.train_loss is not None and epoch.valid_loss is not None
-            if usable and epoch.epoch < spec.span.last and time.monotonic() - saved >= spec.checkpoint_every:
+            if usable and epoch.epoch < spec.last and time.monotonic() - saved >= spec.checkpoint_every:
                 self._save(spec.checkpoint)
                 saved = time.monotonic()
             publish(EpochEnded(spec.stage, epoch))
         record = self._save(spec.archive)
         spec.checkpoint.unlink(missing_ok=True)
-        seconds = time.monotonic() - started
-        append_line(
-            Path(spec.run_dir) / "timings.csv", f"{spec.name},{len(self.epochs)},{seconds:.3f},{platform.node()}"
-        )
-        publish(StageEnded(spec.stage, spec.change, seconds, record.losses[-1]))
         return record
 
     def _save(self, path: Path) -> StageRecord:
-        record = self.spec.record(self.epochs)
-        manifest = Manifest(
-            record=record,
-            problem=self.opened.problem.settings(),
-            input_shape=self.opened.data.input_shape,
-            extras=self.opened.extras,
-        )
-        write_archive(path, manifest, self.network.state_dict(), state_of(self.network, self.optimizer))
-        return record
+        state = state_of(self.network, self.optimizer)
+        return save(path, self.spec, self.opened, self.epochs, self.network.state_dict(), state)

@@ -9,12 +9,14 @@ import yaml
 from prefect import flow
 
 from flows.incoming import fill_incoming
-from flows.retrain import retrain
+from flows.retrain import retrain, schedule_to_replay
 from miha.config_files import read_config
 from miha.datasets import fetch
 from miha.errors import ConfigError, DataError, RunError
 from miha.locking import held
 from miha.rasters.stack import list_rasters, read_scene
+from miha.replay import replay_config
+from miha.run import optimize
 from tasks.releasing import prepare_if_changed
 
 pytestmark = pytest.mark.usefixtures("prefect_server")
@@ -150,3 +152,15 @@ def test_deployments_say_what_their_flows_take():
         said = deployment["parameters"]
         inspect.signature(flows[deployment["entrypoint"]].fn).bind(**said)
         assert read_config(said.get("config", []), said.get("settings", []), {})
+
+
+def test_between_searches_the_schedule_that_was_found_last_is_replayed(tiny_config, tmp_path):
+    folder = tmp_path / "weekly"
+    optimize(tiny_config(run_dir=folder / "week1"))
+    assert schedule_to_replay(folder / "week1", 3) is None
+    for week in ("week2", "week3"):
+        found = schedule_to_replay(folder / week, 3)
+        assert found == folder / "week1/schedule.yaml"
+        optimize(replay_config(found.parent, folder / week))
+    assert schedule_to_replay(folder / "week4", 3) is None, "two replays, then a search"
+    assert schedule_to_replay(folder / "week2", 1) is None

@@ -1,0 +1,218 @@
+"""What each part of the population is worth, at equal epochs, on several trainings: ``python -m bench.tuning``."""
+
+import math
+import re
+import shutil
+import statistics
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from functools import partial
+from pathlib import Path
+from typing import Annotated, Any
+from unittest.mock import patch
+
+import typer
+
+from bench.heldout import without_truth
+from bench.results import DOCUMENT, RESULTS, RUNS, Job, Result, Results, spread, table
+from bench.runs import figures_of
+from bench.tuning_tasks import Task, tasks
+from miha import RunConfig, optimize, plan
+from miha.config import Schedule
+from miha.evolution.change import UNCHANGED, Change, Child
+from miha.evolution.population import generate_population
+from miha.evolution.steps import FILE, Step, read_steps
+from miha.problems.problem import Problem
+from miha.records.tables import read_tables
+
+ARTICLE, STRONG, ALONE = "article's start, unchanged", "strong start, unchanged", "selection alone"
+BEFORE = "MIHA"
+STRONGLY = "MIHA, strong start"
+RACE = {"population_size": 6, "racing": 1, "candidate_epochs": 3}  # 6·1 + 3·2 = 4·3
+OPTIONS: dict[str, dict[str, Any]] = {
+    BEFORE: {},
+    "MIHA, soups": {"soups": True},
+    "MIHA, own orders": {"own_orders": True},
+    "MIHA, soups of own orders": {"soups": True, "own_orders": True},
+    "MIHA, racing": RACE,
+    "MIHA, put off": {"put_off": True},
+    STRONGLY: {},
+}
+PRIOR, BOTH = "MIHA, prior", "MIHA, soups of own orders, prior"
+REPLAY, RANDOM = "MIHA's schedule replayed", "random search, constant"
+DRAWS, CHANGES = 3, 2  # settings that the random search tries, and how many changes away from the start they are
+COLUMNS = (ARTICLE, STRONG, ALONE, RANDOM, *OPTIONS, PRIOR, BOTH, REPLAY)
+
+
+@contextmanager
+def without_changes() -> Iterator[None]:
+    """A population of equals, each with an order of samples of its own."""
+
+    def equals(parent: Any, space: Any, offer: Any, size: int, *rest: Any, **options: Any) -> list[Child]:
+        changes = [UNCHANGED, *(Change(operator="order", target="order", after=n) for n in range(1, size))]
+        return [Child(parent, change) for change in changes]
+
+    with patch.object(plan, "generate_population", equals):
+        yield
+
+
+def configuration(task: Task, problem: Problem, column: str, seed: int, run_dir: Path) -> RunConfig:
+    """The run of a column, but for what it takes from earlier runs."""
+    also = "MIHA, soups of own orders" if column == BOTH else column
+    schedule: dict[str, Any] = {**task.schedule, **OPTIONS.get(also, {})}
+    budget = Schedule(**schedule).budget
+    if column == ALONE:
+        schedule |= {"own_orders": True}
+    if column == STRONG:  # annealed from the first epoch to the last
+        schedule = {"initial_epochs": 1, "cycles": 0, "final_epochs": budget - 1}
+    return RunConfig(
+        problem=problem,
+        run_dir=run_dir,
+        seed=seed,
+        schedule=schedule,
+        start=task.strong if column in (STRONG, STRONGLY) else task.start,
+        search={"operators": task.operators, "crossovers": 0 if column == ALONE else 1},
+        unchanged=column in (ARTICLE, STRONG),
+        run={"workers": 1, "device": "cpu", "precision": "float32"},
+    )
+
+
+def run_one(name: str, column: str, seed: int, digits: Path, scenes: Path, runs: Path) -> Result:
+    """One run in this process alone, and the error of its best model on the test."""
+    task = tasks(digits, scenes)[name]
+    problem, run_dir = task.problem(), runs / f"{name}-{re.sub('[^a-z]+', '-', column.lower())}-{seed}"
+    shared = runs / "samples" / f"{name}-{seed}"
+    for folder in (run_dir, shared):
+        folder.mkdir(parents=True, exist_ok=True)
+    if not (run_dir / "cache").exists():
+        (run_dir / "cache").symlink_to(shared.absolute(), target_is_directory=True)
+    config = configuration(task, problem, column, seed, run_dir)
+    if column in (PRIOR, BOTH):
+        earlier = [run_before(task, problem, seed + 100 * number, run_dir / f"before{number}") for number in (1, 2)]
+        config = config.model_copy(update={"search": config.search.model_copy(update={"prior": tuple(earlier)})})
+    if column == REPLAY:
+        found = run_before(task, problem, seed + 100, run_dir / "before")
+        config = config.model_copy(update={"replay": tuple(read_steps(found / FILE))})
+    if column == RANDOM:
+        runs_made = [optimize(one) for one in random_search(config)]
+        run = min(runs_made, key=lambda one: one.best.valid_loss)
+        sums = {key: sum(figures_of(one)[key] for one in runs_made) for key in ("epochs", "seconds")}
+    else:
+        with without_changes() if column == ALONE else nullcontext():
+            run = optimize(config)
+        sums = {}
+    used = None if column == RANDOM else share_that_went_on(run_dir)
+    error, loss = task.errors(problem, run.model)
+    told = {"error": error, "loss": loss, "valid_loss": run.best.valid_loss, **figures_of(run), **sums, "used": used}
+    shutil.rmtree(run_dir)  # gigabytes in all
+    return told
+
+
+def run_before(task: Task, problem: Problem, seed: int, run_dir: Path) -> Path:
+    """A run of MIHA with another seed, from which another can learn; its epochs are not counted."""
+    return optimize(configuration(task, problem, BEFORE, seed, run_dir)).run_dir
+
+
+def random_search(config: RunConfig) -> Iterator[RunConfig]:
+    """Trainings with constant settings drawn at random, annealed over all their epochs; together of one budget."""
+    drawn, epochs = plan.Plan.of(config), config.budget // DRAWS
+    for number in range(DRAWS):
+        point = drawn.start
+        for change in range(CHANGES):
+            space, offer = config.search, drawn.offer
+            point = generate_population(point, space, offer, 2, config.seed + 1000 * number, 10 + change)[1].point
+        first, rest = Step(epochs=1, set=point.model_dump()), Step(epochs=epochs - 1, annealing=True)
+        yield config.model_copy(update={"replay": (first, rest), "run_dir": config.run_dir / f"draw{number}"})
+
+
+def share_that_went_on(run_dir: Path) -> float | None:
+    """What part of the epochs that candidates trained is in the mainline, a soup's members all counted."""
+    history, population = read_tables(run_dir)
+    trained = history[history.stage.isin(["candidate", "heat"])].groupby(["cycle", "candidate"]).size()
+    if trained.empty:
+        return None
+    went_on = 0
+    for winner in population[population.selected].itertuples():
+        for number in map(int, str(winner.members).split() or [winner.candidate]):
+            went_on += int(trained[(winner.cycle, number)])
+    return went_on / int(trained.sum())
+
+
+def key_of(task: str, column: str) -> str:
+    """What the results of a task and column are called."""
+    return f"{task}: {column}"
+
+
+def ratios(results: Results, task: str, column: str, against: str, key: str = "error") -> list[float]:
+    """Error (or loss) of a column over that of another with the same seed, for each seed that both have."""
+    above, below = (results.results.get(key_of(task, name), {}) for name in (column, against))
+    return [above[seed][key] / below[seed][key] for seed in sorted(above.keys() & below.keys(), key=int)]
+
+
+def told(values: list[float]) -> str:
+    """Geometric mean of ratios, with its 95 % confidence interval (t of their logarithms)."""
+    logs = [math.log(value) for value in values]
+    mean = statistics.mean(logs)
+    if len(logs) < 2:
+        return f"{math.exp(mean):.2f}"
+    half = STUDENT[min(len(logs), len(STUDENT)) - 2] * statistics.stdev(logs) / math.sqrt(len(logs))
+    return f"{math.exp(mean):.2f} ({math.exp(mean - half):.2f}–{math.exp(mean + half):.2f})"
+
+
+def error_table(results: Results, task: str, unit: str) -> str:
+    """Table: errors of a task, and their ratios to two columns."""
+    rows = []
+    for column in COLUMNS:
+        if (key := key_of(task, column)) in results.results:
+            used = [one["used"] for one in results.results[key].values() if one["used"] is not None]
+            rows.append(
+                [
+                    column,
+                    spread(results.values(key, "error"), ".3f"),
+                    *(told(found) if (found := ratios(results, task, column, one)) else "" for one in (STRONG, BEFORE)),
+                    f"{statistics.mean(results.values(key, 'epochs')):.0f}",
+                    f"{100 * statistics.mean(used):.0f} %" if used else "",
+                    spread(results.values(key, "seconds"), ".0f"),
+                    str(len(results.results[key])),
+                ]
+            )
+    header = [f"{task}: {unit}", "error", f"over {STRONG}", f"over {BEFORE}", "epochs", "went on", "seconds", "seeds"]
+    return table(header, rows)
+
+
+STUDENT = (12.71, 4.30, 3.18, 2.78, 2.57, 2.45, 2.36, 2.31, 2.26)  # 97.5 % point for 1, 2, … degrees of freedom
+
+
+def main(
+    seeds: Annotated[int, typer.Option(min=1, help="runs of each column, seeds 0, 1, …")] = 3,
+    digits: Annotated[Path, typer.Option(help="folder that `miha fetch mnist` wrote")] = Path("data/raw/mnist"),
+    scenes: Annotated[Path, typer.Option(help="data set of the autoencoder")] = Path("data/scenes/madrid"),
+    task: Annotated[list[str], typer.Option(help="tasks; repeatable; default: all")] = [],  # noqa: B006
+    only: Annotated[list[str], typer.Option(help="columns by their whole names; repeatable; default: all")] = [],  # noqa: B006
+    processes: Annotated[int, typer.Option(min=1, help="runs side by side, each in one process")] = 2,
+    fresh: Annotated[bool, typer.Option("--fresh", help="measure anew what an earlier call has measured")] = False,
+    runs: Annotated[Path, typer.Option(help="folder for MIHA's runs")] = RUNS / "tuning",
+    results: Annotated[Path, typer.Option(help="folder for tuning.json")] = RESULTS,
+    document: Annotated[Path, typer.Option(help="Markdown file for the tables")] = DOCUMENT,
+) -> None:
+    """Compare, at one budget of epochs, an unchanged training, MIHA, and MIHA with each further part."""
+    history = without_truth(scenes, runs / "madrid")
+    known = tasks(digits, history)
+    settings = {name: {**one.schedule, "start": one.start, "strong": one.strong} for name, one in known.items()}
+    kept = Results("tuning", settings, fresh, results, document)
+    jobs: list[Job] = [
+        (key_of(name, column), seed, partial(run_one, name, column, seed, digits, history, runs))
+        for seed in range(seeds)
+        for name in known
+        for column in COLUMNS
+        if (not task or name in task) and (not only or column in only)
+    ]
+    started = time.monotonic()
+    kept.each(jobs, processes)
+    print(f"{time.monotonic() - started:.0f} s")
+    kept.publish("\n\n".join(error_table(kept, name, known[name].unit) for name in known))
+
+
+if __name__ == "__main__":
+    typer.run(main)

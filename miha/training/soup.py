@@ -1,0 +1,92 @@
+"""A soup: the mean of the weights of candidates that come from one parent (Wortsman et al. 2022, arXiv 2203.05482).
+
+No epoch is trained for it. Two means are tried: of all members, and the greedy one, which begins with the first and
+takes on each other that lowers its validation loss; the better one is kept.
+"""
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from miha.evolution.seeds import torch_seed
+from miha.problems.evaluation import Validation, configure, load_weights, to_device, validate
+from miha.problems.problem import Problem
+from miha.problems.samples import Samples
+from miha.records.record import Epoch, StageRecord
+from miha.training.archives import read_parent, save
+from miha.training.loop import finite, network_to_device, seeded
+from miha.training.spec import StageSpec
+
+
+def mean_weights(states: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
+    """The mean of each tensor of numbers with a fraction; of others (counters) the first."""
+    first = states[0]
+    return {
+        name: torch.stack([state[name] for state in states]).mean(0) if tensor.is_floating_point() else tensor
+        for name, tensor in first.items()
+    }
+
+
+def make_soup(spec: StageSpec) -> StageRecord:
+    """Average the members of ``spec``, the first of which gives hyperparameters and the optimizer's state.
+
+    Raises:
+        ArchiveError: the archive of a member is missing, altered, or not the one of the spec.
+    """
+    opened, point = spec.problem.opened(spec.seed), spec.hyperparameters
+    archives = [read_parent(spec, member) for member in spec.members]
+    with seeded(torch_seed(spec.seed, "weights")):
+        network = opened.problem.build_network()
+    configure(network, point)
+    network_to_device(network, spec.compute.device, opened.problem.channels_last)
+
+    def judged(members: Sequence[int]) -> Validation:
+        load_weights(network, mean_weights([archives[number].weights for number in members]))
+        estimate_batch_norm(network, opened.problem, opened.data.train, point.batch_size, spec.compute.device)
+        return validate(network, opened.problem, opened.data.valid, spec.compute.device)
+
+    everyone = tuple(range(len(archives)))
+    chosen, best = everyone, judged(everyone)
+    greedy: tuple[int, ...] = (0,)
+    loss = archives[0].manifest.record.valid_loss
+    for number in everyone[1:]:
+        trial = judged((*greedy, number))
+        if trial.loss < loss:
+            greedy, loss = (*greedy, number), trial.loss
+            if loss < best.loss or not best.loss < float("inf"):
+                chosen, best = greedy, trial
+    judged(chosen)  # the weights, and the statistics of its normalisation
+    epoch = Epoch(
+        epoch=spec.span.last,
+        train_loss=None,
+        valid_loss=finite(best.loss),
+        shares=best.shares if finite(best.loss) is not None else (),
+        metrics={opened.problem.metric: finite(best.metric * opened.data.unit)},
+        batch_size=point.batch_size,
+        optimizer=point.optimizer,
+        lr=point.lr,
+    )
+    numbers = tuple(spec.change.members[place] for place in chosen)
+    made = spec.model_copy(update={"change": spec.change.model_copy(update={"members": numbers})})
+    return save(spec.archive, made, opened, [epoch], network.state_dict(), archives[0].optimizer)
+
+
+@torch.no_grad()
+def estimate_batch_norm(network: nn.Module, problem: Problem, samples: Samples, batch_size: int, device: str) -> None:
+    """Take the running means and variances of batch normalisation anew: those of averaged weights are no average."""
+    layers = [one for one in network.modules() if isinstance(one, nn.modules.batchnorm._BatchNorm)]
+    layers = [one for one in layers if one.track_running_stats]
+    if not layers:
+        return
+    momenta = [layer.momentum for layer in layers]
+    network.eval()
+    for layer in layers:
+        layer.reset_running_stats()
+        layer.momentum = None  # the mean over all batches
+        layer.train()
+    for batch in samples.batches(batch_size):
+        network(to_device(batch, device, problem.channels_last).inputs)
+    for layer, momentum in zip(layers, momenta, strict=True):
+        layer.momentum = momentum
+    network.eval()

@@ -1,0 +1,50 @@
+from collections import Counter
+
+import numpy as np
+import pytest
+
+import miha
+from miha.errors import ConfigError
+from miha.evolution.change import UNCHANGED, Change
+from miha.evolution.prior import Tally, kind_of
+from miha.records.tables import read_prior, read_tables
+from tests.support.runs import contents
+
+LOWER = Change(operator="lr", target="lr", before=0.001, after=0.0005)
+FOCAL = Change(operator="loss", target="loss", before="mse", after="focal")
+
+
+def test_a_change_is_counted_by_its_operator_and_its_direction():
+    tally = Tally.of([(LOWER, True), (LOWER, False), (FOCAL, True), (UNCHANGED, False)])
+    assert tally.tries == {"loss": 1, "loss/focal": 1, "lr": 2, "lr/down": 2}
+    assert (tally.mean("lr"), tally.mean("momentum")) == (0.5, 0.5)
+    assert (tally + tally).wins == {"loss": 2, "loss/focal": 2, "lr": 2, "lr/down": 2}
+    assert kind_of(LOWER.model_copy(update={"before": "0.001", "after": "0.005"})) == "lr/up", "a table holds text"
+
+
+def test_what_won_often_has_most_turns_and_nothing_none():
+    tally = Tally(wins={"lr": 9}, tries={"lr": 10, "loss": 10})
+    rng = np.random.default_rng(0)
+    turns = Counter(tally.draw({"lr": 1.0, "loss": 1.0, "momentum": 1.0}, rng) for _ in range(500))
+    assert turns["lr"] > turns["momentum"] > turns["loss"]
+
+
+def crossed(run):
+    return int(read_tables(run.run_dir)[1].crossed.sum())
+
+
+def test_a_run_with_a_prior_draws_what_won_before_and_repeats_its_bits(tiny_config):
+    first = miha.optimize(tiny_config("first"))
+    tally = read_prior([first.run_dir])
+    assert sum(tally.tries[name] for name in tally.tries if "/" not in name) == 2 * 3 - crossed(first)
+    prior = {"prior": [first.run_dir]}
+    runs = [miha.optimize(tiny_config(name, search=prior, seed=1)) for name in ("second", "third")]
+    assert contents(runs[0].run_dir) == contents(runs[1].run_dir)
+    without = miha.optimize(tiny_config("fourth", seed=1))
+    drawn = [read_tables(run.run_dir)[1].change.tolist() for run in (runs[0], without)]
+    assert drawn[0] != drawn[1]
+
+
+def test_a_prior_that_is_no_run_is_named(tiny_config, tmp_path):
+    with pytest.raises(ConfigError, match=r"search.prior: .*nothing holds no history.csv"):
+        miha.optimize(tiny_config(search={"prior": [tmp_path / "nothing"]}))

@@ -1,0 +1,78 @@
+import shutil
+
+import pytest
+import yaml
+
+import miha
+from miha.errors import ConfigError
+from miha.evolution.steps import read_steps
+from miha.records.archive import read_archive
+from miha.replay import replay_config
+from tests.support.runs import contents
+
+
+@pytest.fixture
+def found(tiny_config):
+    """A run in which changes won."""
+    run = miha.optimize(tiny_config())
+    assert any("set" in step for step in yaml.safe_load((run.run_dir / "schedule.yaml").read_text())[1:])
+    return run
+
+
+def weights(run, name):
+    return {key: value.tolist() for key, value in read_archive(run.run_dir / f"model/model_{name}.zip").weights.items()}
+
+
+def test_a_replay_with_the_same_seed_and_data_gives_the_bits_of_the_mainline_without_its_population(found, tmp_path):
+    replayed = miha.optimize(replay_config(found.run_dir, tmp_path / "replay"))
+    assert weights(replayed, "final") == weights(found, "final")
+    assert not (replayed.run_dir / "population").exists()
+    assert len(replayed.history) < len(found.history)
+    assert replayed.history.epoch.tolist() == list(range(len(replayed.history)))
+
+
+def test_two_replays_with_another_seed_give_the_same_files(found, tmp_path):
+    first, second = (miha.optimize(replay_config(found.run_dir, tmp_path / name, seed=5)) for name in ("one", "two"))
+    assert contents(first.run_dir) == contents(second.run_dir)
+    assert weights(first, "final") != weights(found, "final")
+
+
+def test_an_edited_schedule_is_followed(found, tmp_path):
+    file = tmp_path / "edited.yaml"
+    file.write_text("- epochs: 2\n  set: {lr: 0.01, batch_size: 16, optimizer: SGD}\n- epochs: 3\n  annealing: true\n")
+    run = miha.optimize(replay_config(found.run_dir, tmp_path / "replay", schedule=file))
+    assert run.history.optimizer.tolist() == ["SGD"] * 6
+    assert run.history.lr[1:].round(4).tolist() == [0.01, 0.01, 0.01, 0.0075, 0.0025]
+    assert read_steps(run.run_dir / "schedule.yaml")[1].annealing
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (
+            "- epochs: 2\n  set: {activations: {encoder.1: ReLU}}\n- epochs: 1\n",
+            "gives encoder.1 the activation ReLU.*body",
+        ),
+        ("- epochs: 2\n  set: {speed: 1}\n- epochs: 1\n", "step 1 .*speed"),
+        ("- epochs: 2\n", "one step"),
+        ("- epochs: none\n- epochs: 1\n", "no schedule: 0.epochs"),
+        ("- {epochs: 1\n", "cannot be read as YAML"),
+    ],
+)
+def test_a_schedule_that_does_not_fit_is_refused_in_one_sentence(found, tmp_path, text, message):
+    (tmp_path / "wrong.yaml").write_text(text)
+    with pytest.raises(ConfigError, match=message):
+        miha.optimize(replay_config(found.run_dir, tmp_path / "replay", schedule=tmp_path / "wrong.yaml"))
+
+
+def test_a_replay_is_not_written_over_its_run(found):
+    with pytest.raises(ConfigError, match="another --run-dir"):
+        replay_config(found.run_dir, found.run_dir)
+
+
+def test_a_replay_that_was_interrupted_continues_with_the_same_bits(found, tmp_path):
+    whole = miha.optimize(replay_config(found.run_dir, tmp_path / "whole"))
+    parts = miha.optimize(replay_config(found.run_dir, tmp_path / "parts"))
+    shutil.rmtree(parts.run_dir / "model")
+    miha.optimize(replay_config(found.run_dir, tmp_path / "parts"))
+    assert contents(parts.run_dir) == contents(whole.run_dir)

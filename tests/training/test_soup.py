@@ -1,0 +1,87 @@
+import pytest
+import torch
+from torch import nn
+
+import miha
+from miha.evolution.change import Change
+from miha.problems.evaluation import trained_network, validate
+from miha.problems.samples import Samples
+from miha.records.archive import read_archive
+from miha.records.lineage import lineage_frame
+from miha.records.record import StageId
+from miha.records.tables import count_epochs, read_tables
+from miha.training.soup import estimate_batch_norm, mean_weights
+from tests.support.runs import watch
+from tests.support.tiny import TinyProblem
+
+SOUPS = {"soups": True, "own_orders": True}
+
+
+def test_weights_are_averaged_and_counters_are_those_of_the_first():
+    states = [{"weight": torch.tensor([1.0, 2.0]), "steps": torch.tensor(3)} for _ in range(2)]
+    states[1] = {"weight": torch.tensor([3.0, 6.0]), "steps": torch.tensor(9)}
+    mean = mean_weights(states)
+    assert mean["weight"].tolist() == [2.0, 4.0]
+    assert mean["steps"] == 3
+
+
+def test_a_soup_is_the_mean_of_the_candidates_it_names_and_the_best_that_was_tried(tiny_config):
+    run = miha.optimize(tiny_config(schedule=SOUPS))
+    _, population = read_tables(run.run_dir)
+    soup = population[population.members != ""].iloc[0]
+    archive = read_archive(run.run_dir / f"population/{soup.cycle}_{soup.candidate}_model.zip")
+    numbers = [int(number) for number in soup.members.split()]
+    record = archive.manifest.record
+    assert record.parents == tuple(StageId(kind="candidate", cycle=1, candidate=number) for number in numbers)
+    members = [read_archive(parent.archive(run.run_dir)) for parent in record.parents]
+    for name, tensor in archive.weights.items():
+        assert torch.equal(tensor, torch.stack([member.weights[name] for member in members]).mean(0))
+    assert archive.manifest.record.hyperparameters == members[0].manifest.record.hyperparameters
+    assert archive.optimizer.keys() == members[0].optimizer.keys()
+    problem = TinyProblem()
+    loss = validate(trained_network(problem, archive), problem, problem.load(run.run_dir, 0).valid).loss
+    assert loss == record.valid_loss
+
+
+def test_a_soup_costs_no_epoch_and_the_lineage_goes_through_its_first_member(tiny_config):
+    config = tiny_config(
+        schedule={**SOUPS, "cycles": 4}, start={"lr": 0.03}, search={"operators": {"weight_decay": 1.0}}
+    )
+    run = miha.optimize(config)
+    history, population = read_tables(run.run_dir)
+    assert count_epochs(history) == config.budget
+    won = population[population.selected & (population.members != "")]
+    assert len(won), "the seed is chosen so that a soup wins"
+    lineage = lineage_frame(history, population)
+    assert sorted(lineage.epoch.unique()) == list(range(lineage.epoch.max() + 1))
+    assert (lineage.stage == "soup").sum() == len(won)
+
+
+def test_candidates_of_other_activations_are_left_out_and_it_is_said(tiny_config):
+    _, events = watch(tiny_config(schedule=SOUPS, search={"operators": {"activation": 1.0}}))
+    said = [event.line for event in events if getattr(event, "kind", "") == "told" and "activations" in event.line]
+    assert said
+    assert said[0].startswith("cycle 1: not averaged, since activations differ: candidates ")
+
+
+def test_siblings_see_orders_of_their_own_only_if_that_is_wanted(tiny_config):
+    equal = {"search": {"operators": {"weight_decay": 1.0}}}  # without weights that matter, all curves are alike
+    for own in (False, True):
+        run = miha.optimize(tiny_config(f"own {own}", schedule={"own_orders": own, "cycles": 1}, **equal))
+        losses = run.history[run.history.stage == "candidate"].groupby("candidate").train_loss.first()
+        assert (losses.std() > 1e-3) == own
+
+
+def test_statistics_of_batch_normalisation_are_those_of_the_averaged_weights():
+    network = nn.Sequential(nn.Linear(2, 4), nn.BatchNorm1d(4), nn.Dropout(0.5))
+    inputs = torch.randn(64, 2, generator=torch.Generator().manual_seed(0)) * 3 + 5
+    estimate_batch_norm(network, TinyProblem(), Samples(inputs, torch.zeros(64)), 16, "cpu")
+    assert network[1].running_mean.tolist() == pytest.approx(network[0](inputs).mean(0).tolist(), rel=1e-4)
+    assert network[1].momentum == 0.1
+    assert not network.training
+
+
+def test_a_change_of_a_soup_says_whose_mean_it_is():
+    change = Change(operator="lr", target="lr", before=0.001, after=0.002, members=(2, 0))
+    assert str(change) == "mean of 2, 0: lr 0.001→0.002"
+    assert not change.drawn
