@@ -139,7 +139,7 @@ def _test(problem: Problem, model: Path) -> tuple[float, float]:
 
 def error_in_gaps(problem: Problem, model: Path) -> tuple[float, float]:
     """Mean squared error in gaps pasted on days held out for the test, and over the scene; standardised values."""
-    errors = held_out_errors(model, problem.data, 60)
+    errors = held_out_errors(model, problem.data, 24)
     return errors["gap"], errors["scene"]
 
 
