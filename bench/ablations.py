@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any
 from unittest.mock import patch
 
-from miha import plan, run
+from miha import plan
 from miha.evolution.change import Child
 from miha.evolution.hyperparameter import State
 from miha.evolution.point import Hyperparameters
@@ -14,10 +14,8 @@ from miha.experiment import Cycle, Experiment
 from miha.records.record import StageRecord
 from miha.records.selection import Selection
 from miha.training import stage
-from miha.training.loop import Trainer
-from miha.training.spec import StageSpec
 
-NO_CROSSOVER = "no crossover"
+NO_CROSSOVER, OWN_ORDERS = "no crossover", "siblings with orders of their own"
 FITNESS: dict[str, dict[str, Any]] = {"the article's fitness": {"fitness": {"kind": "article"}}}
 
 
@@ -64,27 +62,9 @@ def without_state() -> Iterator[None]:
         yield
 
 
-@contextmanager
-def with_own_orders() -> Iterator[None]:
-    """Each candidate has its own order of samples, augmentation and dropout."""
-    train = run.run_stage
-
-    def trained(spec: StageSpec) -> StageRecord:
-        def trainer(*parts: Any) -> Trainer:
-            made = Trainer(*parts)
-            return replace(made, seed=made.seed + 1_000_003 * (spec.stage.candidate or 0))
-
-        with patch.object(stage, "Trainer", trainer):
-            return train(spec)
-
-    with patch.object(run, "run_stage", trained):
-        yield
-
-
 PATCHES = {
     "no control child": without_control,
     "fitness on the training loss": on_training_loss,
     "optimizer state dropped at changes": without_state,
-    "siblings with orders of their own": with_own_orders,
 }
-NAMES = (NO_CROSSOVER, *FITNESS, *PATCHES)
+NAMES = (NO_CROSSOVER, *FITNESS, *PATCHES, OWN_ORDERS)

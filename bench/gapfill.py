@@ -12,7 +12,7 @@ from typing import Annotated, NamedTuple
 
 import typer
 
-from bench.ablations import FITNESS, NAMES, NO_CROSSOVER, PATCHES
+from bench.ablations import FITNESS, NAMES, NO_CROSSOVER, OWN_ORDERS, PATCHES
 from bench.heldout import held_out_errors, without_truth
 from bench.results import DOCUMENT, RESULTS, RUNS, Job, Result, Results, process_pool, spread, table
 from bench.runs import ARTICLE_OPERATORS, figures_of
@@ -111,7 +111,7 @@ def run_one(what: str, column: str, seed: int, data: Path, runs: Path, cycles: i
         problem=problem_of(network, data, samples),
         run_dir=run_dir,
         seed=seed,
-        schedule=schedule_of(what, cycles),
+        schedule={**schedule_of(what, cycles), "own_orders": column == OWN_ORDERS},
         start={"batch_size": setting.batch_size},
         search={"operators": ARTICLE_OPERATORS if column == ARTICLES else every, "crossovers": crossovers},
         unchanged=column == UNCHANGED,

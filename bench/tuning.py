@@ -17,7 +17,7 @@ import typer
 from bench.heldout import without_truth
 from bench.results import DOCUMENT, RESULTS, RUNS, Job, Result, Results, spread, table
 from bench.runs import figures_of
-from bench.tuning_tasks import Task, tasks
+from bench.tuning_tasks import UNITS, Task, tasks
 from miha import RunConfig, optimize, plan
 from miha.config import Schedule
 from miha.evolution.change import UNCHANGED, Change, Child
@@ -211,7 +211,7 @@ def main(
     started = time.monotonic()
     kept.each(jobs, processes)
     print(f"{time.monotonic() - started:.0f} s")
-    kept.publish("\n\n".join(error_table(kept, name, known[name].unit) for name in known))
+    kept.publish("\n\n".join(error_table(kept, name, unit) for name, unit in UNITS.items()))
 
 
 if __name__ == "__main__":

@@ -171,7 +171,8 @@ class Plan:
         change = first.change.model_copy(update={"members": numbers})
         spec = self._spec(stage, first, first.hyperparameters, 1, change)
         parents = tuple(Parent(stage=member.stage, digest=member.digest) for member in members)
-        return spec.model_copy(update={"members": parents, "span": Span(first.last_epoch, first.last_epoch)})
+        span, timeout = Span(first.last_epoch, first.last_epoch), self.config.faults.timeout
+        return spec.model_copy(update={"members": parents, "span": span, "timeout": timeout})
 
     def fixing(self, cycle: int, winner: StageRecord) -> StageSpec:
         """Training of a cycle's winner, alone."""

@@ -24,6 +24,7 @@ def test_a_run_leaves_exactly_these_files(tiny_config):
         "history.csv",
         "population.csv",
         "provenance.json",
+        "schedule.yaml",
         "timings.csv",
         "report.html",
         *(f"model/model_{name}.zip" for name in ("base", "init", "1", "2", "final", "best")),

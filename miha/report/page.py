@@ -4,20 +4,25 @@ import base64
 import io
 from importlib import resources
 from pathlib import Path
+from typing import Any
 
 import jinja2
 from matplotlib.figure import Figure
+from pydantic import BaseModel
 
 from miha.config import Schedule
-from miha.errors import ArchiveError, DataError
+from miha.documents import read_document
+from miha.errors import ArchiveError, DataError, RunError
 from miha.events import Working, publish
+from miha.evolution.hyperparameters import HYPERPARAMETERS
+from miha.evolution.prior import Tally
 from miha.files import write_text
 from miha.problems.registry import archived_problem
 from miha.records.archive import Manifest, read_manifest
 from miha.records.gains import gains
 from miha.records.provenance import Provenance, read_provenance
 from miha.records.record import model_path
-from miha.records.tables import count_epochs, read_tables
+from miha.records.tables import count_epochs, read_prior, read_tables
 from miha.report.plots import plot_history
 
 
@@ -46,6 +51,7 @@ def write_report(run_dir: Path) -> Path:
         budget=_budget(provenance),
         figure=_embed(plot_history(history, population)),
         population=population.to_dict("records"),
+        chances=_chances(run_dir),
         figures_title=title,
         figures=figures,
         why_none=why_none,
@@ -55,6 +61,24 @@ def write_report(run_dir: Path) -> Path:
     )
     write_text(run_dir / "report.html", page)
     return run_dir / "report.html"
+
+
+def _chances(run_dir: Path) -> list[dict[str, Any]]:
+    """How often each operator won over the control, in this run and those of its prior, and its chance to win again."""
+    said = read_document(run_dir / "config.json", _Prior, RunError, "Run optimize again.")
+    tally = (said.prior or Tally()) + (read_prior([run_dir]) or Tally())
+    rows = [
+        {"name": name, "wins": tally.wins[name], "tries": tally.tries[name], "chance": tally.mean(name)}
+        for name in HYPERPARAMETERS
+        if tally.tries.get(name)
+    ]
+    return sorted(rows, key=lambda row: -row["chance"])
+
+
+class _Prior(BaseModel):
+    """Of a ``config.json``, what changes were worth in earlier runs."""
+
+    prior: Tally | None = None
 
 
 def _budget(provenance: Provenance) -> str:

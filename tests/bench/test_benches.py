@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 import torch
 
+from bench import tuning, tuning_tasks
 from bench.ablations import NAMES, NO_CROSSOVER, PATCHES
 from bench.faults import main as faults
 from bench.gapfill import FULL, kind_of, run_one, schedule_of, winners
@@ -58,6 +59,29 @@ def test_digits(digits, tmp_path, module, columns):
     assert {figures["0"]["epochs"] for figures in said.values()} == {7}
     assert PBT not in said
     assert OPTUNA_OURS in document.read_text() or module == "bench"
+
+
+@pytest.mark.slow
+def test_every_column_of_the_small_trainings_has_a_row(digits, simulated, tmp_path, monkeypatch):
+    epochs = {"initial_epochs": 1, "cycles": 1, "candidate_epochs": 3, "fixing_epochs": 1, "final_epochs": 1}
+    monkeypatch.setattr(tuning_tasks, "SCHEDULE", {**tuning_tasks.SCHEDULE, **epochs})
+    document, history = tmp_path / "results.md", without_truth(simulated, tmp_path / "scenes")
+    kept = Results("tuning", {}, False, tmp_path, document)
+    for column in tuning.COLUMNS:
+        key = tuning.key_of("deceptive", column)
+        kept.once(key, 0, lambda column=column: tuning.run_one("deceptive", column, 0, digits, history, tmp_path))
+    rows = tuning.error_table(kept, "deceptive", tuning_tasks.UNITS["deceptive"]).splitlines()[2:]
+    assert [row.split(" | ")[0].removeprefix("| ") for row in rows] == list(tuning.COLUMNS)
+    spent = {column: kept.results[tuning.key_of("deceptive", column)]["0"]["epochs"] for column in tuning.COLUMNS}
+    assert set(spent.values()) == {15, 6}, "but for the replay all have one budget"
+    assert spent[tuning.REPLAY] == 6
+
+
+@pytest.mark.parametrize("name", ["digits", "LeNet", "LSTM"])
+def test_the_networks_of_the_small_trainings_tell_ten_classes_apart(digits, simulated, name):
+    problem = tuning_tasks.tasks(digits, simulated)[name].problem()
+    output = problem.build_network()(problem.test().tensors.inputs[:3])
+    assert output.exp().sum(dim=1).tolist() == pytest.approx([1.0] * 3)
 
 
 def test_scenes(simulated, tmp_path):

@@ -14,6 +14,8 @@ from flows.cli import app, main
 from miha.gapfill.base import fill_base
 from miha.gapfill.predictors import Background, Static
 from miha.rasters.stack import list_rasters, read_scene
+from miha.records.archive import read_manifest
+from miha.run import optimize
 
 SMALL = [
     "--set",
@@ -245,3 +247,18 @@ def test_a_mistake_is_told_before_prefect_starts(call, tmp_path):
     assert said.startswith("miha: no such folder")
     assert "Traceback" not in out + said
     assert not (tmp_path / "run").exists()
+
+
+def test_replay_trains_along_the_schedule_of_a_run_and_says_what_it_cannot_use(call, tiny_config, tmp_path):
+    run = optimize(tiny_config())
+    code, out, _ = call("replay", run.run_dir, "--run-dir", tmp_path / "again", "--seed", 4, "--no-prefect")
+    assert code == 0
+    assert "a schedule replayed" in out
+    assert read_manifest(tmp_path / "again/model/model_final.zip").record.hyperparameters == final_of(run)
+    code, _, err = call("replay", tmp_path, "--run-dir", tmp_path / "third", "--no-prefect")
+    assert code == 2
+    assert "is not the directory of a finished run" in err
+
+
+def final_of(run):
+    return read_manifest(run.run_dir / "model/model_final.zip").record.hyperparameters

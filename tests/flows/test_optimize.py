@@ -30,6 +30,13 @@ def test_the_flow_gives_the_same_bits_as_the_bare_library(tiny, tiny_config):
     assert (summary.run_dir / "report.html").exists()
 
 
+def test_a_race_and_a_soup_give_the_same_bits_as_the_bare_library(tiny, tiny_config):
+    schedule = {"racing": 1, "soups": True, "own_orders": True}
+    bare = miha.optimize(tiny_config("bare", schedule=schedule))
+    summary = optimize(tiny_config("flow", problem=tiny, schedule=schedule, run={"workers": 3}))
+    assert contents(summary.run_dir) == contents(bare.run_dir)
+
+
 def test_every_stage_is_a_task_with_a_telling_name(tiny, tiny_config):
     state = optimize(tiny_config(problem=tiny, seed=3), return_state=True)
     runs = task_runs(state.state_details.flow_run_id)

@@ -1,4 +1,5 @@
 import html
+import re
 import shutil
 from typing import ClassVar
 
@@ -96,3 +97,16 @@ def test_a_run_whose_best_model_is_damaged_has_no_page(run, tmp_path):
     (copy / "model" / "model_best.zip").write_bytes(b"damaged")
     with pytest.raises(ArchiveError, match=r"model_best\.zip is truncated or no model archive"):
         write_report(copy)
+
+
+def test_a_page_tells_what_changes_were_worth_in_this_run_and_those_of_its_prior(tiny_config):
+    first = miha.optimize(tiny_config("first", search={"operators": {"lr": 1.0}}))
+    second = miha.optimize(tiny_config("second", search={"operators": {"lr": 1.0}, "prior": [first.run_dir]}))
+    tried = []
+    for run in (first, second):
+        page = (run.run_dir / "report.html").read_text()
+        row = re.search(r'<td class="text">lr</td><td>(\d+)</td><td>(\d+)</td><td>([\d.]+)</td>', page)
+        won, number = int(row[1]), int(row[2])
+        assert float(row[3]) == pytest.approx((1 + won) / (2 + number), abs=0.005)
+        tried.append(number)
+    assert tried[1] > tried[0]

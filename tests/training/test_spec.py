@@ -63,6 +63,7 @@ NOT_IN_DIGEST = {
     "timeout": 5.0,
     "stage": StageId(kind="candidate", cycle=3, candidate=1),
     "change": Change(operator="lr", target="lr", before=0.1, after=0.2),
+    "heat_until": 3,
     "parent": Parent(stage=StageId(kind="fixing", cycle=7), digest="0" * 64),
     "heat_until": 1,
 }
@@ -73,6 +74,9 @@ IN_DIGEST = [
     ("span", Span(2, 3)),
     ("span", Span(1, 2, annealing=True)),
     ("seed", 9),
+    ("order", 2),
+    ("until", 3),
+    ("members", (Parent(stage=StageId(kind="candidate", cycle=1, candidate=0), digest="0" * 64),)),
     ("compute", Compute(threads=2)),
     ("compute", Compute(device="cuda")),
     ("compute", Compute(precision="bfloat16")),
