@@ -49,11 +49,15 @@ test: setup ## run all checks and tests (at most 12 minutes)
 test-slow: setup ## run what starts servers, clusters and browsers (at most 30 minutes)
 	$(BIN)/pytest -m slow
 
+docs: setup ## build the documentation into site/, offline; a warning is an error
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	@echo "Open site/index.html in a browser."
+
 lock: setup ## write the versions installed now, extras too, into requirements.lock; on 3.11, which needs the most packages
 	$(BIN)/python -m pip install --quiet --constraint requirements.lock --editable '.[dev,bench]'
 	$(BIN)/python -m pip freeze --exclude-editable | sed -E 's/(==[^+ ]+)\+.*/\1/' | grep -vE '^(nvidia|cuda|triton|setuptools)' > requirements.lock
 
 clean: ## remove what the other targets made
-	rm -rf .venv demo .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
+	rm -rf .venv demo site .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
 
-.PHONY: anew help setup demo test test-slow lock clean
+.PHONY: anew help setup demo test test-slow docs lock clean
