@@ -17,6 +17,7 @@ from miha.rasters.layout import (
     build_overviews,
     copy_description,
     is_cloud_optimized,
+    layout_of,
     place_of,
     remove_sidecars,
     write_cloud_optimized,
@@ -76,7 +77,8 @@ def write_filled(
                 if is_cloud_optimized(raster):
                     with MemoryFile(ext=".tif") as plain:
                         _write_scene(plain.name, raster, values, filled, gaps, options, sharing or {})
-                        write_cloud_optimized(plain.name, temporary, raster, _profile(raster).get("compress") or "none")
+                        compress = _profile(raster).get("compress") or "none"
+                        write_cloud_optimized(plain.name, temporary, compress=compress, **layout_of(raster))
                 else:
                     _write_scene(temporary, raster, values, filled, gaps, options, sharing or {})
                     build_overviews(temporary, raster)
