@@ -19,6 +19,7 @@ from rasterio.warp import calculate_default_transform, reproject, transform_boun
 from rasterio.windows import Window
 
 from miha.errors import ConfigError, DataError
+from miha.products.layers import SAME, pixels_apart
 from miha.products.reading import LONGITUDE_LATITUDE, OpenScene, read_geolocation
 from miha.rasters.scene import Image
 
@@ -56,10 +57,9 @@ class StackGrid:
         """Rows and columns by which a raster's pixels lie off this grid's, or None if they do not lie on them."""
         if (raster.crs or raster.shape != (self.height, self.width)) and raster.crs != self.crs:
             return None
-        places = [(0, 0), (min(self.width, raster.width), 0), (0, min(self.height, raster.height))]
-        apart = np.array([np.subtract(~self.transform * (raster.transform * place), place) for place in places])
-        first = np.rint(apart[0])
-        return (int(first[1]), int(first[0])) if np.abs(apart - first).max() < 0.01 else None
+        apart = pixels_apart(self.transform, raster.transform, raster.width, raster.height)
+        columns, rows = np.rint(apart[0])
+        return (int(rows), int(columns)) if np.abs(apart - (columns, rows)).max() < SAME else None
 
 
 @dataclass(frozen=True)

@@ -8,11 +8,14 @@ from pathlib import Path
 
 import numpy as np
 import rasterio
+from affine import Affine
+from numpy.typing import NDArray
 from rasterio.io import DatasetReader
 
 from miha.errors import DataError
 from miha.products.product import Band
 
+SAME = 0.01  # pixels: grids that lie apart by less are one, since archives round their coordinates
 _HDF4 = b"\x0e\x03\x13\x01"  # what such files begin with
 
 
@@ -74,6 +77,12 @@ def fall_together(one: DatasetReader, other: DatasetReader) -> bool:
     """True if the pixels of two rasters lie on each other, to a hundredth of a pixel."""
     if one.shape != other.shape or (one.crs and other.crs and one.crs != other.crs):
         return False
-    corners = [(0, 0), (one.width, 0), (0, one.height)]
-    apart = [np.subtract(~one.transform * (other.transform * corner), corner) for corner in corners]
-    return bool(np.abs(apart).max() < 0.01)
+    return bool(np.abs(pixels_apart(one.transform, other.transform, one.width, one.height)).max() < SAME)
+
+
+def pixels_apart(one: Affine, other: Affine, width: int, height: int) -> NDArray[np.float64]:
+    """How far pixels of two grids lie apart at three corners: (3, 2), columns and rows of ``one``."""
+    corners = np.array([(0, 0, 1), (width, 0, 1), (0, height, 1)], float).T
+    inner, outer = (np.array(tuple(transform)).reshape(3, 3) for transform in (one, other))
+    places = np.linalg.solve(inner, outer @ corners)
+    return np.asarray((places - corners)[:2].T)
