@@ -1,8 +1,6 @@
 """What preparing a stack does with scenes of any grid, several of a day, and with what is wrong."""
 
-import json
 import logging
-import subprocess
 import tarfile
 from datetime import date
 
@@ -244,28 +242,3 @@ def test_numbers_that_the_stack_cannot_hold_are_missing(tmp_path):
     values = values_of(tmp_path / "data", "2020-07-03")[0]
     assert values[0] == pytest.approx(290.12)
     assert np.isnan(values[1:]).all()
-
-
-def test_a_prepared_stack_is_filled_from_the_command_line_with_no_further_options(tmp_path):
-    mod11a1(tmp_path / "raw", days=7, size=32, clouds=0.3)
-    miha = ["python", "-c", "from flows.cli import main; main()"]
-
-    def call(*words):
-        return subprocess.run([*miha, *map(str, words)], capture_output=True, text=True, check=False, timeout=300)
-
-    told = call("prepare", tmp_path / "raw", "--product", "mod11a1", "--out", tmp_path / "data")
-    assert told.returncode == 0, told.stderr
-    assert "mod11a1 LST_Day_1km: 7 days of 32x32 pixels, 2020-07-03 to 2020-07-09" in told.stdout
-    scene = tmp_path / "data" / "history" / "2020-07-05.tif"
-    told = call("fill", scene, "--data", tmp_path / "data", "--out", tmp_path / "filled")
-    assert told.returncode == 0, told.stderr
-    before, after = read_scene(scene), read_scene(tmp_path / "filled" / scene.name)
-    assert before.gaps.any()
-    assert not after.gaps.any()
-    assert np.array_equal(after.values[~before.gaps], before.values[~before.gaps])
-    assert np.abs(after.values[before.gaps] - np.nanmean(before.values)).max() < 25
-    told = call("prepare", tmp_path / "raw", "--product", "modis", "--out", tmp_path / "x")
-    assert (told.returncode, told.stderr.startswith("miha: --product modis is unknown")) == (2, True)
-    told = call("prepare", tmp_path / "raw", "--layer", "x", "--out", tmp_path / "x")
-    assert "--layer: only with --product" in told.stderr
-    assert json.loads((tmp_path / "data" / "stack.json").read_text())["unit"] == "K"
