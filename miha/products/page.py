@@ -13,6 +13,7 @@ import numpy as np
 import rasterio
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
+from rasterio.crs import CRS
 from rasterio.errors import RasterioError
 from rasterio.windows import Window
 
@@ -43,12 +44,21 @@ def write_page(out: Path, record: StackRecord, observations: Sequence[Observatio
     page = template.render(
         name=out.absolute().name,
         record=record,
+        projection=_projection(record.grid.crs),
         months=_months(record.days),
         previews=_embed(_previews(out, record, observations)),
         cover=_embed(_cover(record.days)),
         maps=_embed(_draw_maps(often, mean, record.unit)),
     )
     write_text(out / PAGE, page)
+
+
+def _projection(crs: str) -> str:
+    """A short name of a CRS."""
+    if not crs:
+        return "no CRS"
+    known = CRS.from_string(crs)
+    return f"EPSG:{epsg}" if (epsg := known.to_epsg()) else str(known.to_dict().get("proj", "a CRS of its own"))
 
 
 def _months(days: Sequence[DayRecord]) -> list[dict[str, Any]]:

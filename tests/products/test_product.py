@@ -1,7 +1,24 @@
+import re
+import textwrap
+from pathlib import Path
+
+import numpy as np
 import pytest
 
 from miha.errors import ConfigError
-from miha.products.product import parse_product, read_daily, read_product, shipped
+from miha.products.prepare import prepare
+from miha.products.product import (
+    Geolocation,
+    QualityRule,
+    Recipe,
+    Storage,
+    parse_product,
+    read_daily,
+    read_product,
+    shipped,
+)
+from miha.rasters.scene import read_scene
+from tests.support.downloads import raster
 
 MINE = """
 name: mine
@@ -72,3 +89,27 @@ def test_an_unknown_product_is_told_with_those_that_are_known(tmp_path):
         read_product(str(tmp_path / "nowhere.yaml"))
     with pytest.raises(ConfigError, match="--daily last: choose one of first, mean, best"):
         read_daily("last")
+
+
+@pytest.mark.parametrize("part", [Recipe, QualityRule, Storage, Geolocation])
+def test_the_page_on_own_products_explains_every_key_as_the_code_does(part):
+    page = (Path(__file__).parents[2] / "docs" / "own-product.md").read_text(encoding="utf-8")
+    for name, field in part.model_fields.items():
+        assert re.search(rf"^\| `{name}` \| .* \| {re.escape(field.description)} \|$", page, re.MULTILINE), name
+
+
+def test_the_example_of_that_page_makes_the_stack_that_it_promises(tmp_path):
+    page = (Path(__file__).parents[2] / "docs" / "own-product.md").read_text(encoding="utf-8")
+    example = textwrap.dedent(re.search(r"```yaml\n(.*?)```", page, re.DOTALL)[1])
+    temperature = np.full((8, 8), 1850, np.int16)
+    quality = np.zeros((8, 8), np.uint8)
+    quality[0, 0], quality[0, 7], quality[7, 7], temperature[7, 0] = 1, 0b1000, 0b0100, -32000
+    raster(tmp_path / "sst" / "T_20210501_v2.tif", temperature)
+    raster(tmp_path / "sst" / "Q_20210501_v2.tif", quality)
+    prepare([str(tmp_path / "sst")], parse_product(example, "sst.yaml"), tmp_path / "data")
+    scene = read_scene(tmp_path / "data" / "history" / "2021-05-01.tif")
+    gaps = np.zeros((8, 8), bool)
+    gaps[:2, :2] = gaps[:2, 6:] = gaps[6:, :2] = True
+    assert np.array_equal(scene.gaps, gaps)
+    assert scene.unit == "degC"
+    assert scene.values[4, 4] == pytest.approx(18.5)
