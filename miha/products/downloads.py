@@ -10,6 +10,7 @@ from datetime import date
 from pathlib import Path
 
 from miha.errors import DataError
+from miha.products.cubes import days_of_bands
 from miha.products.patterns import Pattern
 from miha.products.product import Recipe
 from miha.rasters.dates import read_date
@@ -28,6 +29,7 @@ class Observation:
         recipe: how it is read.
         quality: the file of each of the recipe's rules; None: there is none.
         geolocation: the file with longitudes and latitudes, if the recipe asks for one; None: there is none.
+        band: of a cube, in the scene and its quality layers; None: as the recipe says.
     """
 
     path: str
@@ -35,6 +37,7 @@ class Observation:
     recipe: Recipe
     quality: tuple[str | None, ...] = ()
     geolocation: str | None = None
+    band: int | None = None
 
 
 @dataclass(frozen=True)
@@ -42,8 +45,7 @@ class Download:
     """Scenes in the order of their days and names, and what was not used."""
 
     observations: tuple[Observation, ...]
-    undated: tuple[DataError, ...]
-    files: int  # of which scenes were looked for
+    unusable: tuple[DataError, ...]
 
 
 def list_files(places: Sequence[str]) -> list[str]:
@@ -100,24 +102,24 @@ def _within(path: Path) -> list[str]:
 def find_observations(files: Sequence[str], recipes: Sequence[Recipe]) -> Download:
     """Which files are scenes, of which days, with which layers beside them; of several recipes the first that fits.
 
-    A scene whose day cannot be read is listed apart.
+    Listed apart is why a scene cannot be used: its day is unknown, or it has several quality layers.
 
     Raises:
-        DataError: no file fits any pattern, or a scene has several quality files.
+        DataError: no file fits any pattern, or no scene can be used.
     """
     index = _Index(files)
     patterns = [(Pattern(text), recipe) for recipe in recipes for text in recipe.files]
-    found, undated = [], []
+    found, unusable = list[Observation](), list[DataError]()
     for path in files:
         for pattern, recipe in patterns:
             if matched := pattern.match(path):
                 try:
-                    found.append(_observation(path, *matched, recipe, index))
-                except _Undated as error:
-                    undated.append(DataError(*error.args))
+                    found += _observations(path, *matched, recipe, index)
+                except DataError as error:
+                    unusable.append(error)
                 break
-    if not found and undated:
-        raise undated[0]
+    if not found and unusable:
+        raise unusable[0]
     if not found:
         wanted = ", ".join(text for recipe in recipes for text in recipe.files)
         seen = ", ".join(Path(path).name for path in files[:3]) or "none at all"
@@ -126,23 +128,29 @@ def find_observations(files: Sequence[str], recipes: Sequence[Recipe]) -> Downlo
             f"{', …' if len(files) > 3 else ''}. Choose another --product or --layer, or change its files."
         )
     ordered = tuple(sorted(found, key=lambda observation: (observation.when, observation.path)))
-    return Download(ordered, tuple(undated), len(files))
+    return Download(ordered, tuple(unusable))
 
 
-class _Undated(DataError):
-    """A scene without a day."""
-
-
-def _observation(
+def _observations(
     path: str, fields: Mapping[str, str], when: date | None, recipe: Recipe, index: "_Index"
-) -> Observation:
+) -> list[Observation]:
+    """The scenes of a file: one, or of a cube one for each band."""
+    if recipe.days == "bands":
+        days = days_of_bands(path, recipe.subdataset)
+        return [_observation(path, fields, day, recipe, index, band) for band, day in days.items()]
     if when is None:
         try:
             when = read_date(Path(path))
         except DataError as error:
-            raise _Undated(
+            raise DataError(
                 f"the day of {path} cannot be read: put {{date:%Y%m%d}} into the product's files, or rename the file."
             ) from error
+    return [_observation(path, fields, when, recipe, index)]
+
+
+def _observation(
+    path: str, fields: Mapping[str, str], when: date, recipe: Recipe, index: "_Index", band: int | None = None
+) -> Observation:
     known = {**fields, "name": Path(path).stem}
 
     def beside(text: str | None) -> str | None:
@@ -154,6 +162,7 @@ def _observation(
         recipe,
         tuple(beside(rule.file) for rule in recipe.clear),
         beside(recipe.geolocation.file) if recipe.geolocation else None,
+        band,
     )
 
 

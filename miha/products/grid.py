@@ -18,7 +18,7 @@ from rasterio.vrt import WarpedVRT
 from rasterio.warp import calculate_default_transform, reproject, transform_bounds
 from rasterio.windows import Window
 
-from miha.errors import ConfigError, DataError
+from miha.errors import ConfigError, DataError, StorageError
 from miha.products.layers import SAME, pixels_apart
 from miha.products.reading import LONGITUDE_LATITUDE, OpenScene, read_geolocation
 from miha.rasters.scene import Image
@@ -158,6 +158,7 @@ def on_grid(scene: OpenScene, grid: StackGrid, folder: Path) -> Iterator[Reader]
     Raises:
         DataError: it does not say where it lies.
         RasterioError: it cannot be read.
+        StorageError: there is no room for the copy.
     """
     raster = scene.raster
     if scene.recipe.geolocation:
@@ -203,7 +204,11 @@ def _copy(scene: OpenScene, path: Path) -> None:
     place = {"crs": own.crs, "transform": own.transform, "height": own.height, "width": own.width}
     with rasterio.open(path, "w", **profile, **place) as output:
         for window in own.windows():
-            output.write(scene.read(window), 1, window=window)
+            values = scene.read(window)
+            try:
+                output.write(values, 1, window=window)
+            except RasterioError as error:
+                raise StorageError(f"cannot write {path}: {error}. Free space or choose another folder.") from error
 
 
 def _resampled_swath(scene: OpenScene, grid: StackGrid) -> Image:

@@ -127,13 +127,13 @@ def _previews(out: Path, record: StackRecord, observations: Sequence[Observation
     """Some days with many clouds and few, as downloaded and as prepared."""
     telling = [day for day in record.days if 0.05 < day.valid < 0.95] or list(record.days)
     chosen = [telling[place] for place in np.unique(np.linspace(0, len(telling) - 1, SHOWN).round().astype(int))]
-    first = {observation.path: observation for observation in observations}
+    by_day = {(observation.path, observation.when): observation for observation in observations}
     figure = Figure(figsize=(10, 10 / SHOWN * 2 + 0.6), layout="constrained")
     grid = figure.subplots(2, SHOWN, squeeze=False)
     for above, below, day in zip(grid[0], grid[1], chosen, strict=False):
         after = _thinned(out / day.file)
         low, high = np.nanpercentile(after, [2, 98]) if not np.isnan(after).all() else (0, 1)
-        for axes, values in ((above, _downloaded(first[day.sources[0]])), (below, after)):
+        for axes, values in ((above, _downloaded(by_day[day.sources[0], day.date])), (below, after)):
             axes.set_facecolor(GAP)
             if values is not None:
                 axes.imshow(values, cmap="inferno", vmin=low, vmax=high, interpolation="nearest")

@@ -84,19 +84,33 @@ def prepare(
         DataError: no scene, none that can be used, or one that cannot where ``strict``.
         StorageError: the disk is full or refuses.
     """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", NotGeoreferencedWarning)  # of containers, whose rasters have a place
+        return _prepare(places, product, out, layer, choice, daily, strict, workers or os.cpu_count() or 1)
+
+
+def _prepare(
+    places: Sequence[str],
+    product: Product,
+    out: Path,
+    layer: str | None,
+    choice: GridChoice,
+    daily: Daily | None,
+    strict: bool,
+    workers: int,
+) -> StackRecord:
     chosen, recipes = product.of_layer(layer)
     files = list_files(places)
     _keep_apart(files, out)
     download = find_observations(files, recipes)
     history = out / "history"
-    with warnings.catch_warnings(), replacing_folder(history) as folder:
-        warnings.simplefilter("ignore", NotGeoreferencedWarning)  # of containers, whose rasters have a place
+    with replacing_folder(history) as folder:
         with rasterio.Env(GDAL_CACHEMAX=CACHE):
             grid = _grid(download.observations, choice)
         with tempfile.TemporaryDirectory(dir=folder, prefix=".work-") as work:
             maker = _Maker(product, chosen, grid, daily or recipes[0].daily, folder, Path(work))
-            days = list(maker.make_all(download.observations, strict, workers or os.cpu_count() or 1))
-        reasons = [*download.undated, *(reason for day in days for reason in day.left_out)]
+            days = list(maker.make_all(download.observations, strict, workers))
+        reasons = [*download.unusable, *(reason for day in days for reason in day.left_out)]
         if strict and reasons:
             raise reasons[0]
         made = [day for day in days if day.record]
@@ -123,9 +137,7 @@ def prepare(
         miha=version("miha"),
     )
     write_record(out, record)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", NotGeoreferencedWarning)
-        write_page(out, record, download.observations)
+    write_page(out, record, download.observations)
     _tell(record)
     return record
 

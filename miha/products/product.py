@@ -81,6 +81,10 @@ class Recipe(_Part):
     )
     subdataset: str | None = Field(None, description="the scene within a file of several, by the end of its name")
     band: Band = Field(1, description="band of the scene, by number from 1 or by name")
+    days: Literal["files", "bands"] = Field(
+        "files",
+        description="what is a day: a file, or a band of a cube whose time axis says which; band is void then",
+    )
     scale: float | None = Field(None, description="value = stored number x scale + offset; none: the file's own")
     offset: float | None = Field(None, description="added after scaling; none: the file's own")
     nodata: Codes = Field((), description="stored numbers of missing pixels, beside the file's nodata and NaN")

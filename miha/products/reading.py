@@ -97,16 +97,16 @@ def open_scene(observation: Observation) -> Iterator[OpenScene]:
         DataError: a quality layer is missing, or lies elsewhere; no such band or subdataset.
         RasterioError: GDAL cannot open one.
     """
-    recipe = observation.recipe
+    recipe, own = observation.recipe, observation.band
     with ExitStack() as stack:
-        raster, band = stack.enter_context(open_layer(observation.path, recipe.subdataset, recipe.band))
+        raster, band = stack.enter_context(open_layer(observation.path, recipe.subdataset, own or recipe.band))
         qualities = []
         for rule, path in zip(recipe.clear, observation.quality, strict=True):
             if path is None:
                 raise DataError(
                     f"{observation.path} has no quality layer {rule.file}. Download it, or leave out clear."
                 )
-            layer, number = stack.enter_context(open_layer(path, rule.subdataset, rule.band))
+            layer, number = stack.enter_context(open_layer(path, rule.subdataset, own or rule.band))
             if not fall_together(raster, layer):
                 layer = stack.enter_context(_warped(layer, raster, path, observation.path))
             qualities.append(Quality(layer, number, rule))

@@ -10,7 +10,7 @@ import rasterio
 from rasterio.transform import from_origin
 from rio_cogeo.cogeo import cog_validate
 
-from miha.errors import ConfigError
+from miha.errors import ConfigError, DataError
 from miha.products.downloads import find_observations
 from miha.products.grid import GridChoice
 from miha.products.prepare import prepare
@@ -195,3 +195,26 @@ def test_names_of_archives_are_known_with_their_days_and_quality_layers(product,
     (found,) = find_observations(files, recipes).observations
     assert (found.path, found.when) == (f"raw/{scene}", date(2020, 7, 3))
     assert set(found.quality) == {f"raw/{quality or scene}"}
+
+
+LATITUDES = {"lat": (40 - 0.01 * np.arange(20), "degrees_north"), "lon": (-4 + 0.01 * np.arange(30), "degrees_east")}
+
+
+def test_a_cube_of_appeears_has_a_day_in_each_band_and_its_quality_in_the_same(tmp_path):
+    kelvin = np.full((3, 20, 30), 15000, np.int16) + np.arange(3, dtype=np.int16)[:, None, None] * 100
+    quality = np.zeros((3, 20, 30), np.int8)
+    quality[1, 4, 5] = 2
+    layers = {"LST_Day_1km": (kelvin, {}), "QC_Day": (quality, {})}
+    path = netcdf(tmp_path / "MOD11A1.061_1km_aid0001.nc", layers, LATITUDES)
+    record = prepare([str(path)], read_product("mod11a1"), tmp_path / "data")
+    assert [day.date for day in record.days] == [date(2020, 7, 3), date(2020, 7, 5), date(2020, 7, 7)]
+    values = values_of(tmp_path / "data", "2020-07-05")
+    assert np.isnan(values[4, 5])
+    assert np.isnan(values).sum() == 1
+    assert values[0, 0] == pytest.approx(302)
+
+
+def test_a_cube_whose_calendar_has_other_days_is_refused(tmp_path):
+    path = netcdf(tmp_path / "a.nc", {"t": (np.ones((2, 20, 30), np.float32), {})}, LATITUDES, calendar="360_day")
+    with pytest.raises(DataError, match=r"a\.nc has no time axis that is understood .*calendar '360_day'"):
+        prepare([str(path)], read_product("netcdf-cube"), tmp_path / "data")

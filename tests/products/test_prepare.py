@@ -167,6 +167,15 @@ def test_a_scene_that_cannot_be_used_is_left_out_with_a_warning_or_refused_where
     assert bytes_of(tmp_path / "data") == before
 
 
+def test_a_scene_with_two_quality_layers_is_left_out(tmp_path):
+    write(tmp_path / "raw", "20200703"), write(tmp_path / "raw", "20200704")
+    for name in ("a/scene_20200703_qc.img", "b/scene_20200703_qc.img", "a/scene_20200704_qc.img"):
+        raster(tmp_path / "raw" / name, np.zeros(VALUES.shape, np.uint8), transform=PLACE)
+    record = prepare([str(tmp_path / "raw")], parse_product(CLEAR, "mine"), tmp_path / "data")
+    assert [day.date.day for day in record.days] == [4]
+    assert "scene_20200703.tif has several files {kind}_{date:%Y%m%d}_qc.img: " in record.left_out[0].reason
+
+
 def test_of_a_day_with_several_scenes_those_that_can_be_read_are_used(tmp_path):
     write(tmp_path / "raw", "20200703T101000").write_text("no raster")
     write(tmp_path / "raw", "20200703T115500")

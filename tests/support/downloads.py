@@ -48,10 +48,10 @@ def mod11a1(folder: Path, days: int = 8, size: int = 48, seed: int = 0, clouds: 
     return folder
 
 
-def netcdf(path: Path, layers: dict, coordinates: dict | None = None) -> Path:
-    """A NetCDF file; layers by name: (values, attributes), values (rows, columns) or with one time before."""
+def netcdf(path: Path, layers: dict, coordinates: dict | None = None, calendar: str = "julian") -> Path:
+    """A NetCDF file; layers by name: (values, attributes), values (rows, columns), or (days, rows, columns)."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    rows, columns = np.shape(next(iter(layers.values()))[0])
+    *days, rows, columns = np.shape(next(iter(layers.values()))[0])
     with netcdf_file(path, "w") as file:
         file.Conventions = "CF-1.4"
         names = ("lat", "lon") if coordinates else ("rows", "columns")
@@ -61,6 +61,12 @@ def netcdf(path: Path, layers: dict, coordinates: dict | None = None) -> Path:
             variable = file.createVariable(name, "f8", (name,))
             variable[:] = values
             variable.units = unit
+        if days:
+            names = ("time", *names)
+            file.createDimension("time", days[0])
+            time = file.createVariable("time", "f8", ("time",))
+            time[:] = (FIRST - date(2000, 1, 1)).days + 2 * np.arange(days[0])
+            time.units, time.calendar = "days since 2000-01-01 00:00:00", calendar
         for name, (values, attributes) in layers.items():
             values = np.asarray(values)
             variable = file.createVariable(name, values.dtype.str[1:], names)
