@@ -5,15 +5,15 @@ import gc
 import os
 import signal
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 from typing import Annotated, Any
 
 import typer
 
+from flows.data import fetch, prepare, products, simulate
 from flows.reading import Reading, reads_rasters
+from flows.showing import shown
 from miha.errors import MihaError
 
 # Nothing calls home, and Prefect's own chatter stays in its log unless the user asks for it.
@@ -66,59 +66,8 @@ def _terminate(number: int, frame: FrameType | None) -> None:
     sys.exit(128 + number)
 
 
-@contextmanager
-def _shown(when_stopped: str = "Stopped.") -> Iterator[Any]:
-    """Show the events of the block in the terminal; yields the console. Ctrl-C and SIGTERM end with a word."""
-    from flows.display import Display, plain_console
-    from miha.events import observed_by
-
-    console = plain_console()
-    try:
-        with Display(console) as display, observed_by(display):
-            yield console
-    except (KeyboardInterrupt, SystemExit):
-        console.print(when_stopped)
-        raise
-
-
-@app.command()
-def simulate(
-    out: Annotated[Path, typer.Argument(help="folder to write")],
-    days: Annotated[int, typer.Option(help="days of history, at least 6")] = 30,
-    height: Annotated[int, typer.Option(help="rows, pixels, at least 32")] = 64,
-    width: Annotated[int, typer.Option(help="columns, pixels, at least 32")] = 64,
-    seed: Annotated[int, typer.Option(help="of everything random")] = 0,
-) -> None:
-    """Write a simulated data set of land surface temperature with cloud gaps."""
-    from miha.rasters.simulate import simulate as write
-
-    write(out, days, height, width, seed)
-    print(f"simulated: {days} days of {height}x{width} pixels, seed {seed} → {out}")
-
-
-@app.command()
-def fetch(
-    name: Annotated[str, typer.Argument(help="madrid, stpetersburg, vladivostok or mnist")],
-    out: Annotated[Path, typer.Option(help="folder for the raw files")],
-) -> None:
-    """Bring a published data set, from MIHA_DATA_DIR or the web, and check its SHA-256 sums."""
-    from miha.datasets import fetch as bring
-
-    with _shown() as console:
-        bring(name, out)
-        console.print(f"{name} → {out}, all checksums right", markup=False)
-
-
-@app.command()
-def prepare(
-    raw: Annotated[Path, typer.Argument(help="folder that `miha fetch` wrote")],
-    out: Annotated[Path, typer.Option(help="folder for the GeoTIFFs")],
-) -> None:
-    """Turn a fetched city into GeoTIFFs: history/ static/ gapped/ truth/ published/<method>/."""
-    from miha.datasets import prepare as convert
-
-    convert(raw, out)
-    print(f"{raw} → {out}: {sum(1 for _ in out.rglob('*.tif'))} GeoTIFFs")
+for command in (simulate, fetch, prepare, products):
+    app.command()(command)
 
 
 @app.command()
@@ -205,7 +154,7 @@ def _train(config: Any, prefect: bool) -> None:
     from flows.server import choose_server, reach_server
     from miha.experiment import Experiment
 
-    with _shown("Stopped. The same command continues where it was.") as console:
+    with shown("Stopped. The same command continues where it was.") as console:
         if prefect:
             Experiment(config).check()  # a mistake is told before Prefect starts
             choose_server()
@@ -235,7 +184,7 @@ def evaluate(
     from miha.report.exports import write_plots, write_summary
     from miha.report.tables import judgement_table
 
-    with _shown() as console:
+    with shown() as console:
         metrics, judgement = judge(run_dir, data, against)
         console.print(judgement_table(judgement))
     if json:
@@ -287,7 +236,7 @@ def fill(
         raise ConfigError("give either --run-dir or --model.")
     archive = model_path(run_dir, "best") if run_dir else model
     options = reading(archive)
-    with _shown():
+    with shown():
         if prefect:
             from flows.server import choose_server, reach_server, start_server
 
@@ -329,7 +278,7 @@ def assess(
 
     model = model_path(run_dir, "best") if run_dir else None
     options = reading(model)
-    with _shown() as console:
+    with shown() as console:
         found = assess_data(data, gaps, workers or os.cpu_count() or 1, model, options)
         title = f"mean absolute error{f', {found.unit}' if found.unit else ''}; {data}; gap in percent of the scene"
         console.print(errors_table(found.table(), title))

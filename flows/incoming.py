@@ -9,6 +9,7 @@ from pydantic import BaseModel
 from miha.errors import ConfigError, DataError
 from miha.gapfill.release import released_model
 from miha.locking import held
+from miha.rasters.writing import target_of
 from tasks.filling import fill_scene, load_filler
 from tasks.incoming import find_unfilled, set_aside
 
@@ -55,7 +56,7 @@ def fill_incoming(
         model = released_model(models / dataset)
         load_filler.cache_clear()  # the history may have grown since the last flow of this process
         load_filler(model, data)  # a bad data set is told here, and blamed on no scene
-        futures = {scene: fill_scene.submit(scene, out / scene.name, model, data) for scene in scenes}
+        futures = {scene: fill_scene.submit(scene, target_of(scene, out), model, data) for scene in scenes}
         outcomes = {scene: future.result(raise_on_failure=False) for scene, future in futures.items()}
         broken = {scene: str(error) for scene, error in outcomes.items() if isinstance(error, DataError)}
         for scene, reason in broken.items():

@@ -10,7 +10,7 @@ from prefect.logging import get_run_logger
 
 from miha.files import write_text
 from miha.rasters.stack import list_rasters
-from miha.rasters.writing import sidecars_of
+from miha.rasters.writing import sidecars_of, target_of
 
 
 @task(task_run_name="scenes to fill", cache_policy=NO_CACHE)
@@ -25,8 +25,8 @@ def find_unfilled(incoming: Path, out: Path, settle: float) -> tuple[list[Path],
         incoming.mkdir(parents=True)
     scenes = [path for path in list_rasters(incoming, at_least=0) if path.is_file()]  # no dangling links
     ready, clashes, owners = list[Path](), dict[Path, str](), dict[Path, Path]()
-    for scene in sorted(scenes, key=lambda path: (not _filled(out / path.name), path.name)):
-        target = out / scene.name
+    for scene in sorted(scenes, key=lambda path: (not _filled(target_of(path, out)), path.name)):
+        target = target_of(scene, out)
         files = (target, *sidecars_of(target))
         if others := {owners[file].name for file in files if file in owners}:
             clashes[scene] = f"it would be filled over {', '.join(others)}. Give it another name."

@@ -51,32 +51,53 @@ def is_cloud_optimized(raster: DatasetReader) -> bool:
     return bool(raster.tags(ns="IMAGE_STRUCTURE").get("LAYOUT") == "COG")
 
 
-def write_cloud_optimized(plain: str, path: Path, raster: DatasetReader, compress: str) -> None:
-    """Write the raster ``plain`` as a cloud optimized one, with the blocks and kind of overviews of ``raster``.
+def write_cloud_optimized(
+    plain: Path | str,
+    path: Path,
+    *,
+    compress: str = "deflate",
+    blocksize: int = 512,
+    predictor: str = "NO",
+    overviews: bool = True,
+    resampling: Resampling = Resampling.nearest,
+) -> None:
+    """Write the raster ``plain`` as a cloud optimized one.
 
     Args:
         plain: what to write, as GDAL names it.
         path: where to.
-        raster: whose layout is taken.
         compress: a lossless compression, or "none".
+        blocksize: side of a block, pixels.
+        predictor: NO, STANDARD (differences of integers) or FLOATING_POINT.
+        overviews: whether it has some, if it is larger than a block.
+        resampling: how overviews are made.
 
     Raises:
         RasterioIOError: it cannot be written.
     """
-    predictor = _PREDICTORS.get(raster.tags(ns="IMAGE_STRUCTURE").get("PREDICTOR", ""), "NO")
     try:
         rasterio.shutil.copy(
             plain,
             path,
             driver="COG",
             compress=compress,
-            blocksize=raster.block_shapes[0][0],
+            blocksize=blocksize,
             predictor=predictor,
-            overviews="AUTO" if raster.overviews(1) else "NONE",
-            overview_resampling=_resampling(raster).name,
+            overviews="AUTO" if overviews else "NONE",
+            overview_resampling=resampling.name,
         )
     except CPLE_BaseError as error:  # which rasterio lets through here alone
         raise RasterioIOError(str(error)) from error
+
+
+def layout_of(raster: DatasetReader) -> dict[str, Any]:
+    """Blocks, predictor and kind of overviews of a raster, as :func:`write_cloud_optimized` takes them."""
+    return {
+        "blocksize": raster.block_shapes[0][0],
+        "predictor": _PREDICTORS.get(raster.tags(ns="IMAGE_STRUCTURE").get("PREDICTOR", ""), "NO"),
+        "overviews": bool(raster.overviews(1)),
+        "resampling": _resampling(raster),
+    }
 
 
 def build_overviews(path: Path, raster: DatasetReader) -> None:

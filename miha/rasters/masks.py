@@ -12,17 +12,11 @@ from miha.errors import DataError
 from miha.rasters.dates import read_date
 
 
-class ClearRule(BaseModel):
+class BitRule(BaseModel):
     """Pixels whose number in a quality layer is not one of ``values`` are missing."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    band: int = Field(1, ge=1, description="band of the quality layer, from 1")
-    file: str | None = Field(
-        None,
-        description="its file, from the folder of the scene; {name} stands for the scene's name without suffix, "
-        "{date:%Y%j} for its day in any form, * for anything; none: the scene's own file",
-    )
     bits: tuple[int, ...] = Field(
         (),
         description="bits that make up the number, 0 (the lowest) to 62; the first counts 1, the next 2, and so on; "
@@ -37,6 +31,25 @@ class ClearRule(BaseModel):
             raise ValueError(f"a bit lies in 0 to 62, but one is {wrong[0]}")
         return bits
 
+    def clear(self, quality: NDArray[np.generic]) -> NDArray[np.bool_]:
+        """Where a quality layer (height, width), stored as integers or whole floats, says that a pixel is clear."""
+        known = np.isfinite(quality)
+        number = np.where(known, quality, 0).astype(np.int64)
+        if self.bits:
+            number = np.asarray(sum(((number >> bit) & 1) << place for place, bit in enumerate(self.bits)))
+        return np.asarray(known & np.isin(number, self.values))
+
+
+class ClearRule(BitRule):
+    """A rule, and where its quality layer is found beside a scene."""
+
+    band: int = Field(1, ge=1, description="band of the quality layer, from 1")
+    file: str | None = Field(
+        None,
+        description="its file, from the folder of the scene; {name} stands for the scene's name without suffix, "
+        "{date:%Y%j} for its day in any form, * for anything; none: the scene's own file",
+    )
+
     @field_validator("file")
     @classmethod
     def _can_be_named(cls, file: str | None) -> str | None:
@@ -50,14 +63,6 @@ class ClearRule(BaseModel):
             if Path(file).is_absolute():
                 raise ValueError(f"{file!r} must start from the folder of the scene")
         return file
-
-    def clear(self, quality: NDArray[np.generic]) -> NDArray[np.bool_]:
-        """Where a quality layer (height, width), stored as integers or whole floats, says that a pixel is clear."""
-        known = np.isfinite(quality)
-        number = np.where(known, quality, 0).astype(np.int64)
-        if self.bits:
-            number = np.asarray(sum(((number >> bit) & 1) << place for place, bit in enumerate(self.bits)))
-        return np.asarray(known & np.isin(number, self.values))
 
     def file_of(self, scene: Path, date_pattern: str | None) -> Path | None:
         """The file of the quality layer of a scene; None if there is none of that name.

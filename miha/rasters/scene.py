@@ -1,6 +1,7 @@
 """Scenes: reading rasters as values with gaps."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -21,7 +22,8 @@ from miha.rasters.suspect import Level, undeclared_codes
 Image = NDArray[np.float32]  # (height, width), in the data's unit; NaN where there is no observation
 Mask = NDArray[np.bool_]  # (height, width)
 
-SUFFIXES = {".tif", ".tiff"}
+GEOTIFF = {".tif", ".tiff"}
+SUFFIXES = {*GEOTIFF, ".jp2", ".vrt", ".nc"}  # of scenes in a folder; any other format goes through `miha prepare`
 SIMULATED_TAG = "MIHA_SIMULATED"  # TIFF tag of rasters that no satellite took
 
 
@@ -92,10 +94,10 @@ class Scene:
 
 
 def list_rasters(folder: Path, at_least: int = 1) -> list[Path]:
-    """The GeoTIFFs directly in ``folder``, sorted by name.
+    """The rasters directly in ``folder``, sorted by name.
 
     Raises:
-        DataError: no such folder, or fewer than ``at_least`` GeoTIFFs in it.
+        DataError: no such folder, or fewer than ``at_least`` rasters in it.
     """
     if not folder.is_dir():
         raise DataError(f"no such folder: {folder}. Give a folder of GeoTIFFs (see `miha prepare --help`).")
@@ -103,15 +105,15 @@ def list_rasters(folder: Path, at_least: int = 1) -> list[Path]:
         path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES and not path.name.startswith(".")
     )
     if len(paths) < at_least:
-        raise DataError(f"{folder} holds no GeoTIFF (*.tif, *.tiff). Put the scenes there.")
+        raise DataError(f"{folder} holds no GeoTIFF (*.tif, *.tiff, or *.jp2, *.vrt, *.nc). Put the scenes there.")
     return paths
 
 
 def list_scenes(folder: Path, options: ReadOptions) -> list[Path]:
-    """The GeoTIFFs directly in ``folder`` but for quality files, sorted by name.
+    """The rasters directly in ``folder`` but for quality files, sorted by name.
 
     Raises:
-        DataError: no such folder, or no GeoTIFF in it.
+        DataError: no such folder, or no raster in it.
     """
     layers = quality_files(paths := list_rasters(folder), options)
     return [path for path in paths if path not in layers]
@@ -125,6 +127,30 @@ def quality_files(paths: Sequence[Path], options: ReadOptions) -> set[Path]:
     return {file for path in paths if (file := rule.file_of(path, options.date_pattern))}
 
 
+@contextmanager
+def open_raster(path: Path) -> Iterator[DatasetReader]:
+    """Open a file of one of SUFFIXES; of NetCDF the one raster that it holds.
+
+    Raises:
+        DataError: a file of several rasters.
+        RasterioError: GDAL cannot open it.
+    """
+    if path.suffix.lower() in GEOTIFF:
+        with rasterio.open(path, driver="GTiff") as raster:
+            yield raster
+        return
+    with rasterio.open(path) as file:
+        inner = file.subdatasets
+        if not inner:
+            yield file
+        elif len(inner) == 1:
+            with rasterio.open(inner[0]) as raster:
+                yield raster
+        else:
+            names = ", ".join(name.rpartition(":")[2] for name in inner)
+            raise DataError(f"{path} holds several rasters ({names}). Choose one by a product (`miha prepare --help`).")
+
+
 def read_scene(path: Path, options: ReadOptions = ReadOptions()) -> Scene:
     """Read one band as float32 in the data's unit: scale and offset applied, NaN for nodata.
 
@@ -132,7 +158,7 @@ def read_scene(path: Path, options: ReadOptions = ReadOptions()) -> Scene:
         DataError: not a raster that GDAL can read to its end, no such band, or no such quality layer.
     """
     try:
-        with rasterio.open(path, driver="GTiff") as source:
+        with open_raster(path) as source:
             if not 1 <= options.band <= source.count:
                 raise DataError(
                     f"{path} has {source.count} bands, so there is no band {options.band}. Set problem.band."
@@ -166,7 +192,7 @@ def _clear(path: Path, source: DatasetReader, options: ReadOptions) -> Mask:
     file = rule.file_of(path, options.date_pattern)
     if file is None:
         raise DataError(f"{path} has no quality file {rule.file} (problem.clear.file). Add it, or remove the scene.")
-    with rasterio.open(file, driver="GTiff") as layer:
+    with open_raster(file) as layer:
         if not 1 <= rule.band <= layer.count:
             raise DataError(f"{file} has {layer.count} bands, so there is no band {rule.band}. Set problem.clear.band.")
         if difference := _grid_of(source).difference(replace(_grid_of(layer), bands=source.count)):
@@ -183,7 +209,7 @@ def first_grid(folder: Path) -> Grid:
     paths = list_rasters(folder)
     for path in paths:
         try:
-            with rasterio.open(path, driver="GTiff") as source:
+            with open_raster(path) as source:
                 return _grid_of(source)
         except (RasterioError, OSError) as error:
             last = _unreadable(path, error)

@@ -17,12 +17,13 @@ from miha.rasters.layout import (
     build_overviews,
     copy_description,
     is_cloud_optimized,
+    layout_of,
     place_of,
     remove_sidecars,
     write_cloud_optimized,
 )
 from miha.rasters.options import ReadOptions
-from miha.rasters.scene import Image, Mask, verify_raster
+from miha.rasters.scene import GEOTIFF, Image, Mask, open_raster, verify_raster
 
 LOSSY = {"jpeg", "webp", "lerc", "lerc_deflate", "lerc_zstd", "jxl"}  # written as deflate, so that observed pixels stay
 OBSERVED, FILLED, EMPTY = 0, 1, 2  # values of <name>_source.tif
@@ -72,11 +73,12 @@ def write_filled(
         replacing(target) as temporary,
     ):
         try:
-            with rasterio.Env(GDAL_TIFF_INTERNAL_MASK=True), rasterio.open(source) as raster:
+            with rasterio.Env(GDAL_TIFF_INTERNAL_MASK=True), open_raster(source) as raster:
                 if is_cloud_optimized(raster):
                     with MemoryFile(ext=".tif") as plain:
                         _write_scene(plain.name, raster, values, filled, gaps, options, sharing or {})
-                        write_cloud_optimized(plain.name, temporary, raster, _profile(raster).get("compress") or "none")
+                        compress = _profile(raster).get("compress") or "none"
+                        write_cloud_optimized(plain.name, temporary, compress=compress, **layout_of(raster))
                 else:
                     _write_scene(temporary, raster, values, filled, gaps, options, sharing or {})
                     build_overviews(temporary, raster)
@@ -91,8 +93,11 @@ def write_filled(
 
 
 def _profile(raster: DatasetReader) -> dict[str, Any]:
-    """How to write a copy of a raster."""
+    """How to write a copy of a raster, a GeoTIFF whatever it is itself."""
     profile = {key: value for key, value in raster.profile.items() if key not in ("crs", "transform")}
+    if raster.driver != "GTiff":
+        profile = {key: profile[key] for key in ("dtype", "nodata", "width", "height", "count")}
+        profile |= {"driver": "GTiff", "compress": "deflate"}
     profile |= place_of(raster)
     if str(profile.get("compress", "")).lower() in LOSSY:
         profile |= {"compress": "deflate", "photometric": None}
@@ -148,13 +153,18 @@ def sidecars_of(target: Path) -> tuple[Path, Path]:
     return target.with_name(f"{target.stem}_source.tif"), target.with_name(f"{target.stem}_std.tif")
 
 
+def target_of(source: Path, out: Path) -> Path:
+    """Where a scene is filled to: under its own name, as a GeoTIFF."""
+    return out / (source.name if source.suffix.lower() in GEOTIFF else f"{source.stem}.tif")
+
+
 def plan_fills(sources: Sequence[Path], out: Path) -> dict[Path, Path]:
     """Input → output of several fills, each under its input's name.
 
     Raises:
         DataError: two inputs of one name, or an output or a map beside it that would overwrite another file of these.
     """
-    plan = {source: out / source.name for source in sources}
+    plan = {source: target_of(source, out) for source in sources}
     inputs = {source.resolve(): source for source in sources}
     written: dict[Path, Path] = {}
     for source, target in plan.items():

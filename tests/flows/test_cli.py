@@ -62,7 +62,7 @@ def call(capsys, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "command", ["simulate", "fetch", "prepare", "optimize", "evaluate", "fill", "assess", "show", "report"]
+    "command", ["simulate", "fetch", "prepare", "products", "optimize", "evaluate", "fill", "assess", "show", "report"]
 )
 def test_every_command_explains_itself_its_arguments_and_its_options(command):
     said = CliRunner().invoke(app, [command, "--help"], terminal_width=200)

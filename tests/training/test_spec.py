@@ -65,7 +65,6 @@ NOT_IN_DIGEST = {
     "change": Change(operator="lr", target="lr", before=0.1, after=0.2),
     "heat_until": 3,
     "parent": Parent(stage=StageId(kind="fixing", cycle=7), digest="0" * 64),
-    "heat_until": 1,
 }
 
 
@@ -82,9 +81,6 @@ IN_DIGEST = [
     ("compute", Compute(precision="bfloat16")),
     ("parent", Parent(stage=StageId(kind="initial", cycle=0), digest="1" * 64)),
     ("parent", None),
-    ("members", (Parent(stage=StageId(kind="candidate", cycle=1, candidate=2), digest="1" * 64),)),
-    ("until", 1),
-    ("order", 3),
     ("pretrained", Pretrained(path=Path("/a.zip"), digest="1" * 64)),
 ]
 

@@ -1,0 +1,1 @@
+"""Products of archives: from a download to a stack of scenes on one grid."""

@@ -1,0 +1,88 @@
+"""Opening one layer of a file of any format that GDAL reads."""
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from fnmatch import fnmatch
+from pathlib import Path
+
+import numpy as np
+import rasterio
+from affine import Affine
+from numpy.typing import NDArray
+from rasterio.io import DatasetReader
+
+from miha.errors import DataError
+from miha.products.product import Band
+
+SAME = 0.01  # pixels: grids that lie apart by less are one, since archives round their coordinates
+_HDF4 = b"\x0e\x03\x13\x01"  # what such files begin with
+
+
+@contextmanager
+def open_layer(path: str, subdataset: str | None, band: Band) -> Iterator[tuple[DatasetReader, int]]:
+    """Open a raster, or one of the rasters within a file; yields it with the number of the band.
+
+    Args:
+        path: the file, as GDAL names it.
+        subdataset: end of the name of a raster within it, with * for anything; not needed if there is one alone.
+        band: its number, from 1, or its name.
+
+    Raises:
+        DataError: no such subdataset or band, or an HDF4 file where GDAL reads none.
+        RasterioError: GDAL cannot open it.
+    """
+    _check_format(path)
+    with rasterio.open(path) as file:
+        inner = file.subdatasets
+        if inner:
+            with rasterio.open(_chosen(path, inner, subdataset)) as raster:
+                yield raster, _band(path, raster, band)
+        else:
+            yield file, _band(path, file, band)
+
+
+def _check_format(path: str) -> None:
+    if path.startswith("/vsi") or not Path(path).is_file():
+        return
+    with open(path, "rb") as stream:
+        begins = stream.read(4)
+    with rasterio.Env() as environment:
+        if begins == _HDF4 and "HDF4" not in environment.drivers():
+            raise DataError(
+                f"{path} is an HDF4 file, which the GDAL of rasterio's wheels cannot read. Order GeoTIFFs (AppEEARS), "
+                "convert the files (gdal_translate), or install rasterio from conda-forge."
+            )
+
+
+def _chosen(path: str, inner: list[str], wanted: str | None) -> str:
+    named = {re.split("[:/]", name)[-1].strip('"'): name for name in inner}
+    fitting = [name for short, name in named.items() if fnmatch(short.lower(), (wanted or "*").lower())]
+    if len(fitting) != 1:
+        problem = "several subdatasets" if fitting else f"no subdataset {wanted}"
+        raise DataError(f"{path} has {problem}: {', '.join(named)}. Name one as subdataset of the product.")
+    return fitting[0]
+
+
+def _band(path: str, raster: DatasetReader, band: Band) -> int:
+    if isinstance(band, int) and band <= raster.count:
+        return band
+    if band in raster.descriptions:
+        return int(raster.descriptions.index(band)) + 1
+    names = ", ".join(name for name in raster.descriptions if name)
+    raise DataError(f"{path} has no band {band}, but {raster.count}{f' ({names})' if names else ''}. Set band.")
+
+
+def fall_together(one: DatasetReader, other: DatasetReader) -> bool:
+    """True if the pixels of two rasters lie on each other, to a hundredth of a pixel."""
+    if one.shape != other.shape or (one.crs and other.crs and one.crs != other.crs):
+        return False
+    return bool(np.abs(pixels_apart(one.transform, other.transform, one.width, one.height)).max() < SAME)
+
+
+def pixels_apart(one: Affine, other: Affine, width: int, height: int) -> NDArray[np.float64]:
+    """How far pixels of two grids lie apart at three corners: (3, 2), columns and rows of ``one``."""
+    corners = np.array([(0, 0, 1), (width, 0, 1), (0, height, 1)], float).T
+    inner, outer = (np.array(tuple(transform)).reshape(3, 3) for transform in (one, other))
+    places = np.linalg.solve(inner, outer @ corners)
+    return np.asarray((places - corners)[:2].T)

@@ -1,0 +1,83 @@
+"""What a prepared stack is made of, as ``stack.json`` says it."""
+
+from datetime import date
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict
+
+from miha.documents import read_document
+from miha.errors import DataError
+from miha.files import write_json
+
+STACK_FILE = "stack.json"
+
+
+class _Entry(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class DayRecord(_Entry):
+    """A day of a stack: its file, the scenes it was made of, and the share of pixels that it shows (0 to 1)."""
+
+    date: date
+    file: str
+    sources: tuple[str, ...]
+    valid: float
+
+
+class LeftOut(_Entry):
+    """What was not used, and why."""
+
+    file: str
+    reason: str
+
+
+class GridRecord(_Entry):
+    """Where pixels lie; six numbers of the transform as GDAL's affine has them (a, b, c, d, e, f)."""
+
+    crs: str
+    transform: tuple[float, ...]
+    height: int
+    width: int
+
+
+class StackRecord(_Entry):
+    """A stack that was prepared."""
+
+    product: str
+    layer: str
+    title: str
+    unit: str
+    licence: str
+    source: tuple[str, ...]
+    daily: str
+    grid: GridRecord
+    days: tuple[DayRecord, ...]
+    left_out: tuple[LeftOut, ...]
+    miha: str  # version that wrote it
+
+    @property
+    def valid(self) -> float:
+        """Share of pixels that the days show, on average."""
+        return sum(day.valid for day in self.days) / len(self.days)
+
+    def summary(self) -> str:
+        """What it is, in a line."""
+        return (
+            f"{self.product} {self.layer}: {len(self.days)} days of {self.grid.height}x{self.grid.width} pixels, "
+            f"{self.days[0].date} to {self.days[-1].date}, {self.valid:.0%} seen, {len(self.left_out)} scenes left out"
+        )
+
+
+def write_record(folder: Path, record: StackRecord) -> None:
+    """Write ``stack.json`` of a data set."""
+    write_json(folder / STACK_FILE, record.model_dump(mode="json"))
+
+
+def read_record(folder: Path) -> StackRecord:
+    """Read ``stack.json`` of a data set.
+
+    Raises:
+        DataError: there is none, or it is damaged.
+    """
+    return read_document(folder / STACK_FILE, StackRecord, DataError, "Prepare the data again (`miha prepare`).")

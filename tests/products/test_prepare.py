@@ -1,0 +1,253 @@
+"""What preparing a stack does with scenes of any grid, several of a day, and with what is wrong."""
+
+import logging
+import tarfile
+from datetime import date
+
+import numpy as np
+import pytest
+import rasterio
+from rasterio.transform import from_origin
+
+from miha.errors import ConfigError, DataError
+from miha.products.grid import GridChoice
+from miha.products.prepare import prepare
+from miha.products.product import parse_product, read_product
+from miha.products.record import read_record
+from miha.rasters.stack import read_scene, read_stack
+from tests.support.downloads import mod11a1, raster
+
+VALUES = np.arange(48, dtype=np.float32).reshape(6, 8) + 280
+PLACE = from_origin(500_000, 4_400_000, 10, 10)
+CLEAR = """
+name: mine
+title: t
+files: "{name}_{date:%Y%m%d}.tif"
+clear: {file: "{name}_{date:%Y%m%d}_qc.img", values: [0]}
+""".replace("{name}", "{kind}")
+
+
+def write(folder, day, values=VALUES, transform=PLACE, **options):
+    return raster(folder / f"scene_{day}.tif", values, transform=transform, nodata=-9999, **options)
+
+
+def values_of(out, day):
+    return read_scene(out / "history" / f"{day}.tif").values
+
+
+def generic(raw, out, **options):
+    return prepare([str(raw)], read_product("generic"), out, **options)
+
+
+def bytes_of(folder):
+    return {path: path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
+def test_the_record_says_what_each_day_is_made_of_and_how_much_it_shows(tmp_path):
+    half = VALUES.copy()
+    half[:3] = -9999
+    write(tmp_path / "raw", "20200703"), write(tmp_path / "raw", "20200704", half)
+    before = bytes_of(tmp_path / "raw")
+    record = generic(tmp_path / "raw", tmp_path / "data")
+    assert [(day.date, day.valid) for day in record.days] == [(date(2020, 7, 3), 1.0), (date(2020, 7, 4), 0.5)]
+    assert record.days[1].sources == (str(tmp_path / "raw" / "scene_20200704.tif"),)
+    assert record == read_record(tmp_path / "data")
+    assert (record.grid.crs, record.grid.transform[:3]) == ("EPSG:32630", (10, 0, 500_000))
+    assert bytes_of(tmp_path / "raw") == before
+    again = bytes_of(tmp_path / "data")
+    generic(tmp_path / "raw", tmp_path / "data")
+    assert bytes_of(tmp_path / "data") == again
+
+
+def test_static_layers_beside_a_stack_stay_when_it_is_prepared_anew(tmp_path):
+    write(tmp_path / "raw", "20200703")
+    generic(tmp_path / "raw", tmp_path / "data")
+    write(tmp_path / "data" / "static", "elevation")
+    write(tmp_path / "raw", "20200704")
+    generic(tmp_path / "raw", tmp_path / "data")
+    assert (tmp_path / "data" / "static" / "scene_elevation.tif").exists()
+    assert len(read_stack(tmp_path / "data" / "history")) == 2
+
+
+def test_another_extent_is_shifted_by_whole_pixels_and_no_value_changes(tmp_path):
+    write(tmp_path / "raw", "20200703")
+    write(tmp_path / "raw", "20200704", transform=from_origin(500_020, 4_400_010, 10, 10))
+    generic(tmp_path / "raw", tmp_path / "data")
+    values = values_of(tmp_path / "data", "2020-07-04")
+    assert np.array_equal(values[:5, 2:], VALUES[1:, :6])
+    assert np.isnan(values[5]).all()
+    assert np.isnan(values[:, :2]).all()
+
+
+def test_coordinates_that_an_archive_rounded_are_one_grid(tmp_path):
+    write(tmp_path / "raw", "20200703")
+    write(tmp_path / "raw", "20200704", transform=from_origin(500_000.02, 4_400_000, 10.00001, 10))
+    generic(tmp_path / "raw", tmp_path / "data")
+    assert np.array_equal(values_of(tmp_path / "data", "2020-07-04"), VALUES)
+
+
+def test_a_scene_of_another_crs_is_warped_and_no_cloud_is_mixed_into_what_is_clear(tmp_path):
+    _rows, columns = np.mgrid[:40, :40]
+    plane = (290 + 0.1 * columns).astype(np.float32)
+    write(tmp_path / "raw", "20200703", plane)
+    with rasterio.open(tmp_path / "raw" / "scene_20200703.tif") as first:
+        bounds = rasterio.warp.transform_bounds(first.crs, "EPSG:4326", *first.bounds)
+    cloudy = np.where(columns < 20, -5000.0, 300).astype(np.float32)
+    place = rasterio.transform.from_bounds(*bounds, 40, 40)
+    raster(tmp_path / "raw" / "scene_20200704.tif", cloudy, crs="EPSG:4326", transform=place)
+    raster(tmp_path / "raw" / "scene_20200704_qc.img", (cloudy < 0).astype(np.uint8), crs="EPSG:4326", transform=place)
+    raster(tmp_path / "raw" / "scene_20200703_qc.img", np.zeros((40, 40), np.uint8), transform=PLACE)
+    prepare([str(tmp_path / "raw")], parse_product(CLEAR, "mine"), tmp_path / "data")
+    assert np.array_equal(values_of(tmp_path / "data", "2020-07-03"), plane)
+    values = values_of(tmp_path / "data", "2020-07-04")
+    assert 0.4 < np.isnan(values).mean() < 0.6
+    np.testing.assert_allclose(values[~np.isnan(values)], 300, atol=1e-3)
+
+
+def test_the_grid_can_be_that_of_a_raster_or_be_given(tmp_path):
+    write(tmp_path / "raw", "20200703")
+    like = write(tmp_path, "like", VALUES[:2, :2], transform=from_origin(500_010, 4_399_990, 10, 10))
+    generic(tmp_path / "raw", tmp_path / "like", choice=GridChoice(like=like))
+    assert np.array_equal(values_of(tmp_path / "like", "2020-07-03"), VALUES[1:3, 1:3])
+    choice = GridChoice(bounds=(500_013, 4_399_970, 500_040, 4_399_990))
+    record = generic(tmp_path / "raw", tmp_path / "cut", choice=choice)  # whole pixels of the first scene
+    assert np.array_equal(values_of(tmp_path / "cut", "2020-07-03"), VALUES[1:3, 1:4])
+    assert record.grid.transform[:3] == (10, 0, 500_010)
+    choice = GridChoice(crs="EPSG:4326", resolution=0.0001)
+    assert generic(tmp_path / "raw", tmp_path / "wgs", choice=choice).grid.crs == "EPSG:4326"
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ({"crs": "EPSG:99"}, "--crs EPSG:99 is unknown"),
+        ({"resolution": 1e-6}, r"the grid would have \d+x\d+ pixels"),
+        ({"bounds": (5, 5, 4, 6)}, r"--bounds \(5, 5, 4, 6\): give west, south, east, north"),
+        ({"like": "x.tif", "crs": "EPSG:4326"}, "--like takes the whole grid of a raster"),
+    ],
+)
+def test_a_grid_that_cannot_be_is_refused(tmp_path, given, told):
+    write(tmp_path / "raw", "20200703")
+    with pytest.raises(ConfigError, match=told):
+        generic(tmp_path / "raw", tmp_path / "data", choice=GridChoice(**given))
+    assert not (tmp_path / "data" / "history").exists()
+
+
+@pytest.mark.parametrize(
+    ("daily", "expected"),
+    [("first", [1, 1, 20, np.nan]), ("mean", [1, 5.5, 20, np.nan]), ("best", [1, 10, 20, np.nan])],
+)
+def test_several_scenes_of_a_day_are_laid_over_each_other_as_told(tmp_path, daily, expected):
+    few, more = (np.repeat(np.array([row], np.float32), 3, 0) for row in ([1, 1, -9999, -9999], [-9999, 10, 20, -9999]))
+    few[1, 0] = -9999
+    write(tmp_path / "raw", "20200703T101000", few), write(tmp_path / "raw", "20200703T115500", more)
+    record = generic(tmp_path / "raw", tmp_path / "data", daily=daily)
+    np.testing.assert_array_equal(values_of(tmp_path / "data", "2020-07-03")[0], expected)
+    assert len(record.days[0].sources) == 2
+
+
+def test_a_scene_that_cannot_be_used_is_left_out_with_a_warning_or_refused_where_strict(tmp_path, caplog):
+    raw = mod11a1(tmp_path / "raw", days=5, size=32)
+    cut = raw / "MOD11A1.061_LST_Day_1km_doy2020186_aid0001.tif"
+    cut.write_bytes(cut.read_bytes()[:700])
+    (raw / "MOD11A1.061_QC_Day_doy2020187_aid0001.tif").unlink()
+    (raw / "MOD11A1.061_QC_Day_doy2020188_aid0001.tif").write_text("no raster")
+    product = read_product("mod11a1")
+    with caplog.at_level(logging.WARNING):
+        record = prepare([str(raw)], product, tmp_path / "data")
+    assert [day.date.day for day in record.days] == [3, 7]
+    assert [one.file for one in record.left_out] == [
+        str(raw / f"MOD11A1.061_LST_Day_1km_doy2020{day}_aid0001.tif") for day in (186, 187, 188)
+    ]
+    assert "doy2020186_aid0001.tif cannot be read: " in caplog.text
+    assert "doy2020187_aid0001.tif has no quality layer M[OY]D11A1" in caplog.text
+    before = bytes_of(tmp_path / "data")
+    with pytest.raises(DataError, match=r"doy2020186_aid0001\.tif cannot be read"):
+        prepare([str(raw)], product, tmp_path / "data", strict=True)
+    assert bytes_of(tmp_path / "data") == before
+
+
+def test_a_scene_with_two_quality_layers_is_left_out(tmp_path):
+    write(tmp_path / "raw", "20200703"), write(tmp_path / "raw", "20200704")
+    for name in ("a/scene_20200703_qc.img", "b/scene_20200703_qc.img", "a/scene_20200704_qc.img"):
+        raster(tmp_path / "raw" / name, np.zeros(VALUES.shape, np.uint8), transform=PLACE)
+    record = prepare([str(tmp_path / "raw")], parse_product(CLEAR, "mine"), tmp_path / "data")
+    assert [day.date.day for day in record.days] == [4]
+    assert "scene_20200703.tif has several files {kind}_{date:%Y%m%d}_qc.img: " in record.left_out[0].reason
+
+
+def test_of_a_day_with_several_scenes_those_that_can_be_read_are_used(tmp_path):
+    write(tmp_path / "raw", "20200703T101000").write_text("no raster")
+    write(tmp_path / "raw", "20200703T115500")
+    record = generic(tmp_path / "raw", tmp_path / "data")
+    assert (record.days[0].valid, len(record.days[0].sources), len(record.left_out)) == (1.0, 1, 1)
+
+
+def test_a_scene_beside_the_grid_is_left_out(tmp_path):
+    write(tmp_path / "raw", "20200703")
+    write(tmp_path / "raw", "20200704", transform=from_origin(900_000, 4_400_000, 10, 10))
+    record = generic(tmp_path / "raw", tmp_path / "data")
+    assert "scene_20200704.tif lies outside the grid" in record.left_out[0].reason
+
+
+@pytest.mark.parametrize(
+    ("prepared", "told"),
+    [
+        (lambda raw: raw.mkdir(), "none of 0 files is a scene of this product: wanted are .*there are none at all"),
+        (lambda raw: write(raw, "a"), "the day of .*scene_a.tif cannot be read: put {date"),
+        (lambda raw: write(raw, "20200703").write_text("x"), r"scene_20200703\.tif cannot be read: .*not recognized"),
+        (lambda raw: None, "raw is not there"),
+        (lambda raw: (raw.mkdir(), (raw / "a.zip").write_text("x")), r"a\.zip cannot be read as an archive"),
+        (lambda raw: (raw.mkdir(), (raw / "20200703.tif").write_bytes(b"\x0e\x03\x13\x01")), "is an HDF4 file"),
+    ],
+)
+def test_a_download_without_one_usable_scene_is_refused_and_nothing_is_written(tmp_path, prepared, told):
+    prepared(tmp_path / "raw")
+    with pytest.raises(DataError, match=told):
+        generic(tmp_path / "raw", tmp_path / "data")
+    assert not list((tmp_path / "data").glob("*")) if (tmp_path / "data").exists() else True
+
+
+def test_no_file_of_the_product_is_told_with_what_was_looked_for_and_what_is_there(tmp_path):
+    write(tmp_path / "raw", "20200703")
+    with pytest.raises(DataError, match=r"none of 1 files .*wanted are M\[OY\]D11A1.*there are scene_20200703\.tif"):
+        prepare([str(tmp_path / "raw")], read_product("mod11a1"), tmp_path / "data")
+
+
+def test_a_folder_that_miha_did_not_write_is_not_replaced_nor_one_that_is_read(tmp_path):
+    write(tmp_path / "raw" / "history", "20200703")
+    with pytest.raises(DataError, match=r"raw holds .*which is to be read\. Choose another --out"):
+        generic(tmp_path / "raw", tmp_path / "raw")
+    write(tmp_path / "full" / "history", "20200703")
+    with pytest.raises(DataError, match=r"history exists and was not written by MIHA"):
+        generic(tmp_path / "raw", tmp_path / "full")
+
+
+def test_archives_lists_and_loops_of_links_are_read(tmp_path):
+    write(tmp_path / "raw", "20200703"), write(tmp_path / "raw", "20200704"), write(tmp_path / "raw", "20200705")
+    (tmp_path / "raw" / "loop").symlink_to(tmp_path / "raw")
+    with tarfile.open(tmp_path / "raw" / "more.tar", "w") as tape:
+        tape.add(tmp_path / "raw" / "scene_20200705.tif", "deep/scene_20200706.tif")
+    (tmp_path / "list.txt").write_text(f"# two\n{tmp_path}/raw/scene_20200703.tif\n{tmp_path}/raw/more.tar\n")
+    assert len(generic(tmp_path / "raw", tmp_path / "all").days) == 4
+    assert [day.date.day for day in generic(tmp_path / "list.txt", tmp_path / "listed").days] == [3, 6]
+
+
+def test_virtual_rasters_and_names_with_spaces_are_read(tmp_path):
+    path = write(tmp_path / "deep folder", "20200703 ñ")
+    source = f'<SimpleSource><SourceFilename relativeToVRT="0">{path}</SourceFilename></SimpleSource>'
+    (tmp_path / "20200704.vrt").write_text(
+        f'<VRTDataset rasterXSize="8" rasterYSize="6"><SRS>EPSG:32630</SRS><GeoTransform>500000, 10, 0, 4400000, 0, -10'
+        f'</GeoTransform><VRTRasterBand dataType="Float32" band="1">{source}</VRTRasterBand></VRTDataset>'
+    )
+    record = generic(tmp_path, tmp_path / "out")
+    assert [day.valid for day in record.days] == [1.0, 1.0]
+
+
+def test_numbers_that_the_stack_cannot_hold_are_missing(tmp_path):
+    text = "name: n\ntitle: t\nfiles: '*.tif'\nstore: {dtype: int16, scale: 0.01, offset: 280, nodata: -32768}\n"
+    write(tmp_path / "raw", "20200703", np.array([[290.123, 1000, -48]], np.float32))
+    prepare([str(tmp_path / "raw")], parse_product(text, "n"), tmp_path / "data")
+    values = values_of(tmp_path / "data", "2020-07-03")[0]
+    assert values[0] == pytest.approx(290.12)
+    assert np.isnan(values[1:]).all()
