@@ -69,8 +69,8 @@ def _terminate(number: int, frame: FrameType | None) -> None:
 @contextmanager
 def _shown(when_stopped: str = "Stopped.") -> Iterator[Any]:
     """Show the events of the block in the terminal; yields the console. Ctrl-C and SIGTERM end with a word."""
-    from flows.display import Display, plain_console
     from miha.events import observed_by
+    from miha.report.display import Display, plain_console
 
     console = plain_console()
     try:
@@ -311,7 +311,7 @@ def assess(
 @app.command()
 def show(archive: Annotated[Path, typer.Argument(help="a model archive")]) -> None:
     """Show what a model archive holds: where it comes from, hyperparameters, curve, inputs."""
-    from flows.display import plain_console
+    from miha.report.display import plain_console
     from miha.report.tables import archive_table
 
     plain_console().print(archive_table(archive))

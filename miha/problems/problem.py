@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
+import torch
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor, nn
 
@@ -85,6 +86,14 @@ class Problem(BaseModel, ABC):
     def arguments(self, batch: Batch) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """What the network is called with for a batch, by position and by name; by default its inputs alone."""
         return (batch.inputs,), {}
+
+    def example(self, input_shape: tuple[int, ...]) -> Batch:
+        """Two samples of the kind that the network takes, to look at what it computes; by default zeros.
+
+        Args:
+            input_shape: of one sample.
+        """
+        return Batch(torch.zeros(2, *input_shape), torch.zeros(2))
 
     def augment(self, batch: Batch, draws: Tensor) -> Batch:
         """Vary a training batch. By default not at all.

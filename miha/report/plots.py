@@ -6,16 +6,22 @@ from matplotlib.figure import Figure
 
 from miha.records.lineage import lineage_frame
 
-MAINLINE, RIVAL, WINNER = "#1f3b57", "#b9c3cd", "#d1572f"
+MAINLINE, RIVAL, WINNER, OTHER = "#1f3b57", "#b9c3cd", "#d1572f", "#5b9a68"
 
 
-def plot_history(history: pd.DataFrame, population: pd.DataFrame, loss_name: str = "validation loss") -> Figure:
+def plot_history(
+    history: pd.DataFrame,
+    population: pd.DataFrame,
+    loss_name: str = "validation loss",
+    other: pd.DataFrame | None = None,
+) -> Figure:
     """The validation loss along the mainline, the candidates of each cycle, and what won.
 
     Args:
         history: rows as in ``history.csv``.
         population: rows as in ``population.csv``.
         loss_name: label of the vertical axis.
+        other: rows of a run with unchanged hyperparameters, to compare with.
     """
     figure = Figure(figsize=(10, 4.6), layout="constrained")
     axes = figure.add_subplot()
@@ -36,6 +42,8 @@ def plot_history(history: pd.DataFrame, population: pd.DataFrame, loss_name: str
     if len(population):
         axes.plot([], [], color=WINNER, lw=1.8, label="selected candidate")
         axes.plot([], [], color=RIVAL, label="other candidates")
+    if other is not None:
+        axes.plot(other.epoch, other.valid_loss, color=OTHER, lw=1.4, label="unchanged", zorder=0)
     _name_winners(axes, history, population)
     axes.set(xlabel="epoch along the mainline", ylabel=loss_name)
     axes.spines[["top", "right"]].set_visible(False)
