@@ -42,7 +42,7 @@ class Assembled(Problem):
     The file is a pickle, and reading it runs what it says: open no folder of a run that you do not trust.
     """
 
-    identity: str = Field(description="digest of the functions and of the data")
+    identity: str = Field(pattern=r"^([0-9a-f]{64})?$", description="digest of the functions and of the data")
     metric: str = Field("loss", description="name of the metric")  # type: ignore[misc]
     losses_offered: tuple[str, ...] = Field((), description="losses of miha.evolution.losses to train by")
     gradient_norm: float | None = Field(None, gt=0, description="a longer gradient is shortened to it")

@@ -1,5 +1,7 @@
 """The figure of a run: its learning history."""
 
+import io
+
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -7,6 +9,15 @@ from matplotlib.figure import Figure
 from miha.records.lineage import lineage_frame
 
 MAINLINE, RIVAL, WINNER, OTHER = "#1f3b57", "#b9c3cd", "#d1572f", "#5b9a68"
+
+
+class Picture(Figure):
+    """A figure that a notebook shows, whatever the backend of matplotlib."""
+
+    def _repr_png_(self) -> bytes:
+        buffer = io.BytesIO()
+        self.savefig(buffer, format="png", dpi=80)
+        return buffer.getvalue()
 
 
 def plot_history(
@@ -23,7 +34,7 @@ def plot_history(
         loss_name: label of the vertical axis.
         other: rows of a run with unchanged hyperparameters, to compare with.
     """
-    figure = Figure(figsize=(10, 4.6), layout="constrained")
+    figure = Picture(figsize=(10, 4.6), layout="constrained")
     axes = figure.add_subplot()
     mainline = history[history.candidate.isna()].sort_values("epoch")
     candidates = history[history.candidate.notna()].merge(population[["cycle", "candidate", "selected"]], how="left")
