@@ -1,6 +1,5 @@
 """The whole algorithm without Prefect: ``miha.optimize(config)``."""
 
-import multiprocessing
 import random
 import threading
 import time
@@ -16,7 +15,7 @@ import pandas as pd
 from torch import nn
 
 from miha.config import RunConfig
-from miha.errors import ConfigError, RunError
+from miha.errors import ConfigError
 from miha.events import StageRetried, publish
 from miha.experiment import Experiment
 from miha.problems.evaluation import trained_network
@@ -25,6 +24,7 @@ from miha.records.archive import read_archive, read_manifest
 from miha.records.provenance import read_provenance
 from miha.records.record import StageId, StageRecord, model_path
 from miha.records.tables import read_tables
+from miha.script import refuse_import
 from miha.training.spec import StageSpec
 from miha.training.stage import run_stage
 from miha.training.workers import is_transient, submit, working
@@ -101,18 +101,6 @@ def optimize(config: RunConfig) -> Run:
     write_report(experiment.directory.path)
     best = read_manifest(model_path(config.run_dir, "best")).record
     return Run(config.run_dir, best, *read_tables(config.run_dir))
-
-
-def refuse_import(function: str) -> None:
-    """Refuse a call by a worker that imports the user's script.
-
-    Raises:
-        RunError: this process is such a worker.
-    """
-    if getattr(multiprocessing.current_process(), "_inheriting", False):
-        raise RunError(
-            f"{function} is called while a worker imports the script. Call it under `if __name__ == '__main__':`."
-        )
 
 
 class LocalRunner(Runner):

@@ -12,7 +12,8 @@ from miha.problems.assembled import Assembled, Parts
 from miha.problems.dataset import Source
 from miha.problems.trial import try_out
 from miha.report.display import Display, plain_console
-from miha.run import Run, optimize, refuse_import
+from miha.run import Run, optimize
+from miha.script import refuse_import, refuse_unguarded
 
 if TYPE_CHECKING:
     from torch import nn
@@ -82,9 +83,14 @@ def tune(
         said["start"] = {"batch_size": size, **said.get("start", {})}
     unread = {"name": "miha.problems.assembled:Assembled", "identity": "", **of_problem}
     config = make_config({**said, "problem": unread})  # a mistake is told before data are read
+    if config.run.workers != 1:
+        refuse_unguarded("miha.tune")
     problem = Assembled.save(parts, config.run_dir.absolute(), **of_problem)
     try_out(problem, activations_may_change=config.search.operators.get("activation", 0) > 0)
-    return _shown(config.model_copy(update={"problem": problem}), show)
+    run = _shown(config.model_copy(update={"problem": problem}), show)
+    for file in set(problem.data.glob("problem_*.pkl")) - {problem.file} if config.replace else ():
+        file.unlink()  # of what was replaced
+    return run
 
 
 def _shown(config: RunConfig, show: bool) -> Run:

@@ -316,6 +316,13 @@ def exploding(output, target):
     return (output - target).square().mean() * 1e30
 
 
+def test_what_a_run_replaces_leaves_no_parts_behind(tmp_path):
+    tune(tmp_path, Tied, of_tensors(4))
+    run = tune(tmp_path, Tied, of_tensors(4), loss=functional.l1_loss, replace=True)
+    assert len(list(run.run_dir.glob("problem_*.pkl"))) == 1
+    assert run.network()(torch.ones(1, 4)).isfinite()
+
+
 @pytest.mark.slow
 def test_a_compiled_network_trains_and_is_judged_as_it_was_written(tmp_path):
     def compiled():
