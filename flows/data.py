@@ -105,9 +105,9 @@ def products(
     ] = None,
 ) -> None:
     """List the products that `miha prepare` knows, or print one of their files."""
-    from flows.display import plain_console
     from miha.errors import ConfigError
     from miha.products.product import read_product, shipped
+    from miha.report.display import plain_console
 
     known = shipped()
     if name is None:

@@ -8,8 +8,8 @@ from typing import Any
 @contextmanager
 def shown(when_stopped: str = "Stopped.") -> Iterator[Any]:
     """Show the events of the block in the terminal; yields the console. Ctrl-C and SIGTERM end with a word."""
-    from flows.display import Display, plain_console
     from miha.events import observed_by
+    from miha.report.display import Display, plain_console
 
     console = plain_console()
     try:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from miha.problems.problem import Problem
     from miha.problems.samples import Batch, Data, Samples
     from miha.run import Run, optimize
+    from miha.tuning import tune
 
 _MODULES = {
     "Batch": "miha.problems.samples",
@@ -29,8 +30,21 @@ _MODULES = {
     "RunConfig": "miha.config",
     "Samples": "miha.problems.samples",
     "optimize": "miha.run",
+    "tune": "miha.tuning",
 }
-__all__ = ["Batch", "Data", "GapFill", "MihaError", "Mnist", "Problem", "Run", "RunConfig", "Samples", "optimize"]
+__all__ = [
+    "Batch",
+    "Data",
+    "GapFill",
+    "MihaError",
+    "Mnist",
+    "Problem",
+    "Run",
+    "RunConfig",
+    "Samples",
+    "optimize",
+    "tune",
+]
 
 
 def __getattr__(name: str) -> Any:

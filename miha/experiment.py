@@ -213,7 +213,8 @@ class Experiment:
             if record.stage.kind == "base":
                 raise RunError("the validation loss before training is not finite. Look at the network and the data.")
             raise RunError(
-                f"{record.name} ({record.stage.kind} training) diverged: its loss is not finite. Lower start.lr."
+                f"{record.name} ({record.stage.kind} training) diverged in epoch {record.last_epoch}: its loss is not "
+                "finite. Lower start.lr."
             )
         self.directory.write_tables(self.records, self.selections)
         return record

@@ -1,6 +1,5 @@
 """The whole algorithm without Prefect: ``miha.optimize(config)``."""
 
-import multiprocessing
 import random
 import threading
 import time
@@ -10,20 +9,29 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pandas as pd
+from torch import nn
 
 from miha.config import RunConfig
-from miha.errors import ConfigError, RunError
+from miha.errors import ConfigError
 from miha.events import StageRetried, publish
 from miha.experiment import Experiment
-from miha.records.archive import read_manifest
+from miha.problems.evaluation import trained_network
+from miha.problems.registry import archived_problem
+from miha.records.archive import read_archive, read_manifest
+from miha.records.provenance import read_provenance
 from miha.records.record import StageId, StageRecord, model_path
 from miha.records.tables import read_tables
+from miha.script import refuse_import
 from miha.training.spec import StageSpec
 from miha.training.stage import run_stage
 from miha.training.workers import is_transient, submit, working
 from miha.walk import Runner, walk
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 
 @dataclass(frozen=True)
@@ -34,16 +42,41 @@ class Run:
         run_dir: its directory.
         best: record of the mainline stage with the lowest validation loss.
         history: one row per (stage, cycle, candidate, epoch), as in ``history.csv``.
+        population: one row per candidate, as in ``population.csv``.
     """
 
     run_dir: Path
     best: StageRecord
     history: pd.DataFrame
+    population: pd.DataFrame
 
     @property
     def model(self) -> Path:
         """The archive of the best model."""
         return model_path(self.run_dir, "best")
+
+    @property
+    def scores(self) -> dict[str, float | None]:
+        """Validation loss and metric of the best model."""
+        last = self.best.epochs[-1]
+        return {"valid_loss": last.valid_loss, **last.metrics}
+
+    def network(self) -> nn.Module:
+        """The network with the weights and the activations of the best model, ready to use.
+
+        Raises:
+            ArchiveError: the problem cannot be built here.
+        """
+        archive = read_archive(self.model)
+        data = Path(read_provenance(self.run_dir).data)
+        return trained_network(archived_problem(archive.manifest.problem, data), archive)
+
+    def plot(self, against: "Run | None" = None) -> "Figure":
+        """The learning history, with what won; another run (of unchanged hyperparameters) is drawn beside it."""
+        from miha.report.plots import plot_history
+
+        other = None if against is None else against.history
+        return plot_history(self.history, self.population, other=other)
 
 
 def optimize(config: RunConfig) -> Run:
@@ -55,10 +88,7 @@ def optimize(config: RunConfig) -> Run:
     Raises:
         MihaError: bad data, a run directory that would lose archives, too few survivors, …
     """
-    if getattr(multiprocessing.current_process(), "_inheriting", False):  # a worker that imports the user's script
-        raise RunError(
-            "miha.optimize is called while a worker imports the script. Call it under `if __name__ == '__main__':`."
-        )
+    refuse_import("miha.optimize")
     if config.run.dask:
         raise ConfigError("run.dask trains on a cluster through Prefect. Leave out --no-prefect, or run.dask.")
     experiment = Experiment(config)
@@ -70,7 +100,7 @@ def optimize(config: RunConfig) -> Run:
 
     write_report(experiment.directory.path)
     best = read_manifest(model_path(config.run_dir, "best")).record
-    return Run(config.run_dir, best, read_tables(config.run_dir)[0])
+    return Run(config.run_dir, best, *read_tables(config.run_dir))
 
 
 class LocalRunner(Runner):

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import nn
@@ -12,7 +12,7 @@ from miha.errors import ArchiveError
 from miha.evolution.hyperparameters import HYPERPARAMETERS
 from miha.evolution.point import Hyperparameters
 from miha.problems.judgement import OURS, Judgement
-from miha.problems.samples import Batch, Samples
+from miha.problems.samples import Batch, SampleSource, map_tensors
 from miha.records.archive import Archive, read_archive
 from miha.threads import fixed_threads
 
@@ -32,28 +32,32 @@ class Validation(NamedTuple):
 
 
 @torch.no_grad()
-def validate(network: nn.Module, problem: "Problem", samples: Samples, device: str = "cpu") -> Validation:
+def validate(network: nn.Module, problem: "Problem", samples: SampleSource, device: str = "cpu") -> Validation:
     """How a network does on samples, in float32."""
-    per_sample = samples.tensors.inputs[0].nbytes
-    size = max(1, min(EVALUATION_BATCH, EVALUATION_BYTES // per_sample))
+    size = max(1, min(EVALUATION_BATCH, EVALUATION_BYTES // max(1, samples.sample_bytes)))
     sums = torch.zeros(len(samples.blocks), 3, device=device)
     network.eval()
     for block, batch in samples.by_block(size):
         batch = to_device(batch, device, problem.channels_last)
-        loss, metric, targets = problem.validation(network(batch.inputs), batch)
+        loss, metric, targets = problem.validation(forward(network, problem, batch), batch)
         sums[block] += torch.stack([loss, metric, torch.as_tensor(targets, device=device)])
     losses, metrics, counts = sums.double().cpu().unbind(1)
     shares = losses / counts.sum()
     return Validation(float(shares.sum()), float(metrics.sum() / counts.sum()), tuple(shares.tolist()))
 
 
+def forward(network: nn.Module, problem: "Problem", batch: Batch) -> Any:
+    """What a network makes of a batch."""
+    positional, named = problem.arguments(batch)
+    return network(*positional, **named)
+
+
 def to_device(batch: Batch, device: str, channels_last: bool) -> Batch:
     """The batch on the device, its inputs (n, channels, height, width) in the order that their problem wants."""
     inputs = batch.inputs.contiguous(memory_format=torch.channels_last) if channels_last else batch.inputs
-    if device == "cpu":
-        return batch._replace(inputs=inputs)
-    mask = None if batch.mask is None else batch.mask.to(device)
-    return Batch(inputs.to(device), batch.target.to(device), mask)
+    batch = batch._replace(inputs=inputs)
+    moved: Batch = batch if device == "cpu" else map_tensors(batch, lambda tensor: tensor.to(device))
+    return moved
 
 
 def configure(network: nn.Module, point: Hyperparameters) -> None:

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
+import torch
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor, nn
 
@@ -12,7 +13,7 @@ from miha.evolution.hyperparameters.activation import CLASS_ACTIVATIONS, HIDDEN_
 from miha.evolution.losses import named_loss
 from miha.problems.evaluation import judge_on_samples
 from miha.problems.judgement import Judgement
-from miha.problems.samples import Batch, Data, Samples
+from miha.problems.samples import Batch, Data, SampleSource
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -41,6 +42,8 @@ class Problem(BaseModel, ABC):
     draws_per_distortion: ClassVar[int] = 0  # those that distort takes; 0: there is no augmentation to tune
     mixed_precision: ClassVar[bool] = False  # True: training gains from bfloat16 where the processor has it
     channels_last: ClassVar[bool] = False  # True: images, in whose channels_last order the network is faster
+    max_gradient_norm: ClassVar[float | None] = None  # a longer gradient is shortened to it (Pascanu et al. 2013)
+    largest_piece: ClassVar[int | None] = None  # samples that memory holds; of larger batches gradients are summed up
     built_in: ClassVar[str] = ""  # name of one that comes with MIHA; its subclasses go by their import path
     figures_title: ClassVar[str] = "Figures"  # heading above them in the report
 
@@ -80,6 +83,18 @@ class Problem(BaseModel, ABC):
     @abstractmethod
     def build_network(self) -> nn.Module:
         """The network with fresh weights; draws them from PyTorch's current generator."""
+
+    def arguments(self, batch: Batch) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """What the network is called with for a batch, by position and by name; by default its inputs alone."""
+        return (batch.inputs,), {}
+
+    def example(self, input_shape: tuple[int, ...]) -> Batch:
+        """Two samples of the kind that the network takes, to look at what it computes; by default zeros.
+
+        Args:
+            input_shape: of one sample.
+        """
+        return Batch(torch.zeros(2, *input_shape), torch.zeros(2))
 
     def augment(self, batch: Batch, draws: Tensor) -> Batch:
         """Vary a training batch. By default not at all.
@@ -125,7 +140,7 @@ class Problem(BaseModel, ABC):
         """
         if name is None:
             return self.losses(output, batch)
-        each = named_loss(name)(output, batch.target)
+        each: Tensor = named_loss(name)(output, batch.target)
         if batch.mask is None:
             return each.sum(), len(output)
         return (each * batch.mask).sum(), batch.mask.sum()
@@ -153,7 +168,7 @@ class Problem(BaseModel, ABC):
 
     # ---------------------------------------------------------------- once it is trained
 
-    def test(self) -> Samples | None:
+    def test(self) -> SampleSource | None:
         """Samples that training never sees, to judge models by. By default none: then validation samples serve."""
         return None
 

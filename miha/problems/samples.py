@@ -1,8 +1,10 @@
 """Samples in memory, and how they are handed out in batches."""
 
-from collections.abc import Iterator, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Sequence
 from itertools import accumulate, pairwise
-from typing import NamedTuple
+from operator import itemgetter
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -14,14 +16,67 @@ _CHUNK_BYTES = 32 * 2**20  # gather shuffled samples in pieces of about this siz
 
 
 class Batch(NamedTuple):
-    """Some samples: inputs (n, …), targets (n, …), and for rasters which target pixels count (n, height, width)."""
+    """Some samples: inputs (n, …), targets (n, …), and for rasters which target pixels count (n, height, width).
 
-    inputs: Tensor
-    target: Tensor
+    Inputs and targets are tensors, or tuples, lists and dictionaries of tensors with one row a sample.
+    """
+
+    inputs: Any
+    target: Any
     mask: Tensor | None = None
 
 
-class Samples:
+def map_tensors(value: Any, function: Callable[[Tensor], Any]) -> Any:
+    """The same tuples, lists and dictionaries with ``function(tensor)`` in place of each tensor."""
+    if isinstance(value, Tensor):
+        return function(value)
+    if isinstance(value, tuple):
+        parts = [map_tensors(part, function) for part in value]
+        return type(value)(*parts) if hasattr(value, "_fields") else tuple(parts)
+    if isinstance(value, list):
+        return [map_tensors(part, function) for part in value]
+    if isinstance(value, dict):
+        return {key: map_tensors(part, function) for key, part in value.items()}
+    return value
+
+
+class SampleSource(ABC):
+    """Where batches come from: :class:`Samples` in memory, or a data set that is read sample by sample.
+
+    Attributes:
+        blocks: sizes of successive blocks of samples, see :class:`Samples`.
+        input_shape: shape of one input sample; () where it is more than one tensor.
+        sample_bytes: of the inputs of one sample.
+    """
+
+    blocks: Sequence[int]
+    input_shape: tuple[int, ...]
+    sample_bytes: int
+
+    @abstractmethod
+    def __len__(self) -> int: ...
+
+    @abstractmethod
+    def batches(self, size: int, order: Tensor | None = None, seed: int = 0) -> Iterator[Batch]:
+        """Yield batches of about ``size`` samples, in the given order of indices.
+
+        Args:
+            size: samples of a batch; the last may have fewer.
+            order: of all samples; None: their own.
+            seed: of whatever is random in reading them.
+        """
+
+    @abstractmethod
+    def by_block(self, size: int) -> Iterator[tuple[int, Batch]]:
+        """Yield all samples in their order: the number of a block, and a batch of it of at most ``size`` samples."""
+
+
+def equal_blocks(samples: int) -> list[int]:
+    """Sizes of BLOCKS blocks of about equal size."""
+    return [len(part) for part in torch.arange(samples).tensor_split(max(1, min(BLOCKS, samples)))]
+
+
+class Samples(SampleSource):
     """Samples held in memory (or mapped from a file), handed out in batches.
 
     A shuffled epoch is gathered in large pieces and then split, which is many times as fast as gathering sample by
@@ -39,8 +94,9 @@ class Samples:
         self, inputs: Tensor, target: Tensor, mask: Tensor | None = None, blocks: Sequence[int] | None = None
     ) -> None:
         self.tensors = Batch(inputs, target, mask)
-        number = max(1, min(BLOCKS, len(inputs)))
-        self.blocks = blocks or [len(part) for part in torch.arange(len(inputs)).tensor_split(number)]
+        self.input_shape = tuple(inputs.shape[1:])
+        self.sample_bytes = inputs[0].nbytes if len(inputs) else 0
+        self.blocks = blocks or equal_blocks(len(inputs))
         if sum(self.blocks) != len(inputs):
             raise ConfigError(
                 f"blocks of {sum(self.blocks)} samples are given for {len(inputs)}. Give a size for each."
@@ -49,8 +105,7 @@ class Samples:
     def __len__(self) -> int:
         return len(self.tensors.inputs)
 
-    def batches(self, size: int, order: Tensor | None = None) -> Iterator[Batch]:
-        """Yield batches of ``size`` samples (the last may be shorter), in the given order of indices."""
+    def batches(self, size: int, order: Tensor | None = None, seed: int = 0) -> Iterator[Batch]:
         if order is None:
             yield from _split(self.tensors, size)
             return
@@ -66,7 +121,6 @@ class Samples:
             yield from _split(gathered, size)
 
     def by_block(self, size: int) -> Iterator[tuple[int, Batch]]:
-        """Yield all samples in their order: the number of a block, and a batch of it of at most ``size`` samples."""
         inputs, target, mask = self.tensors
         for number, (start, end) in enumerate(pairwise(accumulate(self.blocks, initial=0))):
             block = Batch(inputs[start:end], target[start:end], None if mask is None else mask[start:end])
@@ -82,19 +136,36 @@ def _split(batch: Batch, size: int) -> Iterator[Batch]:
         yield from map(Batch, inputs, targets, batch.mask.split(size))
 
 
+def pieces(batch: Batch, size: int | None) -> list[Batch]:
+    """The batch in pieces of at most ``size`` samples; whole if None."""
+    n = count(batch)
+    if size is None or n <= size:
+        return [batch]
+    parts = [slice(start, start + size) for start in range(0, n, size)]
+    return [map_tensors(batch, itemgetter(part)) for part in parts]
+
+
+def count(batch: Batch) -> int:
+    """How many samples a batch has: rows of its first tensor."""
+    rows: list[int] = []
+    map_tensors(batch, lambda tensor: rows.append(len(tensor)))
+    return rows[0]
+
+
 class Data(NamedTuple):
     """The two splits that training sees; the metric times ``unit`` is in the data's own unit."""
 
-    train: Samples
-    valid: Samples
+    train: SampleSource
+    valid: SampleSource
     unit: float = 1.0
 
     @property
     def input_shape(self) -> tuple[int, ...]:
         """Shape of one input sample."""
-        return tuple(self.train.tensors.inputs.shape[1:])
+        return self.train.input_shape
 
 
 def correct(output: Tensor, batch: Batch) -> Tensor:
     """How many samples of a batch the largest output classifies right."""
-    return (output.argmax(dim=1) == batch.target).sum(dtype=torch.float32)
+    right: Tensor = output.argmax(dim=1) == batch.target
+    return right.sum(dtype=torch.float32)

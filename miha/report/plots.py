@@ -1,23 +1,40 @@
 """The figure of a run: its learning history."""
 
+import io
+
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from miha.records.lineage import lineage_frame
 
-MAINLINE, RIVAL, WINNER = "#1f3b57", "#b9c3cd", "#d1572f"
+MAINLINE, RIVAL, WINNER, OTHER = "#1f3b57", "#b9c3cd", "#d1572f", "#5b9a68"
 
 
-def plot_history(history: pd.DataFrame, population: pd.DataFrame, loss_name: str = "validation loss") -> Figure:
+class Picture(Figure):
+    """A figure that a notebook shows, whatever the backend of matplotlib."""
+
+    def _repr_png_(self) -> bytes:
+        buffer = io.BytesIO()
+        self.savefig(buffer, format="png", dpi=80)
+        return buffer.getvalue()
+
+
+def plot_history(
+    history: pd.DataFrame,
+    population: pd.DataFrame,
+    loss_name: str = "validation loss",
+    other: pd.DataFrame | None = None,
+) -> Figure:
     """The validation loss along the mainline, the candidates of each cycle, and what won.
 
     Args:
         history: rows as in ``history.csv``.
         population: rows as in ``population.csv``.
         loss_name: label of the vertical axis.
+        other: rows of a run with unchanged hyperparameters, to compare with.
     """
-    figure = Figure(figsize=(10, 4.6), layout="constrained")
+    figure = Picture(figsize=(10, 4.6), layout="constrained")
     axes = figure.add_subplot()
     mainline = history[history.candidate.isna()].sort_values("epoch")
     candidates = history[history.candidate.notna()].merge(population[["cycle", "candidate", "selected"]], how="left")
@@ -36,6 +53,8 @@ def plot_history(history: pd.DataFrame, population: pd.DataFrame, loss_name: str
     if len(population):
         axes.plot([], [], color=WINNER, lw=1.8, label="selected candidate")
         axes.plot([], [], color=RIVAL, label="other candidates")
+    if other is not None:
+        axes.plot(other.epoch, other.valid_loss, color=OTHER, lw=1.4, label="unchanged", zorder=0)
     _name_winners(axes, history, population)
     axes.set(xlabel="epoch along the mainline", ylabel=loss_name)
     axes.spines[["top", "right"]].set_visible(False)

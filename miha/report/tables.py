@@ -48,7 +48,7 @@ def archive_table(path: Path) -> RenderableType:
         "parent": ", ".join(map(str, record.parents)) or "none, fresh weights",
         "change": str(record.change),
         "problem": ", ".join(f"{key} {value}" for key, value in manifest.problem.items() if value is not None),
-        "input shape": " × ".join(map(str, manifest.input_shape)),
+        "input shape": " × ".join(map(str, manifest.input_shape)) or "more than one tensor",
         "weights": f"{sum(tensor.numel() for tensor in weights.values()):,} numbers in {len(weights)} tensors",
         "optimizer": f"{record.hyperparameters.optimizer}, {len(optimizer)} tensors of state",
         **_hyperparameters(record.hyperparameters),

@@ -7,15 +7,15 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from miha.evolution.hyperparameter import Hyperparameter
 from miha.evolution.hyperparameters import HYPERPARAMETERS
 from miha.evolution.point import Hyperparameters
 from miha.evolution.seeds import torch_seed
-from miha.problems.evaluation import to_device, validate
+from miha.problems.evaluation import forward, to_device, validate
 from miha.problems.problem import Problem
-from miha.problems.samples import Data
+from miha.problems.samples import Batch, Data, map_tensors, pieces
 from miha.records.record import Epoch
 from miha.training.compute import Compute
 
@@ -99,24 +99,51 @@ class Trainer:
         total, count = (torch.zeros((), device=device) for _ in range(2))
         self.network.train()
         with seeded(torch_seed(self.seed, "dropout", *place), device):
-            for step, batch in enumerate(samples.batches(point.batch_size, order)):
+            varied = torch_seed(self.seed, "augmentation", *place)
+            for step, batch in enumerate(samples.batches(point.batch_size, order, varied)):
                 if span.annealing:
                     _set_lr(self.optimizer, point.lr * span.lr_factor(number - span.first + step / steps))
                 batch = problem.augment(batch, draws[step])
                 if point.augmentation:
                     batch = problem.distort(batch, more_draws[step], point.augmentation)
-                batch = to_device(batch, device, problem.channels_last)
                 self.optimizer.zero_grad(set_to_none=True)
-                with self.compute.autocast():
-                    output = self.network(batch.inputs)
-                loss, targets = problem.training_loss(output.float(), batch, point.loss)
-                (loss / targets).backward()  # with a gradient of its own, backward would import all of sympy
+                loss, targets = self._backward(to_device(batch, device, problem.channels_last))
+                if problem.max_gradient_norm is not None:
+                    nn.utils.clip_grad_norm_(self.network.parameters(), problem.max_gradient_norm)
                 for kind in BEFORE_STEP:
                     kind.before_step(self.network, point)
                 self.optimizer.step()
-                total += loss.detach()
+                total += loss
                 count += targets
         return float(total / count)
+
+    def _backward(self, batch: Batch) -> tuple[Tensor, Tensor | int]:
+        """Leave the gradient of a batch's mean loss with the parameters; returns the sum, and over how many targets."""
+        parts = pieces(batch, self.problem.largest_piece)
+        if len(parts) == 1:
+            loss, targets = self._loss(batch)
+            (loss / targets).backward()  # with a gradient of its own, backward would import all of sympy
+            return loss.detach(), targets
+        total, count = torch.zeros((), device=self.compute.device), torch.zeros((), device=self.compute.device)
+        for part in parts:
+            loss, targets = self._loss(part)
+            loss.backward()
+            total += loss.detach()
+            count += targets
+        for parameter in self.network.parameters():
+            if parameter.grad is not None:
+                parameter.grad /= count
+        return total, count
+
+    def _loss(self, batch: Batch) -> tuple[Tensor, Tensor | int]:
+        with self.compute.autocast():
+            output = forward(self.network, self.problem, batch)
+        return self.problem.training_loss(map_tensors(output, _widened), batch, self.point.loss)
+
+
+def _widened(tensor: Tensor) -> Tensor:
+    """Numbers of half the width as float32, in which losses are computed."""
+    return tensor.float() if tensor.dtype in (torch.bfloat16, torch.float16) else tensor
 
 
 def _set_lr(optimizer: torch.optim.Optimizer, lr: float) -> None:

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from miha.evolution.seeds import torch_seed
-from miha.problems.evaluation import Validation, configure, load_weights, to_device, validate
+from miha.problems.evaluation import Validation, configure, forward, load_weights, to_device, validate
 from miha.problems.problem import Problem
-from miha.problems.samples import Samples
+from miha.problems.samples import SampleSource
 from miha.records.record import Epoch, StageRecord
 from miha.training.archives import read_parent, save
 from miha.training.loop import finite, network_to_device, seeded
@@ -73,7 +73,9 @@ def make_soup(spec: StageSpec) -> StageRecord:
 
 
 @torch.no_grad()
-def estimate_batch_norm(network: nn.Module, problem: Problem, samples: Samples, batch_size: int, device: str) -> None:
+def estimate_batch_norm(
+    network: nn.Module, problem: Problem, samples: SampleSource, batch_size: int, device: str
+) -> None:
     """Take the running means and variances of batch normalisation anew: those of averaged weights are no average."""
     layers = [one for one in network.modules() if isinstance(one, nn.modules.batchnorm._BatchNorm)]
     layers = [one for one in layers if one.track_running_stats]
@@ -86,7 +88,7 @@ def estimate_batch_norm(network: nn.Module, problem: Problem, samples: Samples, 
         layer.momentum = None  # the mean over all batches
         layer.train()
     for batch in samples.batches(batch_size):
-        network(to_device(batch, device, problem.channels_last).inputs)
+        forward(network, problem, to_device(batch, device, problem.channels_last))
     for layer, momentum in zip(layers, momenta, strict=True):
         layer.momentum = momentum
     network.eval()

@@ -56,6 +56,20 @@ def test_every_activation_that_is_known_can_be_set_and_is_then_found(name):
     assert network(torch.zeros(3, 2)).shape == (3,)
 
 
+@pytest.mark.filterwarnings("ignore:The PyTorch API of nested tensors")
+def test_a_transformer_computes_alike_with_and_without_gradients_whatever_its_activation():
+    torch.manual_seed(0)
+    layer = nn.TransformerEncoderLayer(8, 2, 16, dropout=0.0, activation=nn.ReLU(), batch_first=True)
+    network = nn.TransformerEncoder(layer, 2).eval()
+    written, padded = torch.rand(3, 5, 8), torch.arange(5).expand(3, 5) >= torch.tensor([[5], [4], [4]])
+    for name in ("ReLU", "Tanh", "GELU", "Identity"):
+        set_activations(network, {"layers.0.activation": name})
+        with_gradients = network(written, src_key_padding_mask=padded)[:, :4]
+        with torch.no_grad():
+            without = network(written, src_key_padding_mask=padded)[:, :4]
+        assert torch.allclose(with_gradients, without, atol=1e-5), name
+
+
 def test_dropout_is_found_and_set_in_every_layer_or_left_as_written():
     network = nn.Sequential(nn.Dropout(0.1), nn.Sequential(nn.Dropout2d(0.3)), nn.ReLU())
     set_dropout(network, None)

@@ -62,7 +62,11 @@ def call(capsys, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "command", ["simulate", "fetch", "prepare", "products", "optimize", "evaluate", "fill", "assess", "show", "report"]
+    "command",
+    [
+        *("simulate", "fetch", "prepare", "products", "optimize", "replay", "evaluate", "fill", "assess", "show"),
+        *("export", "lineage", "report"),
+    ],
 )
 def test_every_command_explains_itself_its_arguments_and_its_options(command):
     said = CliRunner().invoke(app, [command, "--help"], terminal_width=200)
@@ -193,6 +197,8 @@ def test_the_unchanged_baseline_is_an_option(call, simulated, tmp_path):
         (["prepare", "nowhere", "--out", "x"], "nowhere is no fetched city"),
         (["fetch", "atlantis", "--out", "x"], "unknown data set 'atlantis'"),
         (["show", "none.zip"], "no such archive: none.zip"),
+        (["export", "none.zip", "--out", "none.pt"], "no such archive: none.zip"),
+        (["lineage", "none"], "none is not the directory of a run"),
         (["report", "nowhere"], "nowhere is not the directory of a finished run"),
         (["evaluate", "--run-dir", "nowhere", "--data", "x"], "no such archive"),
         (["fill", "a.tif", "--run-dir", "x", "--model", "z", "--out", "y"], "give either --run-dir or --model"),

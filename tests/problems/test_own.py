@@ -4,6 +4,7 @@ import html
 import importlib
 import json
 import re
+import subprocess
 import sys
 from pathlib import Path
 
@@ -21,6 +22,7 @@ from miha.records.archive import read_archive
 from miha.report.evaluate import evaluate
 from miha.report.exports import write_summary
 from miha.report.page import write_report
+from tests.support.processes import environment
 from tests.support.tiny import TinyNet, TinyProblem
 
 PAGE = Path(__file__).parents[2] / "docs" / "your-own-network.md"
@@ -77,7 +79,7 @@ def mean_errors(run, problem, samples):
 
 @pytest.mark.parametrize("workers", [1, 2])
 def test_the_example_of_the_documentation_trains_and_is_evaluated(tmp_path, monkeypatch, workers):
-    module, call = re.findall(r"```python\n(.*?)```", PAGE.read_text(), re.DOTALL)
+    _, module, call = re.findall(r"```python\n(.*?)```", PAGE.read_text(), re.DOTALL)
     assert module.startswith("# wine.py")
     assert 'miha.optimize(miha.RunConfig(problem=Wine(hidden=64), run_dir="runs/wine"))' in call
     (tmp_path / "wine.py").write_text(module)
@@ -97,6 +99,29 @@ def test_the_example_of_the_documentation_trains_and_is_evaluated(tmp_path, monk
     assert "No figures: the problem that the model was trained for cannot be built here: no problem 'wine:Wine'" in page
     with pytest.raises(ArchiveError, match=r"no problem 'wine:Wine'.*PYTHONPATH"):
         evaluate(run.run_dir, tmp_path)
+
+
+@pytest.mark.slow
+def test_the_script_of_the_documentation_and_its_commands_run_as_they_stand(tmp_path, monkeypatch):
+    script, commands = re.search(r"```python\n(.*?)```\n\n```\n(.*?)```", PAGE.read_text(), re.DOTALL).groups()
+    (tmp_path / "tune_wine.py").write_text(script)
+    first, *others = commands.splitlines()
+    assert first == "python tune_wine.py"
+    told = subprocess.run(
+        [sys.executable, "tune_wine.py"], cwd=tmp_path, env=environment(tmp_path), capture_output=True, text=True
+    )
+    assert told.returncode == 0, told.stderr
+    accuracies = [float(one) for one in re.findall(r"'accuracy': ([0-9.]+)", told.stdout)]
+    assert len(accuracies) == 2
+    assert min(accuracies) > 0.9
+    assert (tmp_path / "runs" / "wine.png").exists()
+    monkeypatch.chdir(tmp_path)
+    for command in others:
+        program, *arguments = command.split()
+        told = CliRunner().invoke(app, arguments, catch_exceptions=False)
+        assert (program, told.exit_code) == ("miha", 0), told.output
+    network = torch.export.load("wine.pt2").module()
+    assert network(torch.zeros(5, 13)).shape == (5, 3)
 
 
 def test_a_model_is_evaluated_on_validation_samples_where_there_are_no_others(tiny_config, tmp_path):

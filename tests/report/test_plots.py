@@ -25,3 +25,11 @@ def test_a_run_without_candidates_has_one_curve(tiny_config):
     labels = [text.get_text() for text in axes.get_legend().get_texts()]
     assert labels == ["training, mainline", "validation, mainline"]
     assert not axes.texts
+
+
+def test_a_run_is_drawn_beside_one_of_unchanged_hyperparameters_also_in_a_notebook(tiny_config):
+    run, unchanged = miha.optimize(tiny_config()), miha.optimize(tiny_config("unchanged", unchanged=True))
+    picture = run.plot(against=unchanged)
+    (line,) = [line for line in picture.axes[0].lines if line.get_label() == "unchanged"]
+    assert list(line.get_ydata()) == unchanged.history.valid_loss.tolist()
+    assert picture._repr_png_().startswith(b"\x89PNG")

@@ -272,3 +272,34 @@ def test_images_and_weights_are_in_channels_last_order_if_their_problem_says_so(
     with pytest.raises(RuntimeError, match="view"):
         train(PicturesLast(), network)
     assert network.given == {True}
+
+
+def weights_after(problem, **point):
+    torch.manual_seed(0)
+    network = problem.build_network()
+    network.dropout.p = 0.0
+    epochs = train(problem, network, 1, **point)
+    return epochs, torch.cat([parameter.detach().flatten() for parameter in network.parameters()])
+
+
+class InPieces(TinyProblem):
+    largest_piece: ClassVar[int | None] = 5
+
+
+class Clipped(TinyProblem):
+    max_gradient_norm: ClassVar[float | None] = 0.01
+
+
+def test_a_batch_in_pieces_trains_as_the_whole_batch_does(tiny):
+    (whole, expected), (pieces, found) = (
+        weights_after(problem, optimizer="SGD", lr=0.1) for problem in (tiny, InPieces())
+    )
+    assert torch.allclose(found, expected, atol=1e-6)
+    assert pieces[0].train_loss == pytest.approx(whole[0].train_loss, rel=1e-5)
+
+
+def test_a_gradient_is_no_longer_than_the_problem_allows(tiny):
+    still = weights_after(tiny, optimizer="SGD", lr=STILL)[1]
+    once = {"optimizer": "SGD", "lr": 1.0, "momentum": 0.0, "batch_size": 70}
+    assert float((weights_after(Clipped(), **once)[1] - still).norm()) == pytest.approx(0.01, rel=1e-3)
+    assert float((weights_after(tiny, **once)[1] - still).norm()) > 0.02

@@ -87,3 +87,19 @@ def set_activations(network: nn.Module, activations: Mapping[str, str]) -> None:
             if module is current:
                 parent, _, child = place.rpartition(".")
                 setattr(network.get_submodule(parent), child, new)
+    _tell_transformers(network)
+
+
+def _tell_transformers(network: nn.Module) -> None:
+    """Have PyTorch's transformer layers compute with the activation that they now have.
+
+    Where they need no gradient they go by a number that was set when they were made: 1 ReLU, 2 GELU, 0 any other. A
+    stack that pads nothing (nested tensors) works with the first two alone.
+    """
+    for module in network.modules():
+        if isinstance(module, nn.TransformerEncoderLayer) and isinstance(module.activation, nn.Module):
+            module.activation_relu_or_gelu = {nn.ReLU: 1, nn.GELU: 2}.get(type(module.activation), 0)
+    for module in network.modules():
+        if isinstance(module, nn.TransformerEncoder):
+            able = all(getattr(layer, "activation_relu_or_gelu", 0) for layer in module.layers)
+            module.use_nested_tensor = module.use_nested_tensor and able

@@ -1,6 +1,7 @@
 """What a run shows in the terminal: its budget, progress bars, each cycle's candidates, and who won."""
 
 from functools import singledispatchmethod
+from importlib.util import find_spec
 from types import TracebackType
 from typing import Any
 
@@ -58,6 +59,7 @@ class Display:
             TimeRemainingColumn(),
             console=console,
             transient=True,
+            disable=console.is_jupyter and find_spec("ipywidgets") is None,  # without it rich has no bars in a notebook
         )
         self.bars: dict[str | StageId, TaskID] = {}
         self.epochs: dict[StageId, int] = {}  # trained of each stage; of one that is tried again, not twice

@@ -3,10 +3,10 @@ import io
 import pytest
 from rich.console import Console
 
-from flows.display import ALL_EPOCHS, Display
 from miha.events import EpochEnded, RunEnded, RunStarted, Selected, StageEnded, StageRetried, StageReused, StageStarted
 from miha.evolution.change import UNCHANGED
 from miha.records.record import Epoch, StageId
+from miha.report.display import ALL_EPOCHS, Display
 from tests.support.runs import of_kind, watch
 
 INITIAL = StageId(kind="initial", cycle=0)

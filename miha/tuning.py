@@ -1,0 +1,135 @@
+"""``miha.tune``: a network, two data sets and a loss are enough."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from miha.config import RunConfig, Schedule, make_config
+from miha.errors import ConfigError
+from miha.events import observed_by
+from miha.experiment import Experiment
+from miha.problems.assembled import Assembled, Parts
+from miha.problems.dataset import Source
+from miha.problems.trial import try_out
+from miha.report.display import Display, plain_console
+from miha.run import Run, optimize
+from miha.script import refuse_import, refuse_unguarded
+
+if TYPE_CHECKING:
+    from torch import nn
+    from torch.utils.data import DataLoader, Dataset
+
+POPULATION = Schedule().population_size
+
+
+def tune(
+    *,
+    build: "Callable[[], nn.Module]",
+    train: "Dataset[Any] | DataLoader[Any]",
+    valid: "Dataset[Any] | DataLoader[Any]",
+    loss: Callable[[Any, Any], Any],
+    metric: Callable[[Any, Any], Any] | None = None,
+    epochs: int = 176,
+    run_dir: Path | str = "runs/tune",
+    target: str = "target",
+    losses: Sequence[str] = (),
+    max_gradient_norm: float | None = None,
+    largest_piece: int | None = None,
+    show: bool = True,
+    **settings: Any,
+) -> Run:
+    """Train a network once, adapting its hyperparameters on the way; the same call continues an interrupted run.
+
+    Candidates train in processes of their own, which get functions and data sets by cloudpickle: they may be defined in
+    a script or a notebook. A script calls this under ``if __name__ == "__main__":``.
+
+    Args:
+        build: gives the network with fresh weights, drawn from PyTorch's current generator.
+        train: map-style, of samples (input, …, target) or dictionaries; a DataLoader adds its collate function, its
+            batch size to start with, and its processes. Order and batches are MIHA's own. Of whatever is random in
+            reading a sample (``torch``, ``random``, ``numpy.random``), the seed and the epoch decide.
+        valid: the same for validation.
+        loss: of output and target, the mean over a batch; training minimises it, and candidates are judged by it.
+        metric: of output and target, the mean over a batch; shown and kept, decides nothing.
+        epochs: of the whole run, those of all candidates counted; 7 or more.
+        run_dir: folder of the run.
+        target: key of the target where samples are dictionaries; all others go to the network by name.
+        losses: names in ``miha.evolution.losses`` that training may minimise instead, the first to start with.
+        max_gradient_norm: a longer gradient is shortened to it.
+        largest_piece: samples that memory holds; of larger batches the gradient is summed up piece by piece.
+        show: tell of the progress.
+        settings: other keys of :class:`miha.RunConfig`, e.g. ``seed=1``, ``start={"optimizer": "AdamW"}``,
+            ``run={"workers": 1}``, ``unchanged=True`` for the baseline that changes nothing.
+
+    Raises:
+        ConfigError: a wrong setting, or a function that does not do its part.
+        DataError: data that cannot be used, or cannot be given to other processes.
+        MihaError: as :func:`miha.optimize`.
+    """
+    refuse_import("miha.tune")
+    if own := {"problem", "schedule"} & set(settings):
+        raise ConfigError(
+            f"miha.tune makes {' and '.join(sorted(own))} itself. For others: miha.optimize(miha.RunConfig(…))."
+        )
+    parts = Parts(build, Source.of("train", train, target), Source.of("valid", valid, target), loss, metric)
+    of_problem: dict[str, Any] = {
+        "metric": _name(metric),
+        "losses_offered": tuple(losses),
+        "gradient_norm": max_gradient_norm,
+        "piece": largest_piece,
+    }
+    said = {"run_dir": run_dir, "schedule": split(epochs), **settings}
+    if isinstance(size := getattr(train, "batch_size", None), int):
+        said["start"] = {"batch_size": size, **said.get("start", {})}
+    unread = {"name": "miha.problems.assembled:Assembled", "identity": "", **of_problem}
+    config = make_config({**said, "problem": unread})  # a mistake is told before data are read
+    if config.run.workers != 1:
+        refuse_unguarded("miha.tune")
+    problem = Assembled.save(parts, config.run_dir.absolute(), **of_problem)
+    try_out(problem, activations_may_change=config.search.operators.get("activation", 0) > 0)
+    run = _shown(config.model_copy(update={"problem": problem}), show)
+    for file in set(problem.data.glob("problem_*.pkl")) - {problem.file} if config.replace else ():
+        file.unlink()  # of what was replaced
+    return run
+
+
+def _shown(config: RunConfig, show: bool) -> Run:
+    Experiment(config).check()
+    if not show:
+        return optimize(config)
+    with Display(plain_console()) as display, observed_by(display):
+        return optimize(config)
+
+
+def _name(metric: Callable[[Any, Any], Any] | None) -> str:
+    """What to call a metric in tables: the name of its function or class."""
+    if metric is None:
+        return "loss"
+    name = getattr(metric, "__name__", type(metric).__name__)
+    return name if name.isidentifier() else "metric"
+
+
+def split(epochs: int) -> Schedule:
+    """A schedule of exactly so many epochs, all candidates counted.
+
+    About half is for final training, as is best for digits (docs/results.md); a candidate trains a thirtieth, at most
+    ten epochs.
+
+    Raises:
+        ConfigError: fewer than one cycle of four candidates needs.
+    """
+    least = POPULATION + 3
+    if epochs < least:
+        raise ConfigError(f"epochs is {epochs}, but one cycle of {POPULATION} candidates needs {least} or more.")
+    candidate = min(10, max(1, epochs // 30))
+    fixing = max(1, candidate // 3)
+    cycle = POPULATION * candidate + fixing
+    cycles = max(1, (epochs // 2 - candidate) // cycle)
+    return Schedule(
+        initial_epochs=candidate,
+        cycles=cycles,
+        candidate_epochs=candidate,
+        fixing_epochs=fixing,
+        final_epochs=epochs - candidate - cycles * cycle,
+        candidate_annealing=candidate > 2,
+    )

@@ -1,0 +1,333 @@
+"""``miha.tune``: what kinds of networks, data and mistakes it takes."""
+
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional
+from torch.utils.data import DataLoader, Dataset, TensorDataset
+
+import miha
+from miha.errors import ConfigError, DataError, RunError
+from miha.records.archive import read_archive
+from miha.tuning import split
+from tests.support.runs import contents
+
+N, VALID = 65, 24  # a last batch of 16 would be one sample
+
+
+def tensors(*shape, n, seed=0):
+    inputs = torch.rand(n, *shape, generator=torch.Generator().manual_seed(seed)) * 2 - 1
+    return inputs, inputs.flatten(1).sum(dim=1, keepdim=True).sin()
+
+
+def of_tensors(*shape):
+    return {"train": TensorDataset(*tensors(*shape, n=N)), "valid": TensorDataset(*tensors(*shape, n=VALID, seed=1))}
+
+
+def mae(output, target):
+    return (output - target).abs().mean()
+
+
+def tune(tmp_path, build, data, name="run", **said):
+    common = {"loss": functional.mse_loss, "metric": mae, "epochs": 7, "show": False, "run": {"workers": 1}}
+    return miha.tune(**{**common, "build": build, **data, "run_dir": tmp_path / name, **said})
+
+
+def loss_of(run, valid):
+    """Computed by hand with the network that a run gives."""
+    with torch.no_grad():
+        *inputs, target = valid[:]
+        return float(functional.mse_loss(run.network()(*inputs), target))
+
+
+def normalised():
+    return nn.Sequential(nn.Linear(4, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Dropout(0.1), nn.Linear(8, 1))
+
+
+class Recurrent(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.lstm, self.act, self.head = nn.LSTM(2, 8, batch_first=True), nn.Tanh(), nn.Linear(8, 1)
+
+    def forward(self, series):
+        return self.head(self.act(self.lstm(series)[0][:, -1]))
+
+
+class Attending(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.embed = nn.Linear(2, 8)
+        self.block = nn.TransformerEncoderLayer(8, 2, 16, dropout=0.1, activation=nn.ReLU(), batch_first=True)
+        self.head = nn.Linear(8, 1)
+
+    def forward(self, series):
+        return self.head(self.block(self.embed(series)).mean(dim=1))
+
+
+def convolutional():
+    return nn.Sequential(nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Flatten(), nn.Linear(4 * 4 * 4, 1))
+
+
+@pytest.mark.parametrize(
+    ("build", "shape"),
+    [(normalised, (4,)), (convolutional, (1, 6, 6)), (Recurrent, (5, 2)), (Attending, (5, 2))],
+    ids=["batch normalisation", "convolution", "LSTM", "transformer"],
+)
+def test_a_network_is_judged_as_whoever_takes_it_from_the_run_will_judge_it(tmp_path, build, shape):
+    data = of_tensors(*shape)
+    only_activations = {"operators": {"activation": 1}}
+    run = tune(tmp_path, build, data, start={"lr": 0.01}, search=only_activations)
+    assert run.scores["valid_loss"] == pytest.approx(loss_of(run, data["valid"]), rel=1e-4)
+    assert run.best.valid_loss < run.history.valid_loss.iloc[0], "it learned"
+    assert set(run.population.operator) == {"", "activation"}
+    assert run.history.mae.notna().all()
+    assert run.plot(run).axes
+
+
+class Tied(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.down, self.act, self.up = nn.Linear(4, 4, bias=False), nn.ReLU(), nn.Linear(4, 4, bias=False)
+        self.up.weight = self.down.weight
+
+    def forward(self, inputs):
+        return self.up(self.act(self.down(inputs))).sum(dim=1, keepdim=True)
+
+
+def test_weights_that_are_tied_stay_so(tmp_path):
+    data = of_tensors(4)
+    run = tune(tmp_path, Tied, data)
+    weights = read_archive(run.model).weights
+    assert torch.equal(weights["up.weight"], weights["down.weight"])
+    network = run.network()
+    assert network.up.weight is network.down.weight
+    assert run.best.valid_loss == pytest.approx(loss_of(run, data["valid"]), rel=1e-4)
+
+
+def frozen():
+    network = normalised()
+    network[0].requires_grad_(False)
+    return network
+
+
+def test_layers_that_are_frozen_keep_every_bit(tmp_path):
+    run = tune(tmp_path, frozen, of_tensors(4), start={"optimizer": "AdamW", "weight_decay": 0.1})
+    before, after = (read_archive(run.run_dir / "model" / f"model_{name}.zip").weights for name in ("base", "final"))
+    assert torch.equal(before["0.weight"], after["0.weight"])
+    assert not torch.equal(before["4.weight"], after["4.weight"])
+
+
+class TwoInputs(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.one, self.two, self.act, self.head = nn.Linear(3, 8), nn.Linear(1, 8), nn.ReLU(), nn.Linear(8, 1)
+
+    def forward(self, one, two):
+        return self.head(self.act(self.one(one) + self.two(two)))
+
+
+class Dictionaries(Dataset):
+    """Samples are dictionaries, and drawn anew each time."""
+
+    def __init__(self, n):
+        self.rows = [{"two": row[:1], "one": row[1:], "y": row.sum(0, keepdim=True)} for row in tensors(4, n=n)[0]]
+
+    def __len__(self):
+        return len(self.rows)
+
+    def __getitem__(self, index):
+        row = self.rows[index]
+        return {**row, "one": row["one"] + 0.01 * torch.randn(3)}
+
+
+def two_inputs(n):
+    inputs = tensors(4, n=n)[0]
+    return TensorDataset(inputs[:, 1:], inputs[:, :1], inputs.sum(dim=1, keepdim=True))
+
+
+def test_a_network_takes_several_inputs_by_position(tmp_path):
+    data = {"train": two_inputs(N), "valid": two_inputs(VALID)}
+    run = tune(tmp_path, TwoInputs, data)
+    assert run.best.valid_loss == pytest.approx(loss_of(run, data["valid"]), rel=1e-4)
+
+
+def test_a_network_takes_dictionaries_by_name_and_transforms_are_drawn_from_the_seed(tmp_path):
+    data = {"train": Dictionaries(N), "valid": Dictionaries(VALID), "target": "y"}
+    first = tune(tmp_path, TwoInputs, data, "first")
+    torch.manual_seed(5)
+    assert contents(tune(tmp_path, TwoInputs, data, "second").run_dir) == contents(first.run_dir)
+    seeded = tune(tmp_path, TwoInputs, data, "third", seed=1)
+    assert seeded.history.train_loss.iloc[-1] != first.history.train_loss.iloc[-1]
+
+
+def joined(samples):
+    inputs, targets = zip(*samples, strict=True)
+    return torch.stack(inputs) * 0.5, torch.stack(targets)
+
+
+def test_loaders_give_their_batch_size_and_collate_function_and_their_processes_change_no_bit(tmp_path):
+    data = of_tensors(4)
+
+    def run(name, processes):
+        loaders = {
+            key: DataLoader(one, 12, shuffle=True, collate_fn=joined, num_workers=processes)
+            for key, one in data.items()
+        }
+        return tune(tmp_path, normalised, loaders, name)
+
+    first = run("first", 0)
+    assert first.history.batch_size.iloc[1] == 12
+    inputs, target = data["valid"].tensors
+    assert first.best.valid_loss == pytest.approx(loss_of(first, TensorDataset(0.5 * inputs, target)), rel=1e-4)
+    assert contents(run("second", 2).run_dir) == contents(first.run_dir)
+
+
+def test_gradients_are_clipped_and_summed_up_as_is_asked(tmp_path):
+    data = of_tensors(4)
+    runs = {
+        name: tune(tmp_path, Tied, data, name, start={"optimizer": "SGD", "batch_size": 32}, **said)
+        for name, said in {
+            "plain": {},
+            "pieces": {"largest_piece": 10},
+            "clipped": {"max_gradient_norm": 1e-6},
+        }.items()
+    }
+    base, *others = (run.history.train_loss.iloc[-1] for run in runs.values())
+    assert others[0] == pytest.approx(base, rel=1e-3)
+    still = runs["clipped"].history.valid_loss
+    assert still.iloc[-1] == pytest.approx(still.iloc[0], rel=1e-3)
+
+
+def logits():
+    return nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 3))
+
+
+def test_other_losses_may_be_tried_on_the_way(tmp_path):
+    data = {key: TensorDataset(one[:][0], one[:][0][:, :3].argmax(1)) for key, one in of_tensors(4).items()}
+    names = ("cross_entropy", "label_smoothing", "focal")
+    search = {"operators": {"loss": 1}}
+    run = tune(tmp_path, logits, data, loss=nn.CrossEntropyLoss(), metric=None, losses=names, search=search)
+    assert set(run.population.after[1:]) == set(names[1:])
+
+
+@pytest.mark.parametrize("epochs", [7, 8, 20, 59, 60, 176, 1001])
+def test_a_budget_is_the_whole_of_a_run(epochs):
+    schedule = split(epochs)
+    assert schedule.budget == epochs
+    assert schedule.closing_epochs >= epochs * 0.14
+
+
+def test_a_budget_that_is_too_small_for_a_population_is_refused():
+    with pytest.raises(ConfigError, match="epochs is 6, but one cycle of 4 candidates needs 7"):
+        split(6)
+
+
+def test_another_loss_or_other_data_make_another_run_whose_parts_harm_no_former_one(tmp_path):
+    first = tune(tmp_path, Tied, of_tensors(4))
+    before = first.network()(torch.ones(1, 4))
+    for changed in ({"loss": functional.l1_loss}, {"valid": TensorDataset(*tensors(4, n=9))}):
+        with pytest.raises(RunError, match=r"archives of another configuration: .*problem\.identity was"):
+            tune(tmp_path, Tied, of_tensors(4) | changed)
+    assert torch.equal(first.network()(torch.ones(1, 4)), before)
+
+
+class Functional(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.one, self.two = nn.Linear(4, 8), nn.Linear(8, 1)
+
+    def forward(self, inputs):
+        return self.two(functional.leaky_relu(self.one(inputs)))
+
+
+class Nothing(nn.Module):
+    def forward(self, inputs):
+        return inputs.sum(dim=1, keepdim=True)
+
+
+def all_frozen():
+    return normalised().requires_grad_(False)
+
+
+class Opened(TensorDataset):
+    """It opened a file, and keeps it open."""
+
+    def __init__(self, *tensors):
+        super().__init__(*tensors)
+        self.file = open(__file__, "rb")  # noqa: SIM115
+
+
+class Streamed(torch.utils.data.IterableDataset):
+    def __iter__(self):
+        yield torch.zeros(4), torch.zeros(1)
+
+
+def not_finite():
+    inputs, target = tensors(4, n=N)
+    inputs[3, 0] = float("nan")
+    return TensorDataset(inputs, target)
+
+
+MISTAKES = {
+    "functions": (
+        {"build": Functional},
+        ConfigError,
+        r"\(leaky_relu\).*self.act = nn.LeakyReLU\(\) in __init__, and self.act\(x\) in forward",
+    ),
+    "no parameters": ({"build": Nothing}, ConfigError, "nothing to train: it has no parameters"),
+    "all frozen": ({"build": all_frozen}, ConfigError, "nothing to train: all parameters are frozen"),
+    "no network": ({"build": dict}, ConfigError, "must return a torch.nn.Module, but returned dict"),
+    "open file": ({"train": Opened(*tensors(4, n=N))}, DataError, "train: the data set cannot be pickled.*open files"),
+    "stream": ({"valid": Streamed()}, DataError, "valid: Streamed gives no sample by its number"),
+    "empty": ({"valid": TensorDataset(torch.zeros(0, 4), torch.zeros(0))}, DataError, "valid: .*no samples"),
+    "no target": ({"train": TensorDataset(torch.zeros(9, 4))}, DataError, r"a list of one, but .*an autoencoder's is"),
+    "not finite": ({"train": not_finite()}, DataError, "train: the loss of the first batch is nan .* an input is NaN"),
+    "shape": ({"train": TensorDataset(*tensors(5, n=N))}, DataError, r"train: .*network\(\(16, 5\)\): mat1 and mat2"),
+    "loss": ({"loss": nn.CrossEntropyLoss()(torch.zeros(1, 2), torch.zeros(1).long()).item}, ConfigError, "loss or m"),
+    "no gradient": ({"loss": lambda output, target: (output.detach() - target).mean()}, ConfigError, "no gradient"),
+    "own sampler": (
+        {"train": DataLoader(of_tensors(4)["train"], sampler=torch.utils.data.WeightedRandomSampler([1.0], 1))},
+        DataError,
+        r"train: the DataLoader has a sampler of its own \(WeightedRandomSampler\)",
+    ),
+    "schedule": ({"schedule": {}}, ConfigError, "makes schedule itself"),
+    "unknown": ({"sead": 1}, ConfigError, "sead: no such key"),
+}
+
+
+@pytest.mark.parametrize(("said", "kind", "message"), MISTAKES.values(), ids=MISTAKES)
+def test_a_mistake_is_told_before_anything_is_trained(tmp_path, said, kind, message):
+    with pytest.raises(kind, match=message):
+        tune(tmp_path, **{"build": normalised, "data": of_tensors(4)} | said)
+    assert not (tmp_path / "run" / "model").exists()
+
+
+def test_activations_that_are_functions_are_no_mistake_where_none_may_change(tmp_path):
+    run = tune(tmp_path, Functional, of_tensors(4), search={"operators": {"lr": 1}})
+    assert run.best.valid_loss < run.history.valid_loss.iloc[0]
+
+
+def test_a_loss_that_is_not_finite_after_the_first_epoch_is_told_with_what_to_do(tmp_path):
+    with pytest.raises(RunError, match=r"init \(initial training\) diverged in epoch 1.*start.lr"):
+        tune(tmp_path, normalised, of_tensors(4), start={"optimizer": "SGD", "lr": 9.0}, loss=exploding)
+
+
+def exploding(output, target):
+    return (output - target).square().mean() * 1e30
+
+
+def test_what_a_run_replaces_leaves_no_parts_behind(tmp_path):
+    tune(tmp_path, Tied, of_tensors(4))
+    run = tune(tmp_path, Tied, of_tensors(4), loss=functional.l1_loss, replace=True)
+    assert len(list(run.run_dir.glob("problem_*.pkl"))) == 1
+    assert run.network()(torch.ones(1, 4)).isfinite()
+
+
+@pytest.mark.slow
+def test_a_compiled_network_trains_and_is_judged_as_it_was_written(tmp_path):
+    def compiled():
+        return torch.compile(logits(), backend="eager")
+
+    data = {key: TensorDataset(one[:][0], one[:][0][:, :3]) for key, one in of_tensors(4).items()}
+    run = tune(tmp_path, compiled, data, search={"operators": {"activation": 1}})
+    assert run.best.valid_loss == pytest.approx(loss_of(run, data["valid"]), rel=1e-4)
