@@ -231,8 +231,12 @@ class NetworkFiller(Filler):
         The network is asked about a base with other trees each time, and about another mirroring of it if it learned
         from mirrored scenes. More trees in one guess would be a guess of another kind than it learned from.
         """
+        return self.predict_beside_base(scene, background)[0]
+
+    def predict_beside_base(self, scene: Image, background: Background) -> tuple[Posterior, Image]:
+        """The same, and what the network started from: the base of the first opinion (right in the gaps)."""
         process = process_of(scene, background, self.static, stream(self.seed, "fill", PROCESS))
-        opinions = []
+        bases, opinions = [], []
         with torch.inference_mode(), fixed_threads(1):
             for number, mirroring in enumerate(MIRRORINGS):
                 axes = mirroring if self.problem.flips else ()
@@ -240,8 +244,9 @@ class NetworkFiller(Filler):
                 encoded = self.problem.encode(scene, background, self.static, rng, process=process)
                 inputs = torch.from_numpy(encoded.channels)[None]
                 output = self.network(inputs.flip(axes)).flip(axes)[0].numpy()
+                bases.append(encoded.base)
                 opinions.append(encoded.base + encoded.scale * output)
-        return Posterior(np.asarray(np.mean(opinions, axis=0), np.float32), process.std)
+        return Posterior(np.asarray(np.mean(opinions, axis=0), np.float32), process.std), bases[0]
 
 
 def open_filler(model: Path | None, data: Path | None, reading: ReadOptions = ReadOptions()) -> Filler:

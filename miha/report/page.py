@@ -1,28 +1,38 @@
-"""The page of a run, in one self-contained HTML file."""
+"""The page of a run, in one self-contained HTML file: to be read by somebody who was not there."""
 
 import base64
 import io
+import math
+import re
 from importlib import resources
 from pathlib import Path
 
 import jinja2
+import pandas as pd
+from markupsafe import Markup
 from matplotlib.figure import Figure
 
 from miha.config import Schedule
 from miha.errors import ArchiveError, DataError
 from miha.events import Working, publish
 from miha.files import write_text
+from miha.problems.presentation import Presentation
 from miha.problems.registry import archived_problem
 from miha.records.archive import Manifest, read_manifest
 from miha.records.gains import gains
 from miha.records.provenance import Provenance, read_provenance
 from miha.records.record import model_path
 from miha.records.tables import count_epochs, read_tables
+from miha.report.descent import descent
 from miha.report.plots import plot_history
 
 
-def write_report(run_dir: Path) -> Path:
+def write_report(run_dir: Path, thorough: bool = False) -> Path:
     """Write ``report.html`` of a finished run; returns its path.
+
+    Args:
+        run_dir: of the run.
+        thorough: judge the model on all there is (minutes), not on what takes seconds.
 
     Raises:
         RunError: not the directory of a finished run.
@@ -32,23 +42,28 @@ def write_report(run_dir: Path) -> Path:
     provenance = read_provenance(run_dir)
     history, population = read_tables(run_dir)
     base, best = (read_manifest(model_path(run_dir, name)) for name in ("base", "best"))
+    shown, why_none = _presented(run_dir, best, Path(provenance.data), thorough)
+    data = Path(provenance.data).name
     environment = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
-    environment.filters["number"] = _number
-    template = environment.from_string((resources.files("miha.report") / "page.html").read_text(encoding="utf-8"))
-    title, figures, why_none = _figures(run_dir, best, Path(provenance.data))
-    last = best.record.epochs[-1]
+    environment.filters |= {"number": _number, "svg": _svg, "png": _png}
+    files = resources.files("miha.report")
+    template = environment.from_string((files / "page.html").read_text(encoding="utf-8"))
     page = template.render(
+        title=": ".join(filter(None, (shown.subject or str(best.problem["name"]), data))),
+        style=Markup((files / "page.css").read_text(encoding="utf-8")),
         name=run_dir.absolute().name,
-        best=best,
-        last=last,
-        gains=gains(base.record, best.record, population),
-        epochs=count_epochs(history),
-        budget=_budget(provenance),
-        figure=_embed(plot_history(history, population)),
-        population=population.to_dict("records"),
-        figures_title=title,
-        figures=figures,
+        shown=shown,
         why_none=why_none,
+        best=best,
+        base=base,
+        gains=gains(base.record, best.record, population),
+        cost=f"{count_epochs(history)} epochs trained: {_budget(provenance)}",
+        figure=plot_history(history, population),
+        history_alt=_history_alt(history, population),
+        steps=descent(history, population),
+        population=population.to_dict("records"),
+        top=(top := max((one.high or one.value for one in shown.estimates), default=1.0)),
+        decimals=max(0, 2 - math.floor(math.log10(top or 1.0))),
         simulated=best.extras.get("simulated", False),
         configuration=provenance.configuration.model_dump_json(indent=2),
         provenance=provenance.model_dump(exclude={"configuration"}),
@@ -59,17 +74,24 @@ def write_report(run_dir: Path) -> Path:
 
 def _budget(provenance: Provenance) -> str:
     schedule = Schedule.model_validate(provenance.configuration.schedule)
-    return f"{provenance.epochs} epochs = {schedule.describe(provenance.configuration.unchanged)}"
+    return f"{provenance.epochs} = {schedule.describe(provenance.configuration.unchanged)}"
 
 
-def _figures(run_dir: Path, best: Manifest, data: Path) -> tuple[str, list[str], str]:
-    """Heading and embedded figures of what the model does; and why there are none, if the problem should have some."""
+def _presented(run_dir: Path, best: Manifest, data: Path, thorough: bool) -> tuple[Presentation, str]:
+    """What the problem shows of the model; and why it shows nothing, if it should."""
     try:
-        problem = archived_problem(best.problem, data)
-        figures = problem.figures(model_path(run_dir, "best"))
-        return problem.figures_title, [_embed(figure) for figure in figures.values()], ""
+        return archived_problem(best.problem, data).present(model_path(run_dir, "best"), thorough), ""
     except (ArchiveError, DataError) as error:
-        return "Figures", [], f"No figures: {error}"
+        return Presentation(), f"The model could not be judged or drawn: {error}"
+
+
+def _history_alt(history: pd.DataFrame, population: pd.DataFrame) -> str:
+    mainline = history[history.candidate.isna()]
+    first, last = mainline.valid_loss.iloc[0], mainline.valid_loss.iloc[-1]
+    return (
+        f"Line chart of the validation loss along the mainline: from {first:.4f} to {last:.4f} over "
+        f"{mainline.epoch.max()} epochs, with the candidates of {population.cycle.nunique()} cycles."
+    )
 
 
 def _number(value: float | None) -> str:
@@ -77,8 +99,14 @@ def _number(value: float | None) -> str:
     return "–" if value is None else f"{value:.4f}"
 
 
-def _embed(figure: Figure) -> str:
-    """A figure as a data URL."""
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=110)
-    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
+def _png(content: bytes) -> str:
+    """An image as a data URL."""
+    return "data:image/png;base64," + base64.b64encode(content).decode()
+
+
+def _svg(figure: Figure) -> str:
+    """A figure as a data URL, drawn in lines, so that it is sharp at any size."""
+    buffer = io.StringIO()
+    figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
+    text = re.sub(r"<(\?xml|!DOCTYPE)[^>]*>\s*", "", buffer.getvalue())
+    return "data:image/svg+xml;base64," + base64.b64encode(text.encode()).decode()

@@ -1,0 +1,121 @@
+"""What the report of a run shows of gap filling: errors on held-out gaps beside other methods, maps and curves."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from miha.events import Counted, publish
+from miha.gapfill.base import fill_base
+from miha.gapfill.cases import Case, held_out_cases, read_on_grid
+from miha.gapfill.comparison import DRAWS, TILE, Comparison, FilledCase
+from miha.gapfill.curves import plot_by_distance, plot_by_size, plot_coverage, plot_histogram, styles
+from miha.gapfill.filler import NetworkFiller
+from miha.gapfill.judging import baselines, linear_baselines
+from miha.gapfill.maps import chosen_cases, map_row
+from miha.problems.presentation import Estimate, Presentation
+from miha.rasters.stack import Image
+
+QUICK_GAPS = 5  # that the report of every run judges by: two seconds each for 10,000 pixels
+NETWORK, BASE = "trained network", "base, untrained"
+NAMES = {"mean_plus_offset": "pixel mean plus offset", "ridge": "ridge regression", "trees": "300 trees", "base": BASE}
+
+
+def present_fills(archive: Path, data: Path, thorough: bool) -> Presentation:
+    """Judge a model on held-out gaps, and draw it.
+
+    Args:
+        archive: the model.
+        data: the data set.
+        thorough: True: every gap, and 300 trees beside; False: some gaps, and what costs little.
+
+    Raises:
+        ArchiveError: the model cannot be used with ``data``.
+        DataError: the data set has no held-out gaps.
+    """
+    filler = NetworkFiller(archive, data)
+    cases = sorted(held_out_cases(filler), key=lambda case: int(np.isnan(case.scene).sum()))
+    chosen = cases if thorough else chosen_cases(cases, QUICK_GAPS)
+    filled = []
+    for number, case in enumerate(chosen, start=1):
+        filled.append(_fill(filler, case, thorough))
+        publish(Counted("gaps of the report", number, len(chosen), f"{case.gap} %"))
+    comparison, unit = Comparison(filled, NETWORK), filler.unit or "units"
+    looks = styles(comparison, BASE)
+    shown = chosen_cases(filled, 3)
+    rows = [map_row(one.case, one.maps[NETWORK], one.std, unit) for one in (shown[1:2] or shown[:1])]
+    rows += [map_row(one.case, one.maps[NETWORK], one.std, unit) for one in (*shown[:1], *shown[2:]) if len(shown) > 1]
+    means = comparison.means()
+    estimates = [Estimate(name, mean.value, mean.low, mean.high, name == NETWORK) for name, mean in means.items()]
+    return Presentation(
+        title="Maps",
+        subject="Gap filling",
+        what=_what(filler, chosen),
+        headline=f"{means[NETWORK].value:.2f} {unit}",
+        meaning=f"mean absolute error inside hidden gaps (95 % interval {means[NETWORK].low:.2f} to "
+        f"{means[NETWORK].high:.2f})",
+        sentences=_sentences(comparison, unit),
+        estimates=sorted(estimates, key=lambda one: one.value),
+        measure=f"mean absolute error, {unit}; lower is better",
+        intervals=f"95 % intervals: bootstrap of {DRAWS} draws over squares of {TILE} by {TILE} pixels. They say "
+        "nothing of days unlike these.",
+        maps=rows,
+        plots=[
+            plot_by_size(comparison, looks, unit),
+            plot_by_distance(comparison, looks, unit),
+            plot_histogram(comparison, looks, BASE, unit),
+            plot_coverage(comparison),
+        ],
+    )
+
+
+def _fill(filler: NetworkFiller, case: Case, thorough: bool) -> FilledCase:
+    network, base = filler.predict_beside_base(case.scene, case.background)
+    if filler.problem.network == "autoencoder":  # which starts from no base
+        base = fill_base(case.scene, case.background, filler.static, filler.seed).mean
+    if thorough:
+        others = baselines(case, filler.static, base)
+    else:
+        others = {**linear_baselines(case, filler.static), "base": base}
+    maps: dict[str, Image] = {f"{name} (published)": read_on_grid(filler, path) for name, path in _published(case)}
+    maps |= {NAMES[name]: values for name, values in others.items()}
+    return FilledCase(case, {**maps, NETWORK: network.mean}, network.std)
+
+
+def _published(case: Case) -> list[tuple[str, Path]]:
+    return [(name.removesuffix(" (published)"), path) for name, path in case.published.items()]
+
+
+def _what(filler: NetworkFiller, cases: Sequence[Case]) -> str:
+    days, height, width = filler.history.values.shape
+    first, last = min(filler.history.dates), max(filler.history.dates)
+    judged = sorted({case.day for case in cases})
+    on = judged[0].isoformat() if len(judged) == 1 else f"{len(judged)} days"
+    return (
+        f"Clouds hide parts of these scenes. A network learned to fill such gaps from {len(filler.split.train)} of "
+        f"{days} days ({first} to {last}, {height} × {width} pixels). It was tested on {len(cases)} gaps of {on}, "
+        "which it never saw."
+    )
+
+
+def _sentences(comparison: Comparison, unit: str) -> list[str]:
+    means = comparison.means()
+    found = [f"The base alone, which needs no training, has an error of {means[BASE].value:.2f} {unit}."]
+    gain = comparison.gain(NETWORK, BASE)
+    word = "lowered" if gain.value >= 0 else "raised"
+    low, high = sorted((gain.low, gain.high))
+    found.append(
+        f"The network {word} that by {100 * abs(gain.value):.1f} % (95 % interval of the gain {100 * low:+.1f} to "
+        f"{100 * high:+.1f} %)" + (": it may have added nothing." if low <= 0 <= high else ".")
+    )
+    others = {name: mean for name, mean in means.items() if name not in (NETWORK, BASE)}
+    if others:
+        best = min(others, key=lambda name: others[name].value)
+        found.append(f"The best other method here, {best}, has an error of {others[best].value:.2f} {unit}.")
+    held = comparison.coverage()
+    found.append(
+        "Of the true values "
+        + ", ".join(f"{held[share]:.0f} % lie in the {share} % interval" for share in (50, 80, 95))
+        + " that goes with each filled pixel."
+    )
+    return found
