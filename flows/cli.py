@@ -323,8 +323,14 @@ def show(archive: Annotated[Path, typer.Argument(help="a model archive")]) -> No
 
 
 @app.command()
-def report(run: Annotated[Path, typer.Argument(help="folder of a finished run")]) -> None:
+def report(
+    run: Annotated[Path, typer.Argument(help="folder of a finished run")],
+    full: Annotated[
+        bool, typer.Option("--full", help="judge by every gap held out, and 300 trees beside: minutes, not seconds")
+    ] = False,
+) -> None:
     """Write report.html of a finished run anew."""
     from miha.report.page import write_report
 
-    print(write_report(run))
+    with _shown() as console:
+        console.print(str(write_report(run, full)), markup=False)

@@ -1,8 +1,11 @@
 """The figure of a run: its learning history."""
 
+from typing import Any
+
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from miha.records.lineage import lineage_frame
 
@@ -27,7 +30,9 @@ def plot_history(history: pd.DataFrame, population: pd.DataFrame, loss_name: str
         for _, curve in rivals.groupby("candidate"):
             won = bool(curve.selected.eq(True).all())
             path = pd.concat([parent, curve])
-            look = {"color": WINNER, "marker": "D", "ms": 4, "lw": 2.0} if won else {"color": RIVAL, "lw": 1.2}
+            look: dict[str, Any] = (
+                {"color": WINNER, "marker": "D", "ms": 4, "lw": 2.0} if won else {"color": RIVAL, "lw": 1.2}
+            )
             axes.plot(path.epoch, path.valid_loss, **look, zorder=3 if won else 1)
         axes.axvline(rivals.epoch.min() - 0.5, color="#8896a3", lw=0.8, ls=":")
     axes.plot(lineage.epoch, lineage.valid_loss, color=MAINLINE, lw=2.0, zorder=2)
@@ -39,7 +44,7 @@ def plot_history(history: pd.DataFrame, population: pd.DataFrame, loss_name: str
         axes.plot([], [], color=RIVAL, label="other candidates")
     _name_winners(axes, history, population)
     axes.set(xlabel="epoch along the mainline", ylabel=loss_name)
-    axes.xaxis.get_major_locator().set_params(integer=True)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.spines[["top", "right"]].set_visible(False)
     axes.legend(frameon=False, loc="upper right")
     return figure
