@@ -1,11 +1,13 @@
 """What the report of a run shows of gap filling: errors on held-out gaps beside other methods, maps and curves."""
 
 from collections.abc import Sequence
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
 
 from miha.events import Counted, publish
+from miha.files import stamp_files
 from miha.gapfill.base import fill_base
 from miha.gapfill.cases import Case, held_out_cases, read_on_grid
 from miha.gapfill.comparison import DRAWS, TILE, Comparison, FilledCase
@@ -14,32 +16,32 @@ from miha.gapfill.filler import NetworkFiller
 from miha.gapfill.judging import baselines, linear_baselines
 from miha.gapfill.maps import chosen_cases, map_row
 from miha.problems.presentation import Estimate, Presentation
+from miha.problems.problem import ParallelMap
 from miha.rasters.stack import Image
 
-QUICK_GAPS = 5  # that the report of every run judges by: two seconds each for 10,000 pixels
+QUICK_GAPS = 4  # that the report of every run judges by: four seconds each for 10,000 pixels
+Job = tuple[Path, Path, str, bool, int]  # archive, data set, stamp of the archive, thorough or not, number of the gap
 NETWORK, BASE = "trained network", "base, untrained"
 NAMES = {"mean_plus_offset": "pixel mean plus offset", "ridge": "ridge regression", "trees": "300 trees", "base": BASE}
 
 
-def present_fills(archive: Path, data: Path, thorough: bool) -> Presentation:
+def present_fills(archive: Path, data: Path, parallel_map: ParallelMap, thorough: bool) -> Presentation:
     """Judge a model on held-out gaps, and draw it.
 
     Args:
         archive: the model.
         data: the data set.
+        parallel_map: fills gaps side by side.
         thorough: True: every gap, and 300 trees beside; False: some gaps, and what costs little.
 
     Raises:
         ArchiveError: the model cannot be used with ``data``.
         DataError: the data set has no held-out gaps.
     """
-    filler = NetworkFiller(archive, data)
-    cases = sorted(held_out_cases(filler), key=lambda case: int(np.isnan(case.scene).sum()))
-    chosen = cases if thorough else chosen_cases(cases, QUICK_GAPS)
-    filled = []
-    for number, case in enumerate(chosen, start=1):
-        filled.append(_fill(filler, case, thorough))
-        publish(Counted("gaps of the report", number, len(chosen), f"{case.gap} %"))
+    source = (archive, data, stamp_files([archive]), thorough)
+    filler, chosen = _opened(*source)
+    fills = parallel_map(_fill, [(*source, number) for number in range(len(chosen))])
+    filled = [FilledCase(case, maps, std) for case, (maps, std) in zip(chosen, fills, strict=True)]
     comparison, unit = Comparison(filled, NETWORK), filler.unit or "units"
     looks = styles(comparison, BASE)
     shown = chosen_cases(filled, 3)
@@ -69,7 +71,23 @@ def present_fills(archive: Path, data: Path, thorough: bool) -> Presentation:
     )
 
 
-def _fill(filler: NetworkFiller, case: Case, thorough: bool) -> FilledCase:
+def _cases(filler: NetworkFiller, thorough: bool) -> list[Case]:
+    cases = sorted(held_out_cases(filler), key=lambda case: int(np.isnan(case.scene).sum()))
+    return cases if thorough else chosen_cases(cases, QUICK_GAPS)
+
+
+@lru_cache(maxsize=1)
+def _opened(archive: Path, data: Path, stamp: str, thorough: bool) -> tuple[NetworkFiller, list[Case]]:
+    """What fills and the gaps; a process reads them once."""
+    filler = NetworkFiller(archive, data)
+    return filler, _cases(filler, thorough)
+
+
+def _fill(job: Job) -> tuple[dict[str, Image], Image]:
+    """Maps of one gap by all methods, and the standard deviation."""
+    archive, data, stamp, thorough, number = job
+    filler, cases = _opened(archive, data, stamp, thorough)
+    case = cases[number]
     network, base = filler.predict_beside_base(case.scene, case.background)
     if filler.problem.network == "autoencoder":  # which starts from no base
         base = fill_base(case.scene, case.background, filler.static, filler.seed).mean
@@ -79,7 +97,8 @@ def _fill(filler: NetworkFiller, case: Case, thorough: bool) -> FilledCase:
         others = {**linear_baselines(case, filler.static), "base": base}
     maps: dict[str, Image] = {f"{name} (published)": read_on_grid(filler, path) for name, path in _published(case)}
     maps |= {NAMES[name]: values for name, values in others.items()}
-    return FilledCase(case, {**maps, NETWORK: network.mean}, network.std)
+    publish(Counted("gaps of the report", number + 1, len(cases), f"{case.gap} %"))
+    return {**maps, NETWORK: network.mean}, network.std
 
 
 def _published(case: Case) -> list[tuple[str, Path]]:

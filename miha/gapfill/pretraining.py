@@ -14,7 +14,7 @@ from miha.gapfill.problem import GapFill
 from miha.gapfill.samples import Job, Part
 from miha.problems.judgement import Judgement
 from miha.problems.presentation import Presentation
-from miha.problems.problem import NAMES, Problem
+from miha.problems.problem import NAMES, ParallelMap, Problem
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -85,5 +85,5 @@ class Pretraining(GapFill):
     def figures(self, archive: Path) -> "dict[str, Figure]":
         return {}
 
-    def present(self, archive: Path, thorough: bool = False) -> Presentation:
-        return Problem.present(self, archive, thorough)
+    def present(self, archive: Path, parallel_map: ParallelMap, thorough: bool = False) -> Presentation:
+        return Problem.present(self, archive, parallel_map, thorough)

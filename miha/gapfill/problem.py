@@ -267,10 +267,10 @@ class GapFill(ReadOptions, Problem):
 
         return example_maps(NetworkFiller(archive, self.data))
 
-    def present(self, archive: Path, thorough: bool = False) -> Presentation:
+    def present(self, archive: Path, parallel_map: ParallelMap, thorough: bool = False) -> Presentation:
         from miha.gapfill.presenting import present_fills
 
-        return present_fills(archive, self.data, thorough)
+        return present_fills(archive, self.data, parallel_map, thorough)
 
 
 @lru_cache(maxsize=2)

@@ -182,11 +182,12 @@ class Problem(BaseModel, ABC):
         """
         return {}
 
-    def present(self, archive: Path, thorough: bool = False) -> Presentation:
+    def present(self, archive: Path, parallel_map: ParallelMap, thorough: bool = False) -> Presentation:
         """What the report shows of a trained model. By default its :meth:`figures`.
 
         Args:
             archive: of the model.
+            parallel_map: computes side by side, as that of :meth:`prepare`.
             thorough: True: all there is; False: what takes seconds, since every run ends with a report.
 
         Raises:

@@ -3,7 +3,9 @@
 import base64
 import io
 import math
+import os
 import re
+from contextlib import nullcontext
 from importlib import resources
 from pathlib import Path
 
@@ -25,6 +27,9 @@ from miha.records.record import model_path
 from miha.records.tables import count_epochs, read_tables
 from miha.report.descent import descent
 from miha.report.plots import plot_history
+from miha.training.workers import compute_all, working
+
+MOST_PROCESSES = 4  # each needs a second to start
 
 
 def write_report(run_dir: Path, thorough: bool = False) -> Path:
@@ -42,7 +47,8 @@ def write_report(run_dir: Path, thorough: bool = False) -> Path:
     provenance = read_provenance(run_dir)
     history, population = read_tables(run_dir)
     base, best = (read_manifest(model_path(run_dir, name)) for name in ("base", "best"))
-    shown, why_none = _presented(run_dir, best, Path(provenance.data), thorough)
+    processes = min(provenance.configuration.run.workers or os.cpu_count() or 1, MOST_PROCESSES)
+    shown, why_none = _presented(run_dir, best, Path(provenance.data), processes, thorough)
     data = Path(provenance.data).name
     environment = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
     environment.filters |= {"number": _number, "svg": _svg, "png": _png}
@@ -77,10 +83,11 @@ def _budget(provenance: Provenance) -> str:
     return f"{provenance.epochs} = {schedule.describe(provenance.configuration.unchanged)}"
 
 
-def _presented(run_dir: Path, best: Manifest, data: Path, thorough: bool) -> tuple[Presentation, str]:
+def _presented(run_dir: Path, best: Manifest, data: Path, processes: int, thorough: bool) -> tuple[Presentation, str]:
     """What the problem shows of the model; and why it shows nothing, if it should."""
     try:
-        return archived_problem(best.problem, data).present(model_path(run_dir, "best"), thorough), ""
+        with working(processes) if processes > 1 else nullcontext():
+            return archived_problem(best.problem, data).present(model_path(run_dir, "best"), compute_all, thorough), ""
     except (ArchiveError, DataError) as error:
         return Presentation(), f"The model could not be judged or drawn: {error}"
 

@@ -9,7 +9,6 @@ NAMES = {
     "weight_decay": "weight decay",
     "batch_size": "batch size",
     "beta2": "second momentum (beta2)",
-    "augmentation": "strength of augmentation",
     "loss": "training loss",
 }
 TIMES = {
@@ -42,6 +41,8 @@ def change_phrase(row: Any) -> str:
         told = f"the optimizer {after} in place of {before}"
     elif row.operator == "activation":
         told = f"{after} in place of {before} as the activation {row.target}"
+    elif row.operator == "augmentation":
+        told = f"augmentation of strength {after} in place of {before}"
     elif row.target in SCALED and (times := _times(row.before, row.after)):
         told = f"a {name} {times} as {'large' if row.target == 'batch_size' else 'high'} ({after})"
     else:

@@ -6,7 +6,7 @@ from miha.gapfill.cases import held_out_cases
 from miha.gapfill.filler import NetworkFiller
 from miha.gapfill.judging import judge
 from miha.gapfill.presenting import BASE, NETWORK, present_fills
-from tests.support.filling import publish_maps, small_run
+from tests.support.filling import in_order, publish_maps, small_run
 
 
 def test_the_base_beside_a_prediction_is_the_base_in_the_gap(simulated, tmp_path):
@@ -22,7 +22,7 @@ def test_the_base_beside_a_prediction_is_the_base_in_the_gap(simulated, tmp_path
 def test_a_thorough_presentation_has_the_errors_of_the_evaluation(run, scenes):
     for path in sorted((scenes / "gapped").iterdir())[2:]:
         path.unlink()
-    shown = present_fills(run.model, scenes, thorough=True)
+    shown = present_fills(run.model, scenes, in_order, thorough=True)
     judged = judge(scenes, {"miha": run.model}).metrics
     found = {one.method: one.value for one in shown.estimates}
     assert found[NETWORK] == pytest.approx(judged["mae"]["mean"])
@@ -34,7 +34,7 @@ def test_published_maps_stand_beside_and_a_lone_gap_is_shown_once(run, scenes):
     publish_maps(scenes, "perfect")
     for path in sorted((scenes / "gapped").iterdir())[1:]:
         path.unlink()
-    shown = present_fills(run.model, scenes, thorough=False)
+    shown = present_fills(run.model, scenes, in_order, thorough=False)
     assert shown.estimates[0].method == "perfect (published)"
     assert shown.estimates[0].value == 0
     assert {NETWORK, BASE} <= {one.method for one in shown.estimates}
