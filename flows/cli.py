@@ -31,7 +31,6 @@ EXTRAS = {  # what pip calls the libraries that a command may lack
 app = typer.Typer(
     help="Tune a network's hyperparameters while it trains, and fill cloud gaps in rasters with it.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
@@ -79,6 +78,23 @@ def _shown(when_stopped: str = "Stopped.") -> Iterator[Any]:
     except (KeyboardInterrupt, SystemExit):
         console.print(when_stopped)
         raise
+
+
+def _tell_version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        print(f"miha {version('miha')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_tell_version, is_eager=True, help="show the version and exit")
+    ] = False,
+) -> None:
+    pass
 
 
 @app.command()
@@ -334,3 +350,20 @@ def report(
 
     with _shown() as console:
         console.print(str(write_report(run, full)), markup=False)
+
+
+@app.command()
+def doctor(
+    run_dir: Annotated[Path, typer.Option(help="folder in which runs are to be kept")] = Path("runs"),
+) -> None:
+    """Say what is installed, what this machine offers, what would be slow here and what to do about it.
+
+    Ends with exit code 1 if something is broken.
+    """
+    from flows.display import plain_console
+    from flows.doctor import doctor_table, examine
+
+    checks = examine(run_dir)
+    plain_console().print(doctor_table(checks))
+    if any(check.state == "broken" for check in checks):
+        raise typer.Exit(1)

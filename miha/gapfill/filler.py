@@ -12,7 +12,7 @@ import torch
 from pydantic import ValidationError
 
 from miha.errors import ArchiveError, DataError
-from miha.events import Told, publish
+from miha.events import Counted, Told, publish
 from miha.evolution.seeds import stream
 from miha.gapfill.base import PROCESS, fill_base, process_of
 from miha.gapfill.days import MIN_VISIBLE, Split
@@ -162,7 +162,11 @@ class Filler(ABC):
         self, sources: Sequence[Path], out: Path, everywhere: bool = False, max_std: float | None = None
     ) -> list[Path]:
         """Fill several rasters into a folder, each by itself and under its own name, after checking all of them."""
-        return [self.fill(source, target, everywhere, max_std) for source, target in self.plan(sources, out).items()]
+        plan, filled = self.plan(sources, out), list[Path]()
+        for number, (source, target) in enumerate(plan.items(), start=1):
+            filled.append(self.fill(source, target, everywhere, max_std))
+            publish(Counted("scenes", number, len(plan)))
+        return filled
 
 
 class BaseFiller(Filler):

@@ -3,6 +3,7 @@ import os
 import shutil
 import subprocess
 import sys
+from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
@@ -60,7 +61,7 @@ def call(capsys, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "command", ["simulate", "fetch", "prepare", "optimize", "evaluate", "fill", "assess", "show", "report"]
+    "command", ["simulate", "fetch", "prepare", "optimize", "evaluate", "fill", "assess", "show", "report", "doctor"]
 )
 def test_every_command_explains_itself_its_arguments_and_its_options(command):
     said = CliRunner().invoke(app, [command, "--help"], terminal_width=200)
@@ -70,6 +71,21 @@ def test_every_command_explains_itself_its_arguments_and_its_options(command):
     assert known.help
     for parameter in known.params:
         assert parameter.help, f"{command}: {parameter.name} is not explained"
+
+
+def test_the_version_is_told(call):
+    assert call("--version") == (0, f"miha {version('miha')}\n", "")
+
+
+def test_a_shell_can_complete_commands(tmp_path):
+    told = subprocess.run(
+        [sys.executable, "-c", "from flows.cli import app; app(prog_name='miha')"],
+        env={**os.environ, "_MIHA_COMPLETE": "complete_bash", "COMP_WORDS": "miha sim", "COMP_CWORD": "1"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert told.stdout.split() == ["simulate"]
 
 
 def test_help_needs_neither_pytorch_nor_prefect():
