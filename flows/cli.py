@@ -13,6 +13,7 @@ from typing import Annotated, Any
 
 import typer
 
+from flows.looking import doctor, show, view
 from flows.reading import Reading, reads_rasters
 from miha.errors import MihaError
 
@@ -330,15 +331,6 @@ def assess(
 
 
 @app.command()
-def show(archive: Annotated[Path, typer.Argument(help="a model archive")]) -> None:
-    """Show what a model archive holds: where it comes from, hyperparameters, curve, inputs."""
-    from flows.display import plain_console
-    from miha.report.tables import archive_table
-
-    plain_console().print(archive_table(archive))
-
-
-@app.command()
 def report(
     run: Annotated[Path, typer.Argument(help="folder of a finished run")],
     full: Annotated[
@@ -352,18 +344,5 @@ def report(
         console.print(str(write_report(run, full)), markup=False)
 
 
-@app.command()
-def doctor(
-    run_dir: Annotated[Path, typer.Option(help="folder in which runs are to be kept")] = Path("runs"),
-) -> None:
-    """Say what is installed, what this machine offers, what would be slow here and what to do about it.
-
-    Ends with exit code 1 if something is broken.
-    """
-    from flows.display import plain_console
-    from flows.doctor import doctor_table, examine
-
-    checks = examine(run_dir)
-    plain_console().print(doctor_table(checks))
-    if any(check.state == "broken" for check in checks):
-        raise typer.Exit(1)
+for _command in (show, view, doctor):
+    app.command()(_command)

@@ -61,7 +61,8 @@ def call(capsys, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "command", ["simulate", "fetch", "prepare", "optimize", "evaluate", "fill", "assess", "show", "report", "doctor"]
+    "command",
+    ["simulate", "fetch", "prepare", "optimize", "evaluate", "fill", "assess", "show", "report", "doctor", "view"],
 )
 def test_every_command_explains_itself_its_arguments_and_its_options(command):
     said = CliRunner().invoke(app, [command, "--help"], terminal_width=200)

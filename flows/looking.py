@@ -1,0 +1,50 @@
+"""Commands to look at things: an archive, scenes in a browser, the machine."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from flows.reading import Reading, reads_rasters
+
+
+def show(archive: Annotated[Path, typer.Argument(help="a model archive")]) -> None:
+    """Show what a model archive holds: where it comes from, hyperparameters, curve, inputs."""
+    from flows.display import plain_console
+    from miha.report.tables import archive_table
+
+    plain_console().print(archive_table(archive))
+
+
+def doctor(
+    run_dir: Annotated[Path, typer.Option(help="folder in which runs are to be kept")] = Path("runs"),
+) -> None:
+    """Say what is installed, what this machine offers, what would be slow here and what to do about it.
+
+    Ends with exit code 1 if something is broken.
+    """
+    from flows.display import plain_console
+    from flows.doctor import doctor_table, examine
+
+    checks = examine(run_dir)
+    plain_console().print(doctor_table(checks))
+    if any(check.state == "broken" for check in checks):
+        raise typer.Exit(1)
+
+
+@reads_rasters
+def view(
+    folder: Annotated[Path, typer.Argument(help="folder of filled scenes, a data set, or a run")],
+    port: Annotated[int, typer.Option(min=0, max=65535, help="port on this machine; 0: a free one")] = 0,
+    *,
+    reading: Reading,
+) -> None:
+    """Look at scenes in a browser: a map, a slider over days, and layers. The page is seen on this machine alone."""
+    from flows.view.server import Viewer
+
+    with Viewer(folder, reading(None), port) as viewer:
+        print(f"{len(viewer.catalogue.days)} scenes: open {viewer.address} in a browser. Ctrl-C ends this.", flush=True)
+        try:
+            viewer.serve_forever()
+        except KeyboardInterrupt:
+            print("Stopped.")
