@@ -139,7 +139,7 @@ class Experiment:
         """Compute once what every stage of the run needs."""
         started = time.monotonic()
         publish(Working(f"samples from {self.plan.problem.data}"))
-        parallel_map = partial(compute_all, retries=self.config.faults.retries)
+        parallel_map = partial(compute_all, retries=self.config.faults.retries, work="samples")
         self.plan.problem.build().prepare(self.directory.cache, self.config.seed, parallel_map)
         publish(Told(f"samples ready after {time.monotonic() - started:.0f} s"))
 

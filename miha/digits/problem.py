@@ -20,7 +20,8 @@ from miha.evolution.seeds import stream
 from miha.files import digest_files, stamp_files
 from miha.problems.evaluation import trained_network
 from miha.problems.judgement import OURS, Judgement
-from miha.problems.problem import NAMES, Problem
+from miha.problems.presentation import Presentation
+from miha.problems.problem import NAMES, ParallelMap, Problem
 from miha.problems.samples import Batch, Data, Samples, correct
 from miha.records.archive import read_archive
 from miha.threads import fixed_threads
@@ -96,3 +97,8 @@ class Mnist(Problem):
         with torch.inference_mode(), fixed_threads(1):
             right = (network(inputs).argmax(dim=1) == target).double()
         return {"accuracy": float(right.mean()), "accuracy_first_500": float(right[:ARTICLE_DIGITS].mean())}
+
+    def present(self, archive: Path, parallel_map: ParallelMap, thorough: bool = False) -> Presentation:
+        from miha.digits.presenting import present_digits  # matplotlib, which training needs not
+
+        return present_digits(trained_network(self, read_archive(archive)), self.test())

@@ -12,7 +12,7 @@ import torch
 from pydantic import ValidationError
 
 from miha.errors import ArchiveError, DataError
-from miha.events import Told, publish
+from miha.events import Counted, Told, publish
 from miha.evolution.seeds import stream
 from miha.gapfill.base import PROCESS, fill_base, process_of
 from miha.gapfill.days import MIN_VISIBLE, Split
@@ -162,7 +162,11 @@ class Filler(ABC):
         self, sources: Sequence[Path], out: Path, everywhere: bool = False, max_std: float | None = None
     ) -> list[Path]:
         """Fill several rasters into a folder, each by itself and under its own name, after checking all of them."""
-        return [self.fill(source, target, everywhere, max_std) for source, target in self.plan(sources, out).items()]
+        plan, filled = self.plan(sources, out), list[Path]()
+        for number, (source, target) in enumerate(plan.items(), start=1):
+            filled.append(self.fill(source, target, everywhere, max_std))
+            publish(Counted("scenes", number, len(plan)))
+        return filled
 
 
 class BaseFiller(Filler):
@@ -231,8 +235,12 @@ class NetworkFiller(Filler):
         The network is asked about a base with other trees each time, and about another mirroring of it if it learned
         from mirrored scenes. More trees in one guess would be a guess of another kind than it learned from.
         """
+        return self.predict_beside_base(scene, background)[0]
+
+    def predict_beside_base(self, scene: Image, background: Background) -> tuple[Posterior, Image]:
+        """The same, and what the network started from: the base of the first opinion (right in the gaps)."""
         process = process_of(scene, background, self.static, stream(self.seed, "fill", PROCESS))
-        opinions = []
+        bases, opinions = [], []
         with torch.inference_mode(), fixed_threads(1):
             for number, mirroring in enumerate(MIRRORINGS):
                 axes = mirroring if self.problem.flips else ()
@@ -240,8 +248,9 @@ class NetworkFiller(Filler):
                 encoded = self.problem.encode(scene, background, self.static, rng, process=process)
                 inputs = torch.from_numpy(encoded.channels)[None]
                 output = self.network(inputs.flip(axes)).flip(axes)[0].numpy()
+                bases.append(encoded.base)
                 opinions.append(encoded.base + encoded.scale * output)
-        return Posterior(np.asarray(np.mean(opinions, axis=0), np.float32), process.std)
+        return Posterior(np.asarray(np.mean(opinions, axis=0), np.float32), process.std), bases[0]
 
 
 def open_filler(model: Path | None, data: Path | None, reading: ReadOptions = ReadOptions()) -> Filler:

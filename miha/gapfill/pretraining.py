@@ -13,7 +13,8 @@ from miha.gapfill.days import Split
 from miha.gapfill.problem import GapFill
 from miha.gapfill.samples import Job, Part
 from miha.problems.judgement import Judgement
-from miha.problems.problem import NAMES, Problem
+from miha.problems.presentation import Presentation
+from miha.problems.problem import NAMES, ParallelMap, Problem
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -83,3 +84,6 @@ class Pretraining(GapFill):
 
     def figures(self, archive: Path) -> "dict[str, Figure]":
         return {}
+
+    def present(self, archive: Path, parallel_map: ParallelMap, thorough: bool = False) -> Presentation:
+        return Problem.present(self, archive, parallel_map, thorough)

@@ -31,6 +31,7 @@ from miha.gapfill.process import Posterior
 from miha.gapfill.samples import PARTS, SPLITS, Job, Part, SampleFile, make_sample
 from miha.gapfill.unet import UNet
 from miha.problems.judgement import Judgement
+from miha.problems.presentation import Presentation
 from miha.problems.problem import NAMES, ParallelMap, Problem
 from miha.problems.samples import Batch, Data, Samples
 from miha.rasters.stack import Image, ReadOptions, Stack, first_grid, list_rasters, quality_files, read_stack
@@ -265,6 +266,11 @@ class GapFill(ReadOptions, Problem):
         from miha.gapfill.maps import example_maps
 
         return example_maps(NetworkFiller(archive, self.data))
+
+    def present(self, archive: Path, parallel_map: ParallelMap, thorough: bool = False) -> Presentation:
+        from miha.gapfill.presenting import present_fills
+
+        return present_fills(archive, self.data, parallel_map, thorough)
 
 
 @lru_cache(maxsize=2)

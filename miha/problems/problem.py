@@ -13,6 +13,7 @@ from miha.evolution.hyperparameters.activation import CLASS_ACTIVATIONS, HIDDEN_
 from miha.evolution.losses import named_loss
 from miha.problems.evaluation import judge_on_samples
 from miha.problems.judgement import Judgement
+from miha.problems.presentation import Plot, Presentation
 from miha.problems.samples import Batch, Data, SampleSource
 
 if TYPE_CHECKING:
@@ -195,3 +196,21 @@ class Problem(BaseModel, ABC):
             DataError: the data set has nothing to show.
         """
         return {}
+
+    def present(self, archive: Path, parallel_map: ParallelMap, thorough: bool = False) -> Presentation:
+        """What the report shows of a trained model. By default its :meth:`figures`.
+
+        Args:
+            archive: of the model.
+            parallel_map: computes side by side, as that of :meth:`prepare`.
+            thorough: True: all there is; False: what takes seconds, since every run ends with a report.
+
+        Raises:
+            ArchiveError: the model cannot be used with these data.
+            DataError: the data set has nothing to show.
+        """
+        title = self.figures_title
+        plots = [
+            Plot(name.replace("_", " "), f"{title}: {name}", figure) for name, figure in self.figures(archive).items()
+        ]
+        return Presentation(title=title, plots=plots)

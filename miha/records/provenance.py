@@ -19,6 +19,7 @@ LIBRARIES = ("torch", "numpy", "scikit-learn", "rasterio", "pandas", "pydantic")
 
 class _Kept(BaseModel):
     keep: Literal["all", "final"]
+    workers: int | None = None
 
 
 class _Configuration(BaseModel):

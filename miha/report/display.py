@@ -118,6 +118,8 @@ class Display:
         if event.work not in self.bars:
             self._bar(event.work, event.work, event.total)
         self.progress.update(self.bars[event.work], completed=event.done, note=escape(event.part))
+        if event.done == event.total:
+            self._close(event.work)
 
     @_show.register
     def _(self, event: StageStarted) -> None:

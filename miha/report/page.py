@@ -1,12 +1,18 @@
-"""The page of a run, in one self-contained HTML file."""
+"""The page of a run, in one self-contained HTML file: to be read by somebody who was not there."""
 
 import base64
 import io
+import math
+import os
+import re
+from contextlib import nullcontext
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
 import jinja2
+import pandas as pd
+from markupsafe import Markup
 from matplotlib.figure import Figure
 from pydantic import BaseModel
 
@@ -17,17 +23,26 @@ from miha.events import Working, publish
 from miha.evolution.hyperparameters import HYPERPARAMETERS
 from miha.evolution.prior import Tally
 from miha.files import write_text
+from miha.problems.presentation import Presentation
 from miha.problems.registry import archived_problem
 from miha.records.archive import Manifest, read_manifest
 from miha.records.gains import gains
 from miha.records.provenance import Provenance, read_provenance
 from miha.records.record import model_path
 from miha.records.tables import count_epochs, read_prior, read_tables
+from miha.report.descent import descent
 from miha.report.plots import plot_history
+from miha.training.workers import compute_all, working
+
+MOST_PROCESSES = 4  # each needs a second to start
 
 
-def write_report(run_dir: Path) -> Path:
+def write_report(run_dir: Path, thorough: bool = False) -> Path:
     """Write ``report.html`` of a finished run; returns its path.
+
+    Args:
+        run_dir: of the run.
+        thorough: judge the model on all there is (minutes), not on what takes seconds.
 
     Raises:
         RunError: not the directory of a finished run.
@@ -37,24 +52,30 @@ def write_report(run_dir: Path) -> Path:
     provenance = read_provenance(run_dir)
     history, population = read_tables(run_dir)
     base, best = (read_manifest(model_path(run_dir, name)) for name in ("base", "best"))
+    processes = min(provenance.configuration.run.workers or os.cpu_count() or 1, MOST_PROCESSES)
+    shown, why_none = _presented(run_dir, best, Path(provenance.data), processes, thorough)
+    data = Path(provenance.data).name
     environment = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
-    environment.filters["number"] = _number
-    template = environment.from_string((resources.files("miha.report") / "page.html").read_text(encoding="utf-8"))
-    title, figures, why_none = _figures(run_dir, best, Path(provenance.data))
-    last = best.record.epochs[-1]
+    environment.filters |= {"number": _number, "svg": _svg, "png": _png}
+    files = resources.files("miha.report")
+    template = environment.from_string((files / "page.html").read_text(encoding="utf-8"))
     page = template.render(
+        title=": ".join(filter(None, (shown.subject or str(best.problem["name"]), data))),
+        style=Markup((files / "page.css").read_text(encoding="utf-8")),
         name=run_dir.absolute().name,
-        best=best,
-        last=last,
-        gains=gains(base.record, best.record, population),
-        epochs=count_epochs(history),
-        budget=_budget(provenance),
-        figure=_embed(plot_history(history, population)),
-        population=population.to_dict("records"),
+        shown=shown,
         chances=_chances(run_dir),
-        figures_title=title,
-        figures=figures,
         why_none=why_none,
+        best=best,
+        base=base,
+        sentences=[*shown.sentences, *gains(base.record, best.record, population)],
+        cost=f"{count_epochs(history)} epochs trained: {_budget(provenance)}",
+        figure=plot_history(history, population),
+        history_alt=_history_alt(history, population),
+        steps=descent(history, population),
+        population=population.to_dict("records"),
+        top=(top := max((one.high or one.value for one in shown.estimates), default=1.0)),
+        decimals=max(0, 2 - math.floor(math.log10(top or 1.0))),
         simulated=best.extras.get("simulated", False),
         configuration=provenance.configuration.model_dump_json(indent=2),
         provenance=provenance.model_dump(exclude={"configuration"}),
@@ -84,18 +105,26 @@ class _Prior(BaseModel):
 def _budget(provenance: Provenance) -> str:
     told = provenance.configuration
     if told.replay:
-        return f"{provenance.epochs} epochs along a schedule that another run found"
-    return f"{provenance.epochs} epochs = {Schedule.model_validate(told.schedule).describe(told.unchanged)}"
+        return f"{provenance.epochs} along a schedule that another run found"
+    return f"{provenance.epochs} = {Schedule.model_validate(told.schedule).describe(told.unchanged)}"
 
 
-def _figures(run_dir: Path, best: Manifest, data: Path) -> tuple[str, list[str], str]:
-    """Heading and embedded figures of what the model does; and why there are none, if the problem should have some."""
+def _presented(run_dir: Path, best: Manifest, data: Path, processes: int, thorough: bool) -> tuple[Presentation, str]:
+    """What the problem shows of the model; and why it shows nothing, if it should."""
     try:
-        problem = archived_problem(best.problem, data)
-        figures = problem.figures(model_path(run_dir, "best"))
-        return problem.figures_title, [_embed(figure) for figure in figures.values()], ""
+        with working(processes) if processes > 1 else nullcontext():
+            return archived_problem(best.problem, data).present(model_path(run_dir, "best"), compute_all, thorough), ""
     except (ArchiveError, DataError) as error:
-        return "Figures", [], f"No figures: {error}"
+        return Presentation(), f"The model could not be judged or drawn: {error}"
+
+
+def _history_alt(history: pd.DataFrame, population: pd.DataFrame) -> str:
+    mainline = history[history.candidate.isna()]
+    first, last = mainline.valid_loss.iloc[0], mainline.valid_loss.iloc[-1]
+    return (
+        f"Line chart of the validation loss along the mainline: from {first:.4f} to {last:.4f} over "
+        f"{mainline.epoch.max()} epochs, with the candidates of {population.cycle.nunique()} cycles."
+    )
 
 
 def _number(value: float | None) -> str:
@@ -103,8 +132,14 @@ def _number(value: float | None) -> str:
     return "–" if value is None else f"{value:.4f}"
 
 
-def _embed(figure: Figure) -> str:
-    """A figure as a data URL."""
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=110)
-    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
+def _png(content: bytes) -> str:
+    """An image as a data URL."""
+    return "data:image/png;base64," + base64.b64encode(content).decode()
+
+
+def _svg(figure: Figure) -> str:
+    """A figure as a data URL, drawn in lines, so that it is sharp at any size."""
+    buffer = io.StringIO()
+    figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
+    text = re.sub(r"<(\?xml|!DOCTYPE)[^>]*>\s*", "", buffer.getvalue())
+    return "data:image/svg+xml;base64," + base64.b64encode(text.encode()).decode()

@@ -1,10 +1,12 @@
 """The figure of a run: its learning history."""
 
 import io
+from typing import Any
 
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from miha.records.lineage import lineage_frame
 
@@ -44,19 +46,23 @@ def plot_history(
         for _, curve in rivals.groupby("candidate"):
             won = bool(curve.selected.eq(True).all())
             path = pd.concat([parent, curve])
-            axes.plot(path.epoch, path.valid_loss, color=WINNER if won else RIVAL, lw=2.0, zorder=3 if won else 1)
+            look: dict[str, Any] = (
+                {"color": WINNER, "marker": "D", "ms": 4, "lw": 2.0} if won else {"color": RIVAL, "lw": 1.2}
+            )
+            axes.plot(path.epoch, path.valid_loss, **look, zorder=3 if won else 1)
         axes.axvline(rivals.epoch.min() - 0.5, color="#8896a3", lw=0.8, ls=":")
     axes.plot(lineage.epoch, lineage.valid_loss, color=MAINLINE, lw=2.0, zorder=2)
     axes.plot(mainline.epoch, mainline.valid_loss, color=MAINLINE, lw=0, marker=".", zorder=4)
     axes.plot(lineage.epoch, lineage.train_loss, color=MAINLINE, lw=0.9, ls="--", alpha=0.6, label="training, mainline")
     axes.plot([], [], color=MAINLINE, lw=2, marker=".", label="validation, mainline")
     if len(population):
-        axes.plot([], [], color=WINNER, lw=1.8, label="selected candidate")
+        axes.plot([], [], color=WINNER, lw=2, marker="D", ms=4, label="selected candidate")
         axes.plot([], [], color=RIVAL, label="other candidates")
     if other is not None:
         axes.plot(other.epoch, other.valid_loss, color=OTHER, lw=1.4, label="unchanged", zorder=0)
     _name_winners(axes, history, population)
     axes.set(xlabel="epoch along the mainline", ylabel=loss_name)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.spines[["top", "right"]].set_visible(False)
     axes.legend(frameon=False, loc="upper right")
     return figure

@@ -69,11 +69,14 @@ def resolve_precision(wanted: WantedPrecision, device: str, problem: Problem) ->
     """What training computes in; ``auto`` is bfloat16 where problem and processor are made for it."""
     if wanted != "auto":
         return wanted
+    return "bfloat16" if problem.mixed_precision and bfloat16_is_fast(device) else "float32"
+
+
+def bfloat16_is_fast(device: str) -> bool:
+    """True if the device computes bfloat16 in hardware."""
     if device == "cuda":
-        able = torch.cuda.is_bf16_supported(including_emulation=False)
-    else:
-        able = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
-    return "bfloat16" if problem.mixed_precision and able else "float32"
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
 
 
 @contextmanager

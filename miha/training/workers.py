@@ -107,10 +107,18 @@ def submit(function: Callable[..., Any], *arguments: Any, timeout: float | None 
     return future
 
 
-def compute_all(function: Callable[[Any], Any], items: Iterable[Any], retries: int = 0) -> list[Any]:
-    """``[function(item) for item in items]``, spread over the pool; each tried again after failures that may pass."""
-    work = [(item, submit(function, item)) for item in items]
-    return [_result(function, item, future, retries) for item, future in work]
+def compute_all(function: Callable[[Any], Any], items: Iterable[Any], retries: int = 0, work: str = "") -> list[Any]:
+    """``[function(item) for item in items]``, spread over the pool; each tried again after failures that may pass.
+
+    How far that is comes as events if the ``work`` has a name.
+    """
+    running = [(item, submit(function, item)) for item in items]
+    results: list[Any] = []
+    for item, future in running:
+        results.append(_result(function, item, future, retries))
+        if work:
+            events.publish(events.Counted(work, len(results), len(running)))
+    return results
 
 
 def _result(function: Callable[[Any], Any], item: Any, future: Future[Any], retries: int) -> Any:

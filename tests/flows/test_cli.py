@@ -3,6 +3,7 @@ import os
 import shutil
 import subprocess
 import sys
+from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
@@ -65,7 +66,7 @@ def call(capsys, monkeypatch):
     "command",
     [
         *("simulate", "fetch", "prepare", "products", "optimize", "replay", "evaluate", "fill", "assess", "show"),
-        *("export", "lineage", "report"),
+        *("export", "lineage", "report", "doctor", "view"),
     ],
 )
 def test_every_command_explains_itself_its_arguments_and_its_options(command):
@@ -76,6 +77,21 @@ def test_every_command_explains_itself_its_arguments_and_its_options(command):
     assert known.help
     for parameter in known.params:
         assert parameter.help, f"{command}: {parameter.name} is not explained"
+
+
+def test_the_version_is_told(call):
+    assert call("--version") == (0, f"miha {version('miha')}\n", "")
+
+
+def test_a_shell_can_complete_commands(tmp_path):
+    told = subprocess.run(
+        [sys.executable, "-c", "from flows.cli import app; app(prog_name='miha')"],
+        env={**os.environ, "_MIHA_COMPLETE": "complete_bash", "COMP_WORDS": "miha sim", "COMP_CWORD": "1"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert told.stdout.split() == ["simulate"]
 
 
 def test_help_needs_neither_pytorch_nor_prefect():

@@ -3,7 +3,17 @@ import io
 import pytest
 from rich.console import Console
 
-from miha.events import EpochEnded, RunEnded, RunStarted, Selected, StageEnded, StageRetried, StageReused, StageStarted
+from miha.events import (
+    Counted,
+    EpochEnded,
+    RunEnded,
+    RunStarted,
+    Selected,
+    StageEnded,
+    StageRetried,
+    StageReused,
+    StageStarted,
+)
 from miha.evolution.change import UNCHANGED
 from miha.records.record import Epoch, StageId
 from miha.report.display import ALL_EPOCHS, Display
@@ -81,3 +91,12 @@ def test_every_event_of_a_run_is_shown_and_the_bar_of_all_epochs_ends_full(tiny_
 def test_text_in_brackets_is_shown_as_it_is(display):
     display(StageRetried(INITIAL, UNCHANGED, "OSError: [Errno 5] [bold]"))
     assert "[Errno 5] [bold]" in display.console.file.getvalue()
+
+
+def test_work_that_is_counted_has_a_bar_until_it_is_done(display):
+    for done in (1, 2):
+        display(Counted("samples", done, 3))
+    (task,) = [task for task in display.progress.tasks if task.id == display.bars["samples"]]
+    assert (task.completed, task.total) == (2, 3)
+    display(Counted("samples", 3, 3))
+    assert "samples" not in display.bars

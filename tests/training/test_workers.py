@@ -10,7 +10,7 @@ import pytest
 from pebble import ProcessExpired
 
 from miha.events import Counted, observed_by, publish
-from miha.training.workers import submit, working
+from miha.training.workers import compute_all, submit, working
 
 
 def count_to(number):
@@ -57,6 +57,14 @@ def test_what_a_worker_says_arrives_whole_where_the_one_who_watches_is_slow():
 def test_without_a_pool_work_is_done_right_here():
     assert submit(os.getpid).result(0) == os.getpid()
     assert multiprocessing.parent_process() is None
+
+
+def test_named_work_tells_how_far_it_is():
+    told = []
+    with observed_by(told.append):
+        assert compute_all(abs, [-1, -2, -3], work="numbers") == [1, 2, 3]
+        assert compute_all(abs, [-1]) == [1]
+    assert told == [Counted("numbers", done, 3) for done in (1, 2, 3)]
 
 
 def test_the_server_that_was_warmed_up_forks_the_workers():

@@ -1,0 +1,151 @@
+"""Pictures of a window of a raster, read no finer than the screen shows them."""
+
+import io
+from dataclasses import dataclass
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+import rasterio
+from matplotlib.colors import to_hex
+from matplotlib.image import imsave
+from numpy.typing import NDArray
+from rasterio.enums import MaskFlags, Resampling
+from rasterio.errors import RasterioError
+from rasterio.io import DatasetReader
+from rasterio.windows import Window
+
+from miha.errors import DataError
+from miha.rasters.options import ReadOptions
+from miha.rasters.scene import Image, decode
+from miha.rasters.writing import EMPTY, FILLED, OBSERVED, sidecars_of
+
+COLOURS = {"observed": "viridis", "filled": "viridis", "truth": "viridis", "std": "cividis"}
+SOURCES = {OBSERVED: ("observed", "#b8c4d0"), FILLED: ("filled", "#00224e"), EMPTY: ("left empty", "#e7b416")}
+UNKNOWN = (226, 230, 234, 255)  # colour of pixels without a value
+MOST_PIXELS = 2000  # along a side of a picture
+LOOKED_AT = 12  # scenes from which the ends of a legend are taken
+THUMBNAIL = 128  # pixels along a side of these
+
+
+@dataclass(frozen=True)
+class Part:
+    """Columns and rows of a raster, and the size at which they are wanted, pixels."""
+
+    left: int
+    top: int
+    right: int
+    bottom: int
+    width: int
+    height: int
+
+    def clipped(self, height: int, width: int) -> "Part":
+        """The same inside a raster, no finer than its pixels, and of at most MOST_PIXELS along a side.
+
+        Raises:
+            DataError: nothing of it is inside.
+        """
+        left, right = max(0, self.left), min(width, self.right)
+        top, bottom = max(0, self.top), min(height, self.bottom)
+        if left >= right or top >= bottom:
+            raise DataError("that part lies outside the raster.")
+        columns = max(1, min(self.width, right - left, MOST_PIXELS))
+        rows = max(1, min(self.height, bottom - top, MOST_PIXELS))
+        return Part(left, top, right, bottom, columns, rows)
+
+
+def shape_of(path: Path) -> tuple[int, int]:
+    """Height and width of a raster, pixels."""
+    with rasterio.open(path) as raster:
+        return raster.height, raster.width
+
+
+def unit_of(path: Path, options: ReadOptions) -> str:
+    """Unit of a raster's values; "" if the file says none."""
+    with rasterio.open(path) as raster:
+        return raster.units[options.band - 1] or str(raster.tags().get("units", ""))
+
+
+def read_part(path: Path, layer: str, part: Part, options: ReadOptions) -> Image:
+    """Values (rows, columns) of a layer, NaN where there is none; of what is shrunk the nearest pixels.
+
+    Args:
+        path: of the layer's raster.
+        layer: one of ``catalogue.LAYERS``; of ``observed`` what was filled is left out.
+        part: what is wanted, clipped to the raster.
+        options: how scenes are read; the sidecars of filled scenes have one band and NaN.
+
+    Raises:
+        DataError: the raster cannot be read.
+    """
+    reading = options if layer not in ("std", "source") else ReadOptions()
+    try:
+        values = _read(path, part, reading)
+        if layer == "observed" and (source := sidecars_of(path)[0]).exists():
+            values[_read(source, part, ReadOptions()) != OBSERVED] = np.nan
+        return values
+    except (RasterioError, OSError) as error:
+        raise DataError(f"{path} cannot be read as a raster: {error}. Replace or remove the file.") from error
+
+
+def _read(path: Path, part: Part, options: ReadOptions) -> Image:
+    with rasterio.open(path) as raster:
+        values = _band(raster, options.band, part)
+        masked = bool({MaskFlags.per_dataset, MaskFlags.alpha} & set(raster.mask_flag_enums[options.band - 1]))
+        size = {"window": _window(part), "out_shape": (part.height, part.width)}
+        mask = raster.read_masks(options.band, resampling=Resampling.nearest, **size) if masked else None
+        decoded = decode(values, mask, raster, options)
+        if rule := options.clear:
+            file = rule.file_of(path, options.date_pattern) or path
+            with rasterio.open(file) as quality:
+                decoded[~rule.clear(_band(quality, rule.band, part))] = np.nan
+        return decoded
+
+
+def _band(raster: DatasetReader, band: int, part: Part) -> NDArray[np.generic]:
+    shape = (part.height, part.width)
+    return np.asarray(raster.read(band, window=_window(part), out_shape=shape, resampling=Resampling.nearest))
+
+
+def _window(part: Part) -> Window:
+    return Window(part.left, part.top, part.right - part.left, part.bottom - part.top)
+
+
+def legend_of(paths: list[Path], layer: str, options: ReadOptions) -> tuple[float, float]:
+    """Ends of a layer's legend, the same for all days: the 1st and 99th percentile of some scenes (std: from 0)."""
+    chosen = [paths[place] for place in sorted({*np.linspace(0, len(paths) - 1, LOOKED_AT).round().astype(int)})]
+    parts = []
+    for path in chosen:
+        height, width = shape_of(path)
+        whole = Part(0, 0, width, height, THUMBNAIL, THUMBNAIL).clipped(height, width)
+        parts.append(read_part(path, layer, whole, options).ravel())
+    values = np.concatenate(parts)
+    values = values[np.isfinite(values)]
+    if not len(values):
+        return 0.0, 1.0
+    low, high = (float(limit) for limit in np.percentile(values, [1, 99]))
+    return (0.0 if layer == "std" else low), high if high > low else low + 1.0
+
+
+def draw(values: Image, layer: str, low: float, high: float) -> bytes:
+    """A PNG of values in the colours of their layer."""
+    if layer == "source":
+        table = np.array([_rgba(colour) for _, colour in SOURCES.values()], np.uint8)
+        pixels = table[np.nan_to_num(values).astype(int).clip(0, len(table) - 1)]
+    else:
+        table = (matplotlib.colormaps[COLOURS[layer]](np.arange(256)) * 255).round().astype(np.uint8)
+        places = (np.nan_to_num((values - low) / (high - low)) * 255).clip(0, 255).astype(np.uint8)
+        pixels = table[places]
+        pixels[np.isnan(values)] = UNKNOWN
+    buffer = io.BytesIO()
+    imsave(buffer, pixels, format="png", pil_kwargs={"compress_level": 1})
+    return buffer.getvalue()
+
+
+def shades(layer: str) -> list[str]:
+    """CSS colours of a layer's legend, from low to high."""
+    return [to_hex(matplotlib.colormaps[COLOURS[layer]](place)) for place in np.linspace(0, 1, 9)]
+
+
+def _rgba(colour: str) -> tuple[int, ...]:
+    return (*(int(colour[at : at + 2], 16) for at in (1, 3, 5)), 255)

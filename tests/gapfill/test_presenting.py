@@ -1,0 +1,42 @@
+import numpy as np
+import pytest
+
+from miha.gapfill.base import fill_base
+from miha.gapfill.cases import held_out_cases
+from miha.gapfill.filler import NetworkFiller
+from miha.gapfill.judging import judge
+from miha.gapfill.presenting import BASE, NETWORK, present_fills
+from tests.support.filling import in_order, publish_maps, small_run
+
+
+def test_the_base_beside_a_prediction_is_the_base_in_the_gap(simulated, tmp_path):
+    run = small_run(tmp_path / "run", {"data": simulated, "trees": 48})
+    filler = NetworkFiller(run.model, simulated)
+    case = held_out_cases(filler)[0]
+    network, base = filler.predict_beside_base(case.scene, case.background)
+    assert np.array_equal(network.mean, filler.predict(case.scene, case.background).mean)
+    alone = fill_base(case.scene, case.background, filler.static, filler.seed).mean
+    np.testing.assert_allclose(base[case.hidden], alone[case.hidden], rtol=1e-6)
+
+
+def test_a_thorough_presentation_has_the_errors_of_the_evaluation(run, scenes):
+    for path in sorted((scenes / "gapped").iterdir())[2:]:
+        path.unlink()
+    shown = present_fills(run.model, scenes, in_order, thorough=True)
+    judged = judge(scenes, {"miha": run.model}).metrics
+    found = {one.method: one.value for one in shown.estimates}
+    assert found[NETWORK] == pytest.approx(judged["mae"]["mean"])
+    assert found["300 trees"] == pytest.approx(judged["methods"]["trees"]["mean"])
+    assert [one.value for one in shown.estimates] == sorted(found.values())
+
+
+def test_published_maps_stand_beside_and_a_lone_gap_is_shown_once(run, scenes):
+    publish_maps(scenes, "perfect")
+    for path in sorted((scenes / "gapped").iterdir())[1:]:
+        path.unlink()
+    shown = present_fills(run.model, scenes, in_order, thorough=False)
+    assert shown.estimates[0].method == "perfect (published)"
+    assert shown.estimates[0].value == 0
+    assert {NETWORK, BASE} <= {one.method for one in shown.estimates}
+    assert len(shown.maps) == 1
+    assert len(shown.plots) == 4
