@@ -18,10 +18,11 @@ from miha.rasters.scene import SIMULATED_TAG, Image
 from miha.rasters.simulate import cloud_mask, field
 
 TILE = 1000  # pixels a side
-FIRST_DAY = date(2019, 1, 1)
+HELD_OUT = date(2021, 7, 1)
 SCALE, NODATA = 0.02, 0  # stored as uint16
 BLOCK = 512  # pixels a side, of the blocks of a file
 GAP = 0.4  # of the held-out scene
+WARM_UP, FAR = 14, 100_000  # days before the first, and a number that makes all days' positive
 
 
 def stack(folder: Path, days: int, side: int, seed: int = 0) -> Path:
@@ -29,31 +30,33 @@ def stack(folder: Path, days: int, side: int, seed: int = 0) -> Path:
 
     Each pixel has a level, a season of its own strength and phase (beyond that of the scene), a contrast that is strong
     on sunny days, weather that is correlated in space and from day to day, and noise. The day in the middle is held
-    out: ``truth/`` has it, ``gapped/`` with a cloud over GAP of it.
+    out: ``truth/`` has it, ``gapped/`` with a cloud over GAP of it. Each day is the same in stacks of any length.
     """
     if folder.is_dir():
         return folder
     rng = np.random.default_rng(seed)
     small = (min(side, TILE),) * 2
     terrain, amplitude, phase, contrast = (field(small, slope, rng) for slope in (2.6, 2.4, 2.8, 2.2))
-    weather = field(small, 2.8, rng)
     with replacing_folder(folder) as made:
         _write(made / "static" / "elevation.tif", 600 + 350 * terrain, side, np.random.default_rng([seed, 0]), 0)
-        for number in range(days + 1):
-            when = FIRST_DAY + timedelta(days=number)
-            turn = 2 * np.pi * number / 365.25
+        weather = np.zeros(small, np.float32)
+        for number in range(-(days // 2) - WARM_UP, days - days // 2 + 1):
+            when, turn = HELD_OUT + timedelta(days=number), 2 * np.pi * number / 365.25
+            rng = np.random.default_rng([seed, number + FAR])
             weather = 0.7 * weather + 0.7 * field(small, 2.8, rng)
+            if number < -(days // 2):
+                continue
             season = 295 + 9 * np.sin(turn) + 1.5 * amplitude * np.sin(turn) + phase * np.cos(turn)
             values = season - 2 * terrain + rng.uniform(0.3, 1.3) * 2 * contrast + 1.2 * weather
             values = (values + 1.5 * rng.standard_normal()).astype(np.float32)
-            cover = GAP if number == days // 2 else float(rng.beta(0.6, 1.1))
+            cover = GAP if number == 0 else float(rng.beta(0.6, 1.1))
             hidden = np.where(cloud_mask(small, cover, rng), np.float32(np.nan), values)
-            noise, name = np.random.default_rng([seed, number + 1]), f"{when:%Y%m%d}.tif"
-            if number == days // 2:
+            noise, name = np.random.default_rng([seed, number + FAR, 1]), f"{when:%Y%m%d}.tif"
+            if number == 0:
                 state = noise.bit_generator.state
                 _write(made / "truth" / name, values, side, noise)
                 noise.bit_generator.state = state
-            _write(made / ("gapped" if number == days // 2 else "history") / name, hidden, side, noise)
+            _write(made / ("gapped" if number == 0 else "history") / name, hidden, side, noise)
     return folder
 
 
