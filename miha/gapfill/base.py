@@ -3,10 +3,11 @@
 import numpy as np
 
 from miha.evolution.seeds import stream
-from miha.gapfill.guess import WHOLE, GuessSettings, Window, guess_scene
-from miha.gapfill.kernel import Features
+from miha.gapfill.features import Features
+from miha.gapfill.guess import WHOLE, Window, guess_scene
 from miha.gapfill.predictors import Background, Static
 from miha.gapfill.process import INDUCING, Posterior, fill_by_process
+from miha.gapfill.regressions import GuessSettings
 from miha.rasters.stack import Image
 
 PROCESS_WEIGHT = 0.6  # of the Gaussian process; the rest is of the first guess

@@ -16,7 +16,7 @@ from miha.events import Told, publish
 from miha.evolution.seeds import stream
 from miha.gapfill.base import PROCESS, fill_base, process_of
 from miha.gapfill.days import MIN_VISIBLE, Split
-from miha.gapfill.history import background_of
+from miha.gapfill.history import bounded
 from miha.gapfill.predictors import Background, Static
 from miha.gapfill.problem import GapFill
 from miha.gapfill.process import Posterior
@@ -47,6 +47,7 @@ class Filler(ABC):
         self.data, self.reading, self.history, self.unit, self.seed = data, reading, history, unit, seed
         self._others: dict[int, BaseFiller] = {}  # of bands that share a mask with the one to fill
         self._scenes: dict[Path, Scene] = {}  # read by plan, not filled yet
+        self._backgrounds: dict[date, Background] = {}  # of the latest day: scenes of one day share it
 
     @abstractmethod
     def predict(self, scene: Image, background: Background) -> Posterior:
@@ -81,7 +82,10 @@ class Filler(ABC):
             return Background.none(scene.values)
         when = self._date(scene.path)
         assert when is not None, "scenes of a history have dates"
-        return background_of(scene.values, self.history, when)
+        if when not in self._backgrounds:
+            others = self.history.without(when).values
+            self._backgrounds = {when: Background.of(others) if len(others) else Background.none(scene.values)}
+        return bounded(self._backgrounds[when], scene.values, sum(taken < when for taken in self.history.dates))
 
     def _date(self, path: Path) -> date | None:
         """The day of a scene, once there are enough others."""
