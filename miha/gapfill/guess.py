@@ -49,8 +49,12 @@ class Guess:
 
 def visible_pixels(scene: Image, at_most: int, rng: np.random.Generator) -> NDArray[np.int64]:
     """Flat indices of the visible pixels, or of ``at_most`` of them drawn at random."""
-    visible = np.flatnonzero(~np.isnan(scene))
-    return visible if len(visible) <= at_most else np.sort(rng.choice(visible, at_most, replace=False))
+    return drawn(np.flatnonzero(~np.isnan(scene)), at_most, rng)
+
+
+def drawn(pixels: NDArray[np.int64], at_most: int, rng: np.random.Generator) -> NDArray[np.int64]:
+    """Sorted pixels, or ``at_most`` of them drawn at random."""
+    return pixels if len(pixels) <= at_most else np.sort(rng.choice(pixels, at_most, replace=False))
 
 
 def fit_climatology(scene: Image, background: Background) -> Image:

@@ -1,5 +1,6 @@
 """What of a history predicts a scene: its level, and a number of days that does not grow with the history."""
 
+from dataclasses import dataclass
 from datetime import date
 
 import numpy as np
@@ -30,35 +31,61 @@ def background_of(scene: Image, history: Stack, when: date) -> Background:
 
 
 def bounded(background: Background, scene: Image, before: int) -> Background:
-    """At most MOST_DAYS of the days of a background, the last of them patterns that sum up those left out.
-
-    All are kept if there are no more than that. Else: the NEAREST days on both sides, the SIMILAR ones that correlate
-    most with the visible part of the scene and show most of it and of its gap, and the first PATTERNS empirical
-    orthogonal functions of the rest (randomized SVD, Halko, Martinsson and Tropp 2011, SIAM Rev. 53, 217), scaled to
-    the spread of anomalies.
-
-    Args:
-        background: the other days in the order of time.
-        scene: (height, width), NaN in the gaps.
-        before: how many of the days lie before the scene's.
-    """
-    days = len(background.anomalies)
-    if days <= MOST_DAYS:
+    """At most MOST_DAYS of the days of a background of a scene, see :class:`Choice`."""
+    if len(background.offsets) <= MOST_DAYS:
         return background
-    start = min(max(before - NEAREST, 0), days - 2 * NEAREST)
-    nearest = np.arange(start, start + 2 * NEAREST)
-    anomalies = background.anomalies.reshape(days, -1)
-    likeness = _likeness(anomalies, (scene - background.level).ravel())
-    likeness[nearest] = -np.inf
-    similar = np.argsort(-likeness, kind="stable")[:SIMILAR]
-    kept = np.sort(np.concatenate([nearest, similar]))
-    rest = np.setdiff1d(np.arange(days), kept)
-    patterns = _patterns(np.nan_to_num(anomalies[rest]), min(PATTERNS, len(rest)))
-    return Background(
-        background.level,
-        np.concatenate([background.offsets[kept], np.zeros(len(patterns), np.float32)]),
-        np.concatenate([background.anomalies[kept], patterns.reshape(-1, *scene.shape)]),
-    )
+    anomalies = background.anomalies.reshape(len(background.offsets), -1)
+    return Choice.fit(anomalies, (scene - background.level).ravel(), before).of(background)
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Which days predict a scene, and how patterns sum up the others.
+
+    All days are kept if there are no more than MOST_DAYS. Else: the NEAREST days on both sides, the SIMILAR ones that
+    correlate most with the visible part of the scene and show most of it and of its gap, and the first PATTERNS
+    empirical orthogonal functions of the rest (randomized SVD, Halko, Martinsson and Tropp 2011, SIAM Rev. 53, 217),
+    scaled to the spread of anomalies.
+
+    Attributes:
+        kept: indices of days, sorted.
+        rest: indices of those that patterns sum up.
+        weights: (patterns, rest), of anomalies of the rest.
+    """
+
+    kept: NDArray[np.int64]
+    rest: NDArray[np.int64]
+    weights: NDArray[np.float32]
+
+    @classmethod
+    def fit(cls, anomalies: NDArray[np.float32], departure: NDArray[np.float32], before: int) -> "Choice":
+        """Choose by pixels that stand for a scene.
+
+        Args:
+            anomalies: (days, pixels) of the other days in the order of time, NaN in the gaps.
+            departure: (pixels,), of the scene from the level; NaN in its gaps.
+            before: how many of the days lie before the scene's.
+        """
+        days = len(anomalies)
+        if days <= MOST_DAYS:
+            return cls(np.arange(days), np.arange(0), np.empty((0, 0), np.float32))
+        start = min(max(before - NEAREST, 0), days - 2 * NEAREST)
+        nearest = np.arange(start, start + 2 * NEAREST)
+        likeness = _likeness(anomalies, departure)
+        likeness[nearest] = -np.inf
+        kept = np.sort(np.concatenate([nearest, np.argsort(-likeness, kind="stable")[:SIMILAR]]))
+        rest = np.setdiff1d(np.arange(days), kept)
+        return cls(kept, rest, _patterns(np.nan_to_num(anomalies[rest]), min(PATTERNS, len(rest))))
+
+    def of(self, background: Background) -> Background:
+        """The chosen days and patterns, of any window of the background."""
+        if not len(self.rest):
+            return background
+        anomalies = background.anomalies
+        with threadpool_limits(1):
+            patterns = np.tensordot(self.weights, np.nan_to_num(anomalies[self.rest]), axes=1)
+        offsets = np.concatenate([background.offsets[self.kept], np.zeros(len(patterns), np.float32)])
+        return Background(background.level, offsets, np.concatenate([anomalies[self.kept], patterns]))
 
 
 def _likeness(anomalies: NDArray[np.float32], departure: NDArray[np.float32]) -> NDArray[np.float64]:
@@ -79,9 +106,10 @@ def _likeness(anomalies: NDArray[np.float32], departure: NDArray[np.float32]) ->
 
 
 def _patterns(anomalies: NDArray[np.float32], number: int) -> NDArray[np.float32]:
-    """The first empirical orthogonal functions (number, pixels) of anomalies (days, pixels), 0 in the gaps."""
+    """What weighs anomalies (days, pixels), 0 in the gaps, into orthogonal functions: (number, days)."""
     from sklearn.utils.extmath import randomized_svd
 
     with threadpool_limits(1):
-        maps = randomized_svd(anomalies, number, random_state=0)[2]
-    return np.asarray(maps * anomalies.std() * np.sqrt(anomalies.shape[1]), np.float32)
+        courses, sizes, _ = randomized_svd(anomalies, number, random_state=0)
+    scale = anomalies.std() * np.sqrt(anomalies.shape[1])
+    return np.asarray(courses.T * (scale / np.maximum(sizes, 1e-6))[:, None], np.float32)

@@ -28,6 +28,10 @@ class Surroundings:
         """Of a whole scene."""
         return cls(background, static, np.indices(background.level.shape, np.float32))
 
+    def window(self, where: tuple[slice, slice]) -> "Surroundings":
+        """Those of a window."""
+        return Surroundings(self.background.window(where), self.static.window(where), self.places[:, *where])
+
     def pick(self, pixels: NDArray[np.int64]) -> "Surroundings":
         """Those of some pixels, by their numbers, as one row."""
         one, other = self.background, self.static
