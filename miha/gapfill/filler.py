@@ -1,11 +1,15 @@
 """Filling the gaps of scenes: with the base alone, or with a trained network and the base."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from datetime import date
+from functools import cached_property
 from importlib import import_module
 from pathlib import Path
 from threading import Thread
+from typing import cast
 
 import numpy as np
 import torch
@@ -14,20 +18,54 @@ from pydantic import ValidationError
 from miha.errors import ArchiveError, DataError
 from miha.events import Told, publish
 from miha.evolution.seeds import stream
-from miha.gapfill.base import PROCESS, fill_base, process_of
+from miha.gapfill.base import PROCESS, Base, fill_base, process_of
 from miha.gapfill.days import MIN_VISIBLE, Split
+from miha.gapfill.guess import Window
 from miha.gapfill.history import bounded
-from miha.gapfill.predictors import Background, Static
+from miha.gapfill.predictors import Background, Static, StaticFiles
 from miha.gapfill.problem import GapFill
 from miha.gapfill.process import Posterior
+from miha.gapfill.view import Opened
 from miha.problems.evaluation import trained_network
 from miha.problems.registry import archived_problem
+from miha.rasters.opened import OpenDays, OpenScene
+from miha.rasters.scene import sample_scene
 from miha.rasters.stack import Image, Mask, ReadOptions, Scene, Stack, misfit, read_date, read_scene
-from miha.rasters.writing import plan_fills, write_filled
+from miha.rasters.writing import Part, plan_fills, write_parts
 from miha.records.archive import read_archive
 from miha.threads import fixed_threads
 
 MIRRORINGS: tuple[tuple[int, ...], ...] = ((), (-1,), (-2,), (-1, -2))  # axes to flip, in one opinion each
+
+
+@dataclass(frozen=True)
+class Made:
+    """What becomes of a scene, window by window: the scene (NaN in the gaps) and what of it is kept; and the fill."""
+
+    scene: Callable[[Window], tuple[Image, Mask]]
+    fill: Callable[[Window], Posterior]
+
+    @classmethod
+    def whole(cls, scene: Scene, filled: Posterior) -> "Made":
+        """Of a scene in memory."""
+        return cls(
+            lambda where: (scene.values[where], scene.kept[where]),
+            lambda where: Posterior(filled.mean[where], filled.std[where]),
+        )
+
+
+@dataclass(frozen=True)
+class OtherBand:
+    """Another band of a scene as the base fills it: one mask can only show all bands."""
+
+    filler: "Filler"
+    made: Made
+
+    def known(self, where: Window, everywhere: bool) -> Image:
+        """What it shows in a window, filled; NaN where no day shows it."""
+        gaps = np.isnan(self.made.scene(where)[0])
+        unknown = gaps & (False if everywhere else self.filler._never_seen(where))
+        return np.where(unknown, np.float32(np.nan), self.made.fill(where).mean)
 
 
 class Filler(ABC):
@@ -60,7 +98,10 @@ class Filler(ABC):
             DataError: unreadable, on another grid than the history, with codes that nobody declared, or without enough
                 valid pixels.
         """
-        scene = read_scene(path, self.reading)
+        return self._checked(read_scene(path, self.reading))
+
+    def _checked(self, scene: Scene) -> Scene:
+        path = scene.path
         if self.history and (difference := self.history.grid.difference(scene.grid)):
             raise DataError(f"{path} does not fit the history: {difference}. Bring it to that grid (gdalwarp).")
         scene.check_codes(self.reading)
@@ -83,7 +124,7 @@ class Filler(ABC):
         when = self._date(scene.path)
         assert when is not None, "scenes of a history have dates"
         if when not in self._backgrounds:
-            others = self.history.without(when).values
+            others = np.asarray(self.history.without(when).values)
             self._backgrounds = {when: Background.of(others) if len(others) else Background.none(scene.values)}
         return bounded(self._backgrounds[when], scene.values, sum(taken < when for taken in self.history.dates))
 
@@ -109,7 +150,7 @@ class Filler(ABC):
             DataError: a scene that cannot be used, or files that would overwrite each other.
         """
         for source in sources:
-            self._scenes[source] = self.read(source)
+            self._scenes[source] = self._look(source)
             self._date(source)
         return plan_fills(sources, out)
 
@@ -128,36 +169,50 @@ class Filler(ABC):
             DataError: the scene cannot be used.
             StorageError: it cannot be written.
         """
-        scene = self._scenes.pop(source, None) or self.read(source)
-        filled = self.predict(scene.values, self.background(scene))
-        wanted = scene.gaps & ~scene.kept
-        unknown = wanted & (False if everywhere else self._never_seen(scene))
-        unsure = wanted & ~unknown & (filled.std > (np.inf if max_std is None else max_std))
-        values = np.where(scene.kept | unknown | unsure, np.float32(np.nan), filled.mean)
-        sharing = {band: self._other_band(source, band, everywhere) for band in scene.sharing}
-        unknown |= wanted & np.isnan(list(sharing.values())).any(axis=0) if sharing else False
-        values[unknown] = np.nan
-        write_filled(source, target, values, filled.std, scene.gaps, self.reading, sharing)
-        left = [(unknown, "that no day shows"), (unsure, f"of a standard deviation above {max_std or 0:g}")]
-        empty = "".join(f", {pixels.sum()} {why} left empty" for pixels, why in left if pixels.any())
-        empty += f", {scene.kept.sum()} kept as they were" if scene.kept.any() else ""
+        scene = self._scenes.pop(source, None) or self._look(source)
+        made = self._make(scene)
+        sharing = {band: self._other_band(source, band) for band in scene.sharing}
+        counted = Counter[str]()
+
+        def part(where: Window) -> Part:
+            values, kept = made.scene(where)
+            filled, gaps = made.fill(where), np.isnan(values)
+            wanted = gaps & ~kept
+            unknown = wanted & (False if everywhere else self._never_seen(where))
+            unsure = wanted & ~unknown & (filled.std > (np.inf if max_std is None else max_std))
+            others = {band: other.known(where, everywhere) for band, other in sharing.items()}
+            unknown |= wanted & np.isnan(list(others.values())).any(axis=0) if others else False
+            found = np.where(kept | unknown | unsure, np.float32(np.nan), filled.mean)
+            masks = {"filled": gaps & ~np.isnan(found), "unknown": unknown, "unsure": unsure, "kept": kept}
+            counted.update({name: int(mask.sum()) for name, mask in masks.items()})
+            return Part(found, filled.std, gaps, others)
+
+        write_parts(source, target, part, self.reading)
+        left = [("unknown", "that no day shows"), ("unsure", f"of a standard deviation above {max_std or 0:g}")]
+        empty = "".join(f", {counted[name]} {why} left empty" for name, why in left if counted[name])
+        empty += f", {counted['kept']} kept as they were" if counted["kept"] else ""
         bands = f" in each of {len(sharing) + 1} bands, which share a mask" if sharing else ""
-        publish(Told(f"{target}: {(scene.gaps & ~np.isnan(values)).sum()} pixels filled{bands}{empty}"))
+        publish(Told(f"{target}: {counted['filled']} pixels filled{bands}{empty}"))
         return target
 
-    def _other_band(self, source: Path, band: int, everywhere: bool) -> Image:
-        """Another band of a scene as the base fills it, NaN where no day shows it: one mask can only show all bands."""
+    def _look(self, path: Path) -> Scene:
+        """A scene to fill, as much of it as must be looked at before."""
+        return self.read(path)
+
+    def _make(self, scene: Scene) -> "Made":
+        """What becomes of a scene."""
+        return Made.whole(scene, self.predict(scene.values, self.background(scene)))
+
+    def _other_band(self, source: Path, band: int) -> "OtherBand":
         if band not in self._others:
             self._others[band] = BaseFiller(self.data, self.reading.model_copy(update={"band": band}))
-        other = self._others[band]
-        scene = other.read(source)
-        unknown = scene.gaps & (False if everywhere else other._never_seen(scene))
-        return np.where(unknown, np.float32(np.nan), other.predict(scene.values, other.background(scene)).mean)
+        return OtherBand(other := self._others[band], other._make(other._look(source)))
 
-    def _never_seen(self, scene: Scene) -> Mask:
+    def _never_seen(self, where: Window) -> Mask:
+        """Where in a window no day shows anything."""
         if self.history is None:
-            return np.zeros_like(scene.gaps)
-        return np.asarray(scene.gaps & np.isnan(self.history.values).all(axis=0))
+            return np.zeros((1, 1), bool)
+        return np.asarray(np.isnan(self.history.values[:, *where]).all(axis=0))
 
     def fill_all(
         self, sources: Sequence[Path], out: Path, everywhere: bool = False, max_std: float | None = None
@@ -183,7 +238,36 @@ class BaseFiller(Filler):
         problem = data and GapFill(data=data, **reading.model_dump())
         history = problem.history() if problem else None
         super().__init__(data, reading, history, history.unit if history else "", seed=0)
-        self.static = problem.static() if problem else None
+        self.problem = problem
+        self.opened = history is not None and isinstance(history.values, OpenDays)
+
+    @cached_property
+    def static(self) -> Static | None:
+        """Layers that do not change, in memory."""
+        return self.problem.static() if self.problem else None
+
+    def _look(self, path: Path) -> Scene:
+        """Of a scene whose history is opened and not read, the pixels that stand for it."""
+        if not self.opened:
+            return self.read(path)
+        assert self.history is not None, "opened"
+        return self._checked(sample_scene(path, self.reading, cast("OpenDays", self.history.values).pixels))
+
+    def _make(self, scene: Scene) -> Made:
+        if not self.opened or self.history is None:
+            return super()._make(scene)
+        when = read_date(scene.path, self.reading.date_pattern)
+        others = self.history.without(when)
+        if not len(others):
+            return super()._make(self.read(scene.path))
+        file = OpenScene(scene.path, self.reading, (scene.grid.height, scene.grid.width))
+        return Made(file.read, Base(Opened(file, others, when, self._static_files), self.seed).fill)
+
+    @cached_property
+    def _static_files(self) -> StaticFiles:
+        assert self.data is not None, "a history is of a data set"
+        assert self.history is not None, "the same"
+        return StaticFiles(self.data / "static", self.history.grid)
 
     def predict(self, scene: Image, background: Background) -> Posterior:
         return fill_base(scene, background, self.static or Static.none(scene.shape), self.seed)

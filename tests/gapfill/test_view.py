@@ -13,7 +13,7 @@ from miha.rasters.stack import ReadOptions, list_rasters, read_date, read_scene,
 
 @pytest.fixture
 def small_tiles(monkeypatch):
-    monkeypatch.setattr(view, "TILE", 32)
+    monkeypatch.setattr(view, "TILE", 16)
 
 
 @pytest.fixture
