@@ -1,9 +1,7 @@
 """Filling the gaps of scenes: with the base alone, or with a trained network and the base."""
 
 from abc import ABC, abstractmethod
-from collections import Counter
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from datetime import date
 from functools import cached_property
 from importlib import import_module
@@ -22,50 +20,21 @@ from miha.gapfill.base import PROCESS, Base, fill_base, process_of
 from miha.gapfill.days import MIN_VISIBLE, Split
 from miha.gapfill.guess import Window
 from miha.gapfill.history import bounded
+from miha.gapfill.made import Made, Sharing, TooLittleSeen, write_made
 from miha.gapfill.predictors import Background, Static, StaticFiles
 from miha.gapfill.problem import GapFill
 from miha.gapfill.process import Posterior
-from miha.gapfill.view import Opened
+from miha.gapfill.view import Arrays, Opened
 from miha.problems.evaluation import trained_network
 from miha.problems.registry import archived_problem
 from miha.rasters.opened import OpenDays, OpenScene
 from miha.rasters.scene import sample_scene
 from miha.rasters.stack import Image, Mask, ReadOptions, Scene, Stack, misfit, read_date, read_scene
-from miha.rasters.writing import Part, plan_fills, write_parts
+from miha.rasters.writing import plan_fills
 from miha.records.archive import read_archive
 from miha.threads import fixed_threads
 
 MIRRORINGS: tuple[tuple[int, ...], ...] = ((), (-1,), (-2,), (-1, -2))  # axes to flip, in one opinion each
-
-
-@dataclass(frozen=True)
-class Made:
-    """What becomes of a scene, window by window: the scene (NaN in the gaps) and what of it is kept; and the fill."""
-
-    scene: Callable[[Window], tuple[Image, Mask]]
-    fill: Callable[[Window], Posterior]
-
-    @classmethod
-    def whole(cls, scene: Scene, filled: Posterior) -> "Made":
-        """Of a scene in memory."""
-        return cls(
-            lambda where: (scene.values[where], scene.kept[where]),
-            lambda where: Posterior(filled.mean[where], filled.std[where]),
-        )
-
-
-@dataclass(frozen=True)
-class OtherBand:
-    """Another band of a scene as the base fills it: one mask can only show all bands."""
-
-    filler: "Filler"
-    made: Made
-
-    def known(self, where: Window, everywhere: bool) -> Image:
-        """What it shows in a window, filled; NaN where no day shows it."""
-        gaps = np.isnan(self.made.scene(where)[0])
-        unknown = gaps & (False if everywhere else self.filler._never_seen(where))
-        return np.where(unknown, np.float32(np.nan), self.made.fill(where).mean)
 
 
 class Filler(ABC):
@@ -77,12 +46,16 @@ class Filler(ABC):
         history: the other days; None where there are none, and each scene is filled from itself alone.
         unit: of the values.
         seed: of all that is drawn.
+        causal: only days before a scene's own fill it.
     """
 
     least_days = 0  # beside the scene's own
 
-    def __init__(self, data: Path | None, reading: ReadOptions, history: Stack | None, unit: str, seed: int) -> None:
+    def __init__(
+        self, data: Path | None, reading: ReadOptions, history: Stack | None, unit: str, seed: int, causal: bool
+    ) -> None:
         self.data, self.reading, self.history, self.unit, self.seed = data, reading, history, unit, seed
+        self.causal = causal
         self._others: dict[int, BaseFiller] = {}  # of bands that share a mask with the one to fill
         self._scenes: dict[Path, Scene] = {}  # read by plan, not filled yet
         self._backgrounds: dict[date, Background] = {}  # of the latest day: scenes of one day share it
@@ -108,7 +81,7 @@ class Filler(ABC):
         if self.history and (reason := misfit(scene, self.history.level, self.reading)):
             publish(Told(f"filled all the same: {reason}"))
         if (~scene.gaps).sum() < MIN_VISIBLE:
-            raise DataError(
+            raise TooLittleSeen(
                 f"{path} has {(~scene.gaps).sum()} valid pixels; at least {MIN_VISIBLE} are needed to fill it."
             )
         return scene
@@ -124,7 +97,7 @@ class Filler(ABC):
         when = self._date(scene.path)
         assert when is not None, "scenes of a history have dates"
         if when not in self._backgrounds:
-            others = np.asarray(self.history.without(when).values)
+            others = np.asarray(self.others(when).values)
             self._backgrounds = {when: Background.of(others) if len(others) else Background.none(scene.values)}
         return bounded(self._backgrounds[when], scene.values, sum(taken < when for taken in self.history.dates))
 
@@ -133,7 +106,7 @@ class Filler(ABC):
         if self.history is None:
             return None
         when = read_date(path, self.reading.date_pattern)
-        others = len(self.history) - (when in self.history.dates)
+        others = len(self.others(when))
         if others < self.least_days:
             raise DataError(
                 f"the history has {others} days beside {when}; a network needs at least {self.least_days}. "
@@ -170,30 +143,35 @@ class Filler(ABC):
             StorageError: it cannot be written.
         """
         scene = self._scenes.pop(source, None) or self._look(source)
-        made = self._make(scene)
-        sharing = {band: self._other_band(source, band) for band in scene.sharing}
-        counted = Counter[str]()
-
-        def part(where: Window) -> Part:
-            values, kept = made.scene(where)
-            filled, gaps = made.fill(where), np.isnan(values)
-            wanted = gaps & ~kept
-            unknown = wanted & (False if everywhere else self._never_seen(where))
-            unsure = wanted & ~unknown & (filled.std > (np.inf if max_std is None else max_std))
-            others = {band: other.known(where, everywhere) for band, other in sharing.items()}
-            unknown |= wanted & np.isnan(list(others.values())).any(axis=0) if others else False
-            found = np.where(kept | unknown | unsure, np.float32(np.nan), filled.mean)
-            masks = {"filled": gaps & ~np.isnan(found), "unknown": unknown, "unsure": unsure, "kept": kept}
-            counted.update({name: int(mask.sum()) for name, mask in masks.items()})
-            return Part(found, filled.std, gaps, others)
-
-        write_parts(source, target, part, self.reading)
-        left = [("unknown", "that no day shows"), ("unsure", f"of a standard deviation above {max_std or 0:g}")]
-        empty = "".join(f", {counted[name]} {why} left empty" for name, why in left if counted[name])
-        empty += f", {counted['kept']} kept as they were" if counted["kept"] else ""
-        bands = f" in each of {len(sharing) + 1} bands, which share a mask" if sharing else ""
-        publish(Told(f"{target}: {counted['filled']} pixels filled{bands}{empty}"))
+        others = {band: self.other(band) for band in scene.sharing}
+        sharing = {band: (other._make(other._look(source)), other.never_seen) for band, other in others.items()}
+        self.write(source, target, self._make(scene), sharing, everywhere, max_std)
         return target
+
+    def write(
+        self,
+        source: Path,
+        target: Path,
+        made: Made,
+        sharing: Sharing,
+        everywhere: bool,
+        max_std: float | None,
+        blank: date | None = None,
+    ) -> None:
+        """Write what becomes of a scene, and tell of it: :func:`miha.gapfill.made.write_made`."""
+        told = write_made(made, source, target, self.reading, self.never_seen, sharing, everywhere, max_std, blank)
+        publish(Told(told))
+
+    def other(self, band: int) -> "BaseFiller":
+        """What fills another band of the scenes: the base."""
+        if band not in self._others:
+            self._others[band] = BaseFiller(self.data, self.reading.model_copy(update={"band": band}), self.causal)
+        return self._others[band]
+
+    def others(self, when: date) -> Stack:
+        """The days that may fill one: all but itself, or only those before it."""
+        assert self.history is not None, "asked where there is one"
+        return self.history.before(when) if self.causal else self.history.without(when)
 
     def _look(self, path: Path) -> Scene:
         """A scene to fill, as much of it as must be looked at before."""
@@ -203,12 +181,7 @@ class Filler(ABC):
         """What becomes of a scene."""
         return Made.whole(scene, self.predict(scene.values, self.background(scene)))
 
-    def _other_band(self, source: Path, band: int) -> "OtherBand":
-        if band not in self._others:
-            self._others[band] = BaseFiller(self.data, self.reading.model_copy(update={"band": band}))
-        return OtherBand(other := self._others[band], other._make(other._look(source)))
-
-    def _never_seen(self, where: Window) -> Mask:
+    def never_seen(self, where: Window) -> Mask:
         """Where in a window no day shows anything."""
         if self.history is None:
             return np.zeros((1, 1), bool)
@@ -232,12 +205,12 @@ class BaseFiller(Filler):
         DataError: the data set cannot be used.
     """
 
-    def __init__(self, data: Path | None = None, reading: ReadOptions = ReadOptions()) -> None:
+    def __init__(self, data: Path | None = None, reading: ReadOptions = ReadOptions(), causal: bool = False) -> None:
         # scikit-learn takes a second to import: while scenes are read and the Gaussian process computes
         Thread(target=import_module, args=("sklearn.ensemble",), daemon=True).start()
         problem = data and GapFill(data=data, **reading.model_dump())
         history = problem.history() if problem else None
-        super().__init__(data, reading, history, history.unit if history else "", seed=0)
+        super().__init__(data, reading, history, history.unit if history else "", seed=0, causal=causal)
         self.problem = problem
         self.opened = history is not None and isinstance(history.values, OpenDays)
 
@@ -255,9 +228,13 @@ class BaseFiller(Filler):
 
     def _make(self, scene: Scene) -> Made:
         if not self.opened or self.history is None:
-            return super()._make(scene)
+            background = self.background(scene)
+            if background.is_empty:
+                return Made.whole(scene, self.predict(scene.values, background))
+            view = Arrays(scene.values, background, self.static or Static.none(scene.values.shape))
+            return Made(lambda where: (scene.values[where], scene.kept[where]), Base(view, self.seed).fill)
         when = read_date(scene.path, self.reading.date_pattern)
-        others = self.history.without(when)
+        others = self.others(when)
         if not len(others):
             return super()._make(self.read(scene.path))
         file = OpenScene(scene.path, self.reading, (scene.grid.height, scene.grid.width))
@@ -287,7 +264,7 @@ class NetworkFiller(Filler):
 
     least_days = 2
 
-    def __init__(self, archive: Path, data: Path) -> None:
+    def __init__(self, archive: Path, data: Path, causal: bool = False) -> None:
         opened = read_archive(archive)
         manifest = opened.manifest
         problem = archived_problem(manifest.problem, data)
@@ -301,7 +278,7 @@ class NetworkFiller(Filler):
             raise ArchiveError(f"{archive} lacks settings that filling needs: {error}.") from error
         self.history: Stack
         history = problem.history()
-        super().__init__(data, problem.reading, history, history.unit, seed)
+        super().__init__(data, problem.reading, history, history.unit, seed, causal)
         self.static = problem.static()
         self.network = trained_network(self.problem, opened)
 
@@ -329,15 +306,19 @@ class NetworkFiller(Filler):
         return Posterior(np.asarray(np.mean(opinions, axis=0), np.float32), process.std)
 
 
-def open_filler(model: Path | None, data: Path | None, reading: ReadOptions = ReadOptions()) -> Filler:
+def open_filler(
+    model: Path | None, data: Path | None, reading: ReadOptions = ReadOptions(), causal: bool = False
+) -> Filler:
     """What fills: a trained model, which needs ``data``; or without one the base, reading rasters as told.
+
+    With ``causal`` only days before a scene's own fill it.
 
     Raises:
         ArchiveError: the model cannot be used with ``data``.
         DataError: the data set cannot be used, or there is none for a model.
     """
     if model is None:
-        return BaseFiller(data, reading)
+        return BaseFiller(data, reading, causal)
     if data is None:
         raise DataError(f"{model} fills from the days of a data set. Give --data.")
-    return NetworkFiller(model, data)
+    return NetworkFiller(model, data, causal)

@@ -12,7 +12,7 @@ from rasterio.errors import RasterioError
 
 from miha.errors import DataError
 from miha.rasters.options import ReadOptions
-from miha.rasters.scene import Image, Mask, read_window
+from miha.rasters.scene import Image, Mask, opened, read_window, sharing_bands
 
 SAMPLE = 40_000  # pixels at most that stand for a scene
 SAMPLED = 20_000_000  # values at most of a stack that stand for it
@@ -32,6 +32,12 @@ class OpenScene:
 
     def __init__(self, path: Path, options: ReadOptions, shape: tuple[int, int]) -> None:
         self.path, self.options, self.shape = path, options, shape
+
+    @property
+    def sharing(self) -> tuple[int, ...]:
+        """Other bands that the same mask hides."""
+        with opened(self.path, self.options) as source:
+            return sharing_bands(source, self.options)
 
     def __getitem__(self, where: tuple[slice, slice]) -> Image:
         return self.read(where)[0]

@@ -216,8 +216,6 @@ def _is_masked(source: DatasetReader, options: ReadOptions) -> bool:
 
 def _described(path: Path, source: DatasetReader, options: ReadOptions, values: Image, kept: Mask) -> Scene:
     band = options.band - 1
-    bands = [number for number, kind in enumerate(source.colorinterp, 1) if kind != ColorInterp.alpha]
-    masked = _is_masked(source, options)
     return Scene(
         path,
         values,
@@ -228,8 +226,14 @@ def _described(path: Path, source: DatasetReader, options: ReadOptions, values: 
         scale=source.scales[band],
         offset=source.offsets[band],
         simulated=SIMULATED_TAG in source.tags(),
-        sharing=tuple(number for number in bands if masked and number != options.band),
+        sharing=sharing_bands(source, options),
     )
+
+
+def sharing_bands(source: DatasetReader, options: ReadOptions) -> tuple[int, ...]:
+    """Bands that one mask or alpha band hides together with that of the options."""
+    bands = [number for number, kind in enumerate(source.colorinterp, 1) if kind != ColorInterp.alpha]
+    return tuple(band for band in bands if _is_masked(source, options) and band != options.band)
 
 
 def _clear(path: Path, source: DatasetReader, options: ReadOptions, window: Window) -> Mask:

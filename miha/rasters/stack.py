@@ -44,7 +44,7 @@ __all__ = [  # what most of the library needs of rasters
     "read_stack",
 ]
 
-IN_MEMORY = 64_000_000  # values of a stack that is read as a whole, 256 MB
+IN_MEMORY = 32_000_000  # values of a stack that is read as a whole, 128 MB
 
 _log = logging.getLogger(__name__)
 
@@ -71,6 +71,10 @@ class Stack:
         """The stack of some of the days, given by index."""
         chosen = sorted(days)
         return replace(self, values=self.values[chosen], dates=tuple(self.dates[day] for day in chosen))
+
+    def before(self, when: date) -> "Stack":
+        """The stack of the scenes before a date."""
+        return self.only([day for day, taken in enumerate(self.dates) if taken < when])
 
     def without(self, when: date | None) -> "Stack":
         """The stack without the scene of one date, if it has one."""

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -86,7 +87,11 @@ class Part:
 
 
 def write_parts(
-    source: Path, target: Path, part_of: Callable[[tuple[slice, slice]], Part], options: ReadOptions
+    source: Path,
+    target: Path,
+    part_of: Callable[[tuple[slice, slice]], Part],
+    options: ReadOptions,
+    blank: date | None = None,
 ) -> None:
     """:func:`write_filled`, of a scene that need not be in memory.
 
@@ -95,9 +100,10 @@ def write_parts(
         target: where to write, in another folder.
         part_of: rows and columns of a window → what is filled there; asked once for each, from the top to the bottom.
         options: how ``source`` was read.
+        blank: a day of which there is no scene; then nothing that ``source`` shows is written, only what is filled.
 
     Raises:
-        DataError: ``target`` is ``source``.
+        DataError: ``target`` is ``source``; or nothing can stand for what stays empty in a blank scene.
         StorageError: the disk is full or refuses.
     """
     if target.resolve() == source.resolve():
@@ -113,10 +119,10 @@ def write_parts(
             with rasterio.Env(GDAL_TIFF_INTERNAL_MASK=True), rasterio.open(source) as raster:
                 if is_cloud_optimized(raster):
                     with MemoryFile(ext=".tif") as plain:
-                        _write_scene(plain.name, maps, raster, part_of, options)
+                        _write_scene(plain.name, maps, raster, part_of, options, blank)
                         write_cloud_optimized(plain.name, temporary, raster, _profile(raster).get("compress") or "none")
                 else:
-                    _write_scene(temporary, maps, raster, part_of, options)
+                    _write_scene(temporary, maps, raster, part_of, options, blank)
                     build_overviews(temporary, raster)
         except RasterioError as error:
             raise StorageError(f"cannot write {target}: {error}. Free space or choose another folder.") from error
@@ -141,21 +147,26 @@ def _write_scene(
     raster: DatasetReader,
     part_of: Callable[[tuple[slice, slice]], Part],
     options: ReadOptions,
+    blank: date | None,
 ) -> None:
     """Write a copy of a raster with other values where it is filled, and the two maps that go with it."""
     band, unit = options.band, raster.units[options.band - 1] or ""
     masked = MaskFlags.per_dataset in raster.mask_flag_enums[band - 1]
     mask = raster.read_masks(band) if masked else None
-    left = False
+    left, empty = False, _empty(raster, options) if blank else None
     with (
         rasterio.open(path, "w", **_profile(raster)) as output,
         _map(maps[0], np.uint8, raster, None, "") as origins,
         _map(maps[1], np.float32, raster, np.nan, unit) as deviations,
     ):
         copy_description(raster, output)
+        if blank:
+            output.update_tags(TIFFTAG_DATETIME=f"{blank:%Y:%m:%d} 00:00:00")
         for where in bands_of(raster):
             part, window = part_of(where), Window.from_slices(*where)
             block, hole = raster.read(window=window), part.filled
+            if empty is not None:
+                block[:] = empty
             block[band - 1][hole] = encode(part.values[hole], raster, options)
             hidden = hole & (raster.read_masks(band, window=window) == 0) if part.sharing else hole
             for other, values in part.sharing.items():
@@ -172,6 +183,16 @@ def _write_scene(
                 mask[where][hole] = 255
         if mask is not None and left:
             output.write_mask(mask)
+
+
+def _empty(raster: DatasetReader, options: ReadOptions) -> float:
+    """The number of pixels that show nothing."""
+    codes = [code for code in (raster.nodatavals[options.band - 1], *options.nodata) if code is not None]
+    if not codes:
+        raise DataError(
+            f"{raster.name} has no nodata value, so a day without a scene cannot be written like it. Set one."
+        )
+    return float(codes[0])
 
 
 def _map(path: Path, dtype: type, like: DatasetReader, nodata: float | None, unit: str) -> Any:
