@@ -18,9 +18,8 @@ from miha.events import Told, publish
 from miha.evolution.seeds import stream
 from miha.gapfill.base import PROCESS, Base, fill_base, process_of
 from miha.gapfill.days import MIN_VISIBLE, Split
-from miha.gapfill.guess import Window
 from miha.gapfill.history import bounded
-from miha.gapfill.made import Made, Sharing, TooLittleSeen, write_made
+from miha.gapfill.made import Made, NeverSeen, Sharing, TooLittleSeen, write_made
 from miha.gapfill.predictors import Background, Static, StaticFiles
 from miha.gapfill.problem import GapFill
 from miha.gapfill.process import Posterior
@@ -29,7 +28,7 @@ from miha.problems.evaluation import trained_network
 from miha.problems.registry import archived_problem
 from miha.rasters.opened import OpenDays, OpenScene
 from miha.rasters.scene import sample_scene
-from miha.rasters.stack import Image, Mask, ReadOptions, Scene, Stack, misfit, read_date, read_scene
+from miha.rasters.stack import Image, ReadOptions, Scene, Stack, misfit, read_date, read_scene
 from miha.rasters.writing import plan_fills
 from miha.records.archive import read_archive
 from miha.threads import fixed_threads
@@ -144,8 +143,8 @@ class Filler(ABC):
         """
         scene = self._scenes.pop(source, None) or self._look(source)
         others = {band: self.other(band) for band in scene.sharing}
-        sharing = {band: (other._make(other._look(source)), other.never_seen) for band, other in others.items()}
-        self.write(source, target, self._make(scene), sharing, everywhere, max_std)
+        sharing = {band: (other._make(other._look(source)), other.never_seen(source)) for band, other in others.items()}
+        self.write(source, target, self._make(scene), self.never_seen(source), sharing, everywhere, max_std)
         return target
 
     def write(
@@ -153,13 +152,14 @@ class Filler(ABC):
         source: Path,
         target: Path,
         made: Made,
+        never_seen: NeverSeen,
         sharing: Sharing,
         everywhere: bool,
         max_std: float | None,
         blank: date | None = None,
     ) -> None:
         """Write what becomes of a scene, and tell of it: :func:`miha.gapfill.made.write_made`."""
-        told = write_made(made, source, target, self.reading, self.never_seen, sharing, everywhere, max_std, blank)
+        told = write_made(made, source, target, self.reading, never_seen, sharing, everywhere, max_std, blank)
         publish(Told(told))
 
     def other(self, band: int) -> "BaseFiller":
@@ -181,11 +181,16 @@ class Filler(ABC):
         """What becomes of a scene."""
         return Made.whole(scene, self.predict(scene.values, self.background(scene)))
 
-    def never_seen(self, where: Window) -> Mask:
-        """Where in a window no day shows anything."""
-        if self.history is None:
-            return np.zeros((1, 1), bool)
-        return np.asarray(np.isnan(self.history.values[:, *where]).all(axis=0))
+    def never_seen(self, path: Path) -> NeverSeen:
+        """Where no day shows anything, and none before a scene's own if days after it are not to be known."""
+        return self.unseen_until(read_date(path, self.reading.date_pattern) if self.causal else None)
+
+    def unseen_until(self, when: date | None) -> NeverSeen:
+        """Where in a window no day until ``when`` shows anything; None: no day at all."""
+        known = self.history and (self.history.until(when) if self.causal and when else self.history)
+        return lambda where: (
+            np.asarray(np.isnan(known.values[:, *where]).all(axis=0)) if known else np.zeros((1, 1), bool)
+        )
 
     def fill_all(
         self, sources: Sequence[Path], out: Path, everywhere: bool = False, max_std: float | None = None

@@ -164,9 +164,11 @@ def fill_day(series: Series, day: Day) -> None:
     made, sharing = _between(filler, day), {}
     if not day.blank:
         others = {band: filler.other(band) for band in made.sharing}
-        sharing = {band: (_between(other, day), other.never_seen) for band, other in others.items()}
+        sharing = {band: (_between(other, day), other.unseen_until(day.when)) for band, other in others.items()}
     blank = day.when if day.blank else None
-    filler.write(day.source, day.target, made, sharing, series.everywhere, series.max_std, blank)
+    filler.write(
+        day.source, day.target, made, filler.unseen_until(day.when), sharing, series.everywhere, series.max_std, blank
+    )
 
 
 def _between(filler: Filler, day: Day) -> Made:
