@@ -1,9 +1,9 @@
 """Filling the gaps of scenes: with the base alone, or with a trained network and the base."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import date
-from functools import cached_property
+from functools import cache, cached_property
 from importlib import import_module
 from pathlib import Path
 from threading import Thread
@@ -18,12 +18,13 @@ from miha.events import Told, publish
 from miha.evolution.seeds import stream
 from miha.gapfill.base import PROCESS, Base, fill_base, process_of
 from miha.gapfill.days import MIN_VISIBLE, Split
+from miha.gapfill.guess import Window
 from miha.gapfill.history import bounded
 from miha.gapfill.made import Made, NeverSeen, Sharing, TooLittleSeen, write_made
 from miha.gapfill.predictors import Background, Static, StaticFiles
 from miha.gapfill.problem import GapFill
 from miha.gapfill.process import Posterior
-from miha.gapfill.view import Arrays, Opened
+from miha.gapfill.view import Arrays, Opened, View
 from miha.problems.evaluation import trained_network
 from miha.problems.registry import archived_problem
 from miha.rasters.opened import OpenDays, OpenScene
@@ -237,13 +238,18 @@ class BaseFiller(Filler):
             if background.is_empty:
                 return Made.whole(scene, self.predict(scene.values, background))
             view = Arrays(scene.values, background, self.static or Static.none(scene.values.shape))
-            return Made(lambda where: (scene.values[where], scene.kept[where]), Base(view, self.seed).fill)
+            return Made(lambda where: (scene.values[where], scene.kept[where]), self._fill(view))
         when = read_date(scene.path, self.reading.date_pattern)
         others = self.others(when)
         if not len(others):
             return super()._make(self.read(scene.path))
         file = OpenScene(scene.path, self.reading, (scene.grid.height, scene.grid.width))
-        return Made(file.read, Base(Opened(file, others, when, self._static_files), self.seed).fill)
+        return Made(file.read, self._fill(Opened(file, others, when, self._static_files)))
+
+    def _fill(self, view: View) -> Callable[[Window], Posterior]:
+        """The base of a view, fitted once it is asked."""
+        base = cache(lambda: Base(view, self.seed))
+        return lambda where: base().fill(where)
 
     @cached_property
     def _static_files(self) -> StaticFiles:

@@ -85,7 +85,8 @@ def write_made(
 
     def part(where: Window) -> Part:
         values, kept = made.scene(where)
-        filled, gaps = made.fill(where), np.isnan(values)
+        gaps = np.isnan(values)
+        filled = made.fill(where) if gaps.any() else Posterior(values, np.zeros_like(values))
         wanted = gaps & ~kept
         unknown = wanted & (nowhere if everywhere else never_seen(where))
         unsure = wanted & ~unknown & (filled.std > (np.inf if max_std is None else max_std))
