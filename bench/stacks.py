@@ -30,7 +30,8 @@ def stack(folder: Path, days: int, side: int, seed: int = 0) -> Path:
 
     Each pixel has a level, a season of its own strength and phase (beyond that of the scene), a contrast that is strong
     on sunny days, weather that is correlated in space and from day to day, and noise. The day in the middle is held
-    out: ``truth/`` has it, ``gapped/`` with a cloud over GAP of it. Each day is nearly the same in stacks of any length.
+    out: ``truth/`` has it, ``gapped/`` with a cloud over GAP of it. Each day is nearly the same in
+    stacks of any length.
     """
     if folder.is_dir():
         return folder
