@@ -22,11 +22,13 @@ from bench.results import Result, Results, table
 from miha.gapfill.base import blend
 from miha.gapfill.cases import INTERVALS, Case, pasted_case
 from miha.gapfill.days import clear_days
+from miha.gapfill.features import Features
 from miha.gapfill.filler import BaseFiller
-from miha.gapfill.guess import GuessSettings, guess_scene
+from miha.gapfill.guess import guess_scene
 from miha.gapfill.judging import baselines
-from miha.gapfill.kernel import Features, Kernel, covariance
+from miha.gapfill.kernel import Kernel, covariance
 from miha.gapfill.process import Posterior, centre_and_spread, fill_by_process
+from miha.gapfill.regressions import GuessSettings
 from miha.threads import fixed_threads
 
 STEPS, RATE, SCENES = 100, 0.06, 2  # of Adam, its learning rate, and scenes in a step

@@ -26,9 +26,10 @@ from miha.gapfill.base import PROCESS, fill_base, process_of
 from miha.gapfill.cases import Case, pasted_case
 from miha.gapfill.days import clear_days
 from miha.gapfill.filler import BaseFiller, NetworkFiller
-from miha.gapfill.guess import GuessSettings, fit_climatology, fit_ridge, tree_features, visible_pixels
+from miha.gapfill.guess import fit_climatology, fit_ridge, visible_pixels
 from miha.gapfill.judging import BASELINE_TREES
 from miha.gapfill.predictors import Static
+from miha.gapfill.regressions import GuessSettings, tree_features
 from miha.rasters.stack import Image
 from miha.records.record import model_path
 from miha.threads import fixed_threads

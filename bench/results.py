@@ -62,7 +62,7 @@ class Results:
                 raise MihaError(f"{self.file} holds results of other settings. Pass --fresh to measure them all anew.")
             self.results = said["results"]
 
-    def once(self, column: str, seed: int, measure: Callable[[], Result]) -> Result:
+    def once(self, column: str, seed: int | str, measure: Callable[[], Result]) -> Result:
         """The stored result of a column and seed, or else what ``measure`` returns, stored."""
         stored = self.results.setdefault(column, {})
         if not self.has(column, seed):
@@ -76,7 +76,7 @@ class Results:
         """The jobs whose result is not stored yet."""
         return [(column, seed, measure) for column, seed, measure in jobs if not self.has(column, seed)]
 
-    def has(self, column: str, seed: int) -> bool:
+    def has(self, column: str, seed: int | str) -> bool:
         """True if the result of a column and seed is stored."""
         return str(seed) in self.results.get(column, {})
 

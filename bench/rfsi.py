@@ -10,8 +10,9 @@ import scipy
 from numpy.typing import NDArray
 from sklearn.ensemble import ExtraTreesRegressor
 
-from miha.gapfill.guess import tree_features, visible_pixels
+from miha.gapfill.guess import visible_pixels
 from miha.gapfill.predictors import Background, Static
+from miha.gapfill.regressions import tree_features
 from miha.rasters.stack import Image
 
 NEAREST = 10  # visible pixels

@@ -216,7 +216,8 @@ def evaluate(
 @app.command()
 @reads_rasters
 def fill(
-    inputs: Annotated[list[Path], typer.Argument(help="scenes with gaps, GeoTIFF")],
+    inputs: Annotated[list[Path] | None, typer.Argument(help="scenes with gaps, GeoTIFF; none with --dates")] = None,
+    *,
     out: Annotated[
         Path, typer.Option(help="folder for the filled scenes, each under its input's name, with maps beside it")
     ],
@@ -235,7 +236,14 @@ def fill(
         float | None,
         typer.Option(min=0, help="leave pixels of a greater standard deviation empty, in the data's unit"),
     ] = None,
-    *,
+    dates: Annotated[
+        str | None,
+        typer.Option(metavar="all|FIRST/LAST", help="instead of scenes: all days of the history, or those of a span"),
+    ] = None,
+    causal: Annotated[bool, typer.Option("--causal", help="fill each day from days before it alone")] = False,
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="processes that fill days (--dates); default: one a core")
+    ] = None,
     reading: Reading,
     prefect: Annotated[
         bool, typer.Option("--prefect/--no-prefect", help="run as a Prefect flow, or without Prefect")
@@ -246,27 +254,24 @@ def fill(
     Beside each scene: <name>_std.tif, the standard deviation of what was filled, and <name>_source.tif (0 observed, 1
     filled, 2 left as it was).
     """
+    from flows.filling import fill_history, fill_scenes
     from miha.errors import ConfigError
-    from miha.gapfill.filler import open_filler
     from miha.records.record import model_path
 
     if run_dir and model:
         raise ConfigError("give either --run-dir or --model.")
+    if bool(inputs) == bool(dates):
+        raise ConfigError("give scenes to fill, or --dates to fill the days of a history, and not both.")
     archive = model_path(run_dir, "best") if run_dir else model
     options = reading(archive)
-    with shown():
-        if prefect:
-            from flows.server import choose_server, reach_server, start_server
-
-            start_server()
-            open_filler(archive, data, options).plan(inputs, out)  # a mistake is told before Prefect starts
-            choose_server()
-            from flows.fill import fill as flow
-
-            reach_server()
-            flow(inputs, out, archive, data, options, everywhere, max_std)
-        else:
-            open_filler(archive, data, options).fill_all(inputs, out, everywhere, max_std)
+    with shown("Stopped. With --dates the same command continues where it was.") as console:
+        if inputs:
+            fill_scenes(inputs, out, archive, data, options, everywhere, max_std, causal, prefect)
+        elif dates:
+            processes = workers or os.cpu_count() or 1
+            failed = fill_history(dates, out, archive, data, options, everywhere, max_std, causal, prefect, processes)
+            if failed:
+                console.print(f"{failed} days could not be filled; the reasons stand above")
 
 
 @app.command()

@@ -1,12 +1,15 @@
-"""The flow that fills the gaps of scenes with a trained model, or with the base alone."""
+"""Flows that fill the gaps of scenes, or all days of a history, with a trained model or with the base alone."""
 
 from pathlib import Path
 
 from prefect import flow
 from prefect.task_runners import ThreadPoolTaskRunner
 
+from miha.gapfill.series import Series, start, tell
+from miha.locking import held
 from miha.rasters.stack import ReadOptions
-from tasks.filling import fill_scene, load_filler
+from miha.training.workers import working
+from tasks.filling import fill_block, fill_scene, load_filler
 
 
 @flow(name="fill", flow_run_name="fill into {out.name}", task_runner=ThreadPoolTaskRunner(max_workers=1))  # type: ignore[arg-type]
@@ -18,6 +21,7 @@ def fill(
     reading: ReadOptions = ReadOptions(),
     everywhere: bool = False,
     max_std: float | None = None,
+    causal: bool = False,
 ) -> list[Path]:
     """Fill the gaps of each scene from history, static layers and that scene alone; returns the files written.
 
@@ -29,10 +33,36 @@ def fill(
         reading: how pixels become values, where there is no model to say it.
         everywhere: also fill pixels that neither the scene nor any other day shows.
         max_std: standard deviation above which a pixel stays empty, in the data's unit.
+        causal: only days before a scene's own fill it.
     """
     load_filler.cache_clear()  # an archive may have been replaced since the last flow of this process
-    plan = load_filler(model, data, reading).plan(inputs, out)  # a bad scene is told before the first is filled
+    plan = load_filler(model, data, reading, causal).plan(inputs, out)  # a bad scene is told before the first is filled
     futures = [
-        fill_scene.submit(source, target, model, data, reading, everywhere, max_std) for source, target in plan.items()
+        fill_scene.submit(source, target, model, data, reading, everywhere, max_std, causal)
+        for source, target in plan.items()
     ]
     return [future.result() for future in futures]
+
+
+BLOCK = 8  # days of one task
+
+
+@flow(name="fill-series", flow_run_name="fill {series.data.name} into {series.out.name}")
+def fill_series(series: Series, processes: int) -> dict[str, str]:
+    """Fill all days of a history that are not done yet, by blocks, each tried again if it fails.
+
+    Args:
+        series: what fills which days, and where to.
+        processes: that fill side by side.
+
+    Returns:
+        Days (ISO dates) that could not be filled, and why.
+    """
+    with held(series.out, "choose another folder for the filled days."):
+        days = start(series)
+        tell(series, days)
+        left = [day for day in days if not day.done]
+        with working(processes):
+            blocks = [left[first : first + BLOCK] for first in range(0, len(left), BLOCK)]
+            futures = [fill_block.submit(series, block) for block in blocks]
+            return {day: why for future in futures for day, why in future.result().items()}

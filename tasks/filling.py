@@ -1,5 +1,6 @@
-"""The task that fills one scene."""
+"""The tasks that fill one scene, or a block of the days of a series."""
 
+from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
 
@@ -7,6 +8,7 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from miha.gapfill.filler import open_filler
+from miha.gapfill.series import Day, Series, fill_days
 from miha.rasters.stack import ReadOptions
 
 load_filler = lru_cache(maxsize=2)(open_filler)  # tasks pass paths; a process loads a model once
@@ -21,6 +23,23 @@ def fill_scene(
     reading: ReadOptions = ReadOptions(),
     everywhere: bool = False,
     max_std: float | None = None,
+    causal: bool = False,
 ) -> Path:
     """Fill the gaps of one scene; returns the file written."""
-    return load_filler(model, data, reading).fill(source, target, everywhere, max_std)
+    return load_filler(model, data, reading, causal).fill(source, target, everywhere, max_std)
+
+
+@task(
+    name="fill days",
+    task_run_name="fill {days[0].when} to {days[-1].when}",
+    cache_policy=NO_CACHE,
+    retries=2,
+    retry_delay_seconds=5,
+)
+def fill_block(series: Series, days: Sequence[Day]) -> dict[str, str]:
+    """Fill days in the pool of processes; those that an earlier try filled are passed over.
+
+    Returns:
+        Days (ISO dates) that could not be filled, and why.
+    """
+    return {day.isoformat(): why for day, why in fill_days(series, days).items()}

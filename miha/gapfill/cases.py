@@ -12,6 +12,7 @@ from miha.evolution.seeds import stream
 from miha.gapfill.days import MIN_TARGETS, MIN_VISIBLE, paste_gap
 from miha.gapfill.filler import NetworkFiller
 from miha.gapfill.gaps import Gaps, blob, spread_sizes
+from miha.gapfill.history import background_of
 from miha.gapfill.predictors import Background
 from miha.gapfill.process import Posterior
 from miha.problems.judgement import OURS
@@ -122,7 +123,6 @@ def _cases_of_test_days(filler: NetworkFiller) -> list[Case]:
     if not days:
         raise DataError(f"none of the test days ({', '.join(test)}) is in {filler.problem.data}/history any more.")
     found: list[Case] = []
-    backgrounds = {when: Background.of(history.without(when).values) for when in days}
     for size in TEST_SIZES:
         for number, when in enumerate(days):
             rng = stream(filler.seed, "samples", 2, size, number)
@@ -130,7 +130,7 @@ def _cases_of_test_days(filler: NetworkFiller) -> list[Case]:
             scene = np.where(blob(size / 100, day.shape, rng), np.float32(np.nan), day)
             visible, hidden = ~np.isnan(scene), np.isnan(scene) & ~np.isnan(day)
             if visible.sum() >= MIN_VISIBLE and hidden.sum() >= MIN_TARGETS:
-                found.append(Case(f"{size:02d}", when, scene, day, backgrounds[when], {}))
+                found.append(Case(f"{size:02d}", when, scene, day, background_of(scene, history, when), {}))
     if not found:
         raise DataError(
             f"the test days of {filler.problem.data} show too little for a gap that hides {MIN_TARGETS} pixels and "
@@ -150,8 +150,8 @@ def pasted_case(history: Stack, day: int, number: int) -> Case:
     Raises:
         DataError: scenes too small for a gap.
     """
-    truth, others = history.values[day], np.delete(history.values, day, axis=0)
+    truth, when = history.values[day], history.dates[day]
     fraction = spread_sizes(number, SMALLEST, LARGEST)
-    scene = paste_gap(truth, Gaps.of(others), fraction, stream(0, "samples", 3, number))
+    scene = paste_gap(truth, Gaps.of(history.without(when).values), fraction, stream(0, "samples", 3, number))
     size = f"{100 * np.isnan(scene).mean():02.0f}"
-    return Case(size, history.dates[day], scene, truth, Background.of(others), {})
+    return Case(size, when, scene, truth, background_of(scene, history, when), {})

@@ -6,9 +6,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from miha.gapfill.base import blend
-from miha.gapfill.guess import SPREAD_SCALES, TRENDS, WHOLE, Guess, Window
+from miha.gapfill.guess import SPREAD_SCALES, WHOLE, Guess, Window
 from miha.gapfill.predictors import Background, analogues
 from miha.gapfill.process import Posterior
+from miha.gapfill.regressions import TRENDS
 from miha.rasters.stack import Image
 
 

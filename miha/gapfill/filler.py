@@ -1,11 +1,13 @@
 """Filling the gaps of scenes: with the base alone, or with a trained network and the base."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import date
+from functools import cache, cached_property
 from importlib import import_module
 from pathlib import Path
 from threading import Thread
+from typing import cast
 
 import numpy as np
 import torch
@@ -14,15 +16,21 @@ from pydantic import ValidationError
 from miha.errors import ArchiveError, DataError
 from miha.events import Counted, Told, publish
 from miha.evolution.seeds import stream
-from miha.gapfill.base import PROCESS, fill_base, process_of
+from miha.gapfill.base import PROCESS, Base, fill_base, process_of
 from miha.gapfill.days import MIN_VISIBLE, Split
-from miha.gapfill.predictors import Background, Static
+from miha.gapfill.guess import Window
+from miha.gapfill.history import bounded
+from miha.gapfill.made import Made, NeverSeen, Sharing, TooLittleSeen, write_made
+from miha.gapfill.predictors import Background, Static, StaticFiles
 from miha.gapfill.problem import GapFill
 from miha.gapfill.process import Posterior
+from miha.gapfill.view import Arrays, Opened, View
 from miha.problems.evaluation import trained_network
 from miha.problems.registry import archived_problem
-from miha.rasters.stack import Image, Mask, ReadOptions, Scene, Stack, misfit, read_date, read_scene
-from miha.rasters.writing import plan_fills, write_filled
+from miha.rasters.opened import OpenDays, OpenScene
+from miha.rasters.scene import sample_scene
+from miha.rasters.stack import Image, ReadOptions, Scene, Stack, misfit, read_date, read_scene
+from miha.rasters.writing import plan_fills
 from miha.records.archive import read_archive
 from miha.threads import fixed_threads
 
@@ -38,12 +46,16 @@ class Filler(ABC):
         history: the other days; None where there are none, and each scene is filled from itself alone.
         unit: of the values.
         seed: of all that is drawn.
+        causal: only days before a scene's own fill it.
     """
 
     least_days = 0  # beside the scene's own
 
-    def __init__(self, data: Path | None, reading: ReadOptions, history: Stack | None, unit: str, seed: int) -> None:
+    def __init__(
+        self, data: Path | None, reading: ReadOptions, history: Stack | None, unit: str, seed: int, causal: bool
+    ) -> None:
         self.data, self.reading, self.history, self.unit, self.seed = data, reading, history, unit, seed
+        self.causal = causal
         self._others: dict[int, BaseFiller] = {}  # of bands that share a mask with the one to fill
         self._scenes: dict[Path, Scene] = {}  # read by plan, not filled yet
         self._backgrounds: dict[date, Background] = {}  # of the latest day: scenes of one day share it
@@ -59,14 +71,17 @@ class Filler(ABC):
             DataError: unreadable, on another grid than the history, with codes that nobody declared, or without enough
                 valid pixels.
         """
-        scene = read_scene(path, self.reading)
+        return self._checked(read_scene(path, self.reading))
+
+    def _checked(self, scene: Scene) -> Scene:
+        path = scene.path
         if self.history and (difference := self.history.grid.difference(scene.grid)):
             raise DataError(f"{path} does not fit the history: {difference}. Bring it to that grid (gdalwarp).")
         scene.check_codes(self.reading)
         if self.history and (reason := misfit(scene, self.history.level, self.reading)):
             publish(Told(f"filled all the same: {reason}"))
         if (~scene.gaps).sum() < MIN_VISIBLE:
-            raise DataError(
+            raise TooLittleSeen(
                 f"{path} has {(~scene.gaps).sum()} valid pixels; at least {MIN_VISIBLE} are needed to fill it."
             )
         return scene
@@ -80,18 +95,18 @@ class Filler(ABC):
         if self.history is None:
             return Background.none(scene.values)
         when = self._date(scene.path)
+        assert when is not None, "scenes of a history have dates"
         if when not in self._backgrounds:
-            assert when is not None, "scenes of a history have dates"
-            others = self.history.without(when).values
+            others = np.asarray(self.others(when).values)
             self._backgrounds = {when: Background.of(others) if len(others) else Background.none(scene.values)}
-        return self._backgrounds[when]
+        return bounded(self._backgrounds[when], scene.values, sum(taken < when for taken in self.history.dates))
 
     def _date(self, path: Path) -> date | None:
         """The day of a scene, once there are enough others."""
         if self.history is None:
             return None
         when = read_date(path, self.reading.date_pattern)
-        others = len(self.history) - (when in self.history.dates)
+        others = len(self.others(when))
         if others < self.least_days:
             raise DataError(
                 f"the history has {others} days beside {when}; a network needs at least {self.least_days}. "
@@ -108,7 +123,7 @@ class Filler(ABC):
             DataError: a scene that cannot be used, or files that would overwrite each other.
         """
         for source in sources:
-            self._scenes[source] = self.read(source)
+            self._scenes[source] = self._look(source)
             self._date(source)
         return plan_fills(sources, out)
 
@@ -127,36 +142,56 @@ class Filler(ABC):
             DataError: the scene cannot be used.
             StorageError: it cannot be written.
         """
-        scene = self._scenes.pop(source, None) or self.read(source)
-        filled = self.predict(scene.values, self.background(scene))
-        wanted = scene.gaps & ~scene.kept
-        unknown = wanted & (False if everywhere else self._never_seen(scene))
-        unsure = wanted & ~unknown & (filled.std > (np.inf if max_std is None else max_std))
-        values = np.where(scene.kept | unknown | unsure, np.float32(np.nan), filled.mean)
-        sharing = {band: self._other_band(source, band, everywhere) for band in scene.sharing}
-        unknown |= wanted & np.isnan(list(sharing.values())).any(axis=0) if sharing else False
-        values[unknown] = np.nan
-        write_filled(source, target, values, filled.std, scene.gaps, self.reading, sharing)
-        left = [(unknown, "that no day shows"), (unsure, f"of a standard deviation above {max_std or 0:g}")]
-        empty = "".join(f", {pixels.sum()} {why} left empty" for pixels, why in left if pixels.any())
-        empty += f", {scene.kept.sum()} kept as they were" if scene.kept.any() else ""
-        bands = f" in each of {len(sharing) + 1} bands, which share a mask" if sharing else ""
-        publish(Told(f"{target}: {(scene.gaps & ~np.isnan(values)).sum()} pixels filled{bands}{empty}"))
+        scene = self._scenes.pop(source, None) or self._look(source)
+        others = {band: self.other(band) for band in scene.sharing}
+        sharing = {band: (other._make(other._look(source)), other.never_seen(source)) for band, other in others.items()}
+        self.write(source, target, self._make(scene), self.never_seen(source), sharing, everywhere, max_std)
         return target
 
-    def _other_band(self, source: Path, band: int, everywhere: bool) -> Image:
-        """Another band of a scene as the base fills it, NaN where no day shows it: one mask can only show all bands."""
-        if band not in self._others:
-            self._others[band] = BaseFiller(self.data, self.reading.model_copy(update={"band": band}))
-        other = self._others[band]
-        scene = other.read(source)
-        unknown = scene.gaps & (False if everywhere else other._never_seen(scene))
-        return np.where(unknown, np.float32(np.nan), other.predict(scene.values, other.background(scene)).mean)
+    def write(
+        self,
+        source: Path,
+        target: Path,
+        made: Made,
+        never_seen: NeverSeen,
+        sharing: Sharing,
+        everywhere: bool,
+        max_std: float | None,
+        blank: date | None = None,
+    ) -> None:
+        """Write what becomes of a scene, and tell of it: :func:`miha.gapfill.made.write_made`."""
+        told = write_made(made, source, target, self.reading, never_seen, sharing, everywhere, max_std, blank)
+        publish(Told(told))
 
-    def _never_seen(self, scene: Scene) -> Mask:
-        if self.history is None:
-            return np.zeros_like(scene.gaps)
-        return np.asarray(scene.gaps & np.isnan(self.history.values).all(axis=0))
+    def other(self, band: int) -> "BaseFiller":
+        """What fills another band of the scenes: the base."""
+        if band not in self._others:
+            self._others[band] = BaseFiller(self.data, self.reading.model_copy(update={"band": band}), self.causal)
+        return self._others[band]
+
+    def others(self, when: date) -> Stack:
+        """The days that may fill one: all but itself, or only those before it."""
+        assert self.history is not None, "asked where there is one"
+        return self.history.before(when) if self.causal else self.history.without(when)
+
+    def _look(self, path: Path) -> Scene:
+        """A scene to fill, as much of it as must be looked at before."""
+        return self.read(path)
+
+    def _make(self, scene: Scene) -> "Made":
+        """What becomes of a scene."""
+        return Made.whole(scene, self.predict(scene.values, self.background(scene)))
+
+    def never_seen(self, path: Path) -> NeverSeen:
+        """Where no day shows anything, and none before a scene's own if days after it are not to be known."""
+        return self.unseen_until(read_date(path, self.reading.date_pattern) if self.causal else None)
+
+    def unseen_until(self, when: date | None) -> NeverSeen:
+        """Where in a window no day until ``when`` shows anything; None: no day at all."""
+        known = self.history and (self.history.until(when) if self.causal and when else self.history)
+        return lambda where: (
+            np.asarray(np.isnan(known.values[:, *where]).all(axis=0)) if known else np.zeros((1, 1), bool)
+        )
 
     def fill_all(
         self, sources: Sequence[Path], out: Path, everywhere: bool = False, max_std: float | None = None
@@ -180,13 +215,51 @@ class BaseFiller(Filler):
         DataError: the data set cannot be used.
     """
 
-    def __init__(self, data: Path | None = None, reading: ReadOptions = ReadOptions()) -> None:
+    def __init__(self, data: Path | None = None, reading: ReadOptions = ReadOptions(), causal: bool = False) -> None:
         # scikit-learn takes a second to import: while scenes are read and the Gaussian process computes
         Thread(target=import_module, args=("sklearn.ensemble",), daemon=True).start()
         problem = data and GapFill(data=data, **reading.model_dump())
         history = problem.history() if problem else None
-        super().__init__(data, reading, history, history.unit if history else "", seed=0)
-        self.static = problem.static() if problem else None
+        super().__init__(data, reading, history, history.unit if history else "", seed=0, causal=causal)
+        self.problem = problem
+        self.opened = history is not None and isinstance(history.values, OpenDays)
+
+    @cached_property
+    def static(self) -> Static | None:
+        """Layers that do not change, in memory."""
+        return self.problem.static() if self.problem else None
+
+    def _look(self, path: Path) -> Scene:
+        """Of a scene whose history is opened and not read, the pixels that stand for it."""
+        if not self.opened:
+            return self.read(path)
+        assert self.history is not None, "opened"
+        return self._checked(sample_scene(path, self.reading, cast("OpenDays", self.history.values).pixels))
+
+    def _make(self, scene: Scene) -> Made:
+        if not self.opened or self.history is None:
+            background = self.background(scene)
+            if background.is_empty:
+                return Made.whole(scene, self.predict(scene.values, background))
+            view = Arrays(scene.values, background, self.static or Static.none(scene.values.shape))
+            return Made(lambda where: (scene.values[where], scene.kept[where]), self._fill(view))
+        when = read_date(scene.path, self.reading.date_pattern)
+        others = self.others(when)
+        if not len(others):
+            return super()._make(self.read(scene.path))
+        file = OpenScene(scene.path, self.reading, (scene.grid.height, scene.grid.width))
+        return Made(file.read, self._fill(Opened(file, others, when, self._static_files)))
+
+    def _fill(self, view: View) -> Callable[[Window], Posterior]:
+        """The base of a view, fitted once it is asked."""
+        base = cache(lambda: Base(view, self.seed))
+        return lambda where: base().fill(where)
+
+    @cached_property
+    def _static_files(self) -> StaticFiles:
+        assert self.data is not None, "a history is of a data set"
+        assert self.history is not None, "the same"
+        return StaticFiles(self.data / "static", self.history.grid)
 
     def predict(self, scene: Image, background: Background) -> Posterior:
         return fill_base(scene, background, self.static or Static.none(scene.shape), self.seed)
@@ -206,7 +279,7 @@ class NetworkFiller(Filler):
 
     least_days = 2
 
-    def __init__(self, archive: Path, data: Path) -> None:
+    def __init__(self, archive: Path, data: Path, causal: bool = False) -> None:
         opened = read_archive(archive)
         manifest = opened.manifest
         problem = archived_problem(manifest.problem, data)
@@ -220,7 +293,7 @@ class NetworkFiller(Filler):
             raise ArchiveError(f"{archive} lacks settings that filling needs: {error}.") from error
         self.history: Stack
         history = problem.history()
-        super().__init__(data, problem.reading, history, history.unit, seed)
+        super().__init__(data, problem.reading, history, history.unit, seed, causal)
         self.static = problem.static()
         self.network = trained_network(self.problem, opened)
 
@@ -253,15 +326,19 @@ class NetworkFiller(Filler):
         return Posterior(np.asarray(np.mean(opinions, axis=0), np.float32), process.std), bases[0]
 
 
-def open_filler(model: Path | None, data: Path | None, reading: ReadOptions = ReadOptions()) -> Filler:
+def open_filler(
+    model: Path | None, data: Path | None, reading: ReadOptions = ReadOptions(), causal: bool = False
+) -> Filler:
     """What fills: a trained model, which needs ``data``; or without one the base, reading rasters as told.
+
+    With ``causal`` only days before a scene's own fill it.
 
     Raises:
         ArchiveError: the model cannot be used with ``data``.
         DataError: the data set cannot be used, or there is none for a model.
     """
     if model is None:
-        return BaseFiller(data, reading)
+        return BaseFiller(data, reading, causal)
     if data is None:
         raise DataError(f"{model} fills from the days of a data set. Give --data.")
-    return NetworkFiller(model, data)
+    return NetworkFiller(model, data, causal)

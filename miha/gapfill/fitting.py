@@ -12,7 +12,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from miha.gapfill.kernel import LEARNED, Features, Kernel, covariance
+from miha.gapfill.features import Features
+from miha.gapfill.kernel import LEARNED, Kernel, covariance
 from miha.gapfill.neighbours import earlier_neighbours
 from miha.threads import fixed_threads
 

@@ -1,19 +1,9 @@
 """How alike two pixels of a scene are: the covariance that a Gaussian process fills gaps by."""
 
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass
 
-import numpy as np
-import scipy  # loads its ndimage on first use
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
-
-from miha.gapfill.predictors import Background, Static
-from miha.rasters.stack import Image
-
-SCORES = 10  # principal components of the days that tell how alike two pixels behave
-SMOOTHING = 1.5  # pixels
-RIDGE = 0.1  # penalty of an imputed day, in mean variances of the others
 
 
 @dataclass(frozen=True)
@@ -91,65 +81,6 @@ class Pixels:
         return self.linear, self.drifting, self.positions, self.kinds
 
 
-@dataclass(frozen=True)
-class Features:
-    """Features of every pixel of a scene, (pixels, n), before a kernel weighs them."""
-
-    days: Tensor
-    smooth: Tensor
-    level: Tensor
-    kinds: Tensor
-    positions: Tensor
-
-    @classmethod
-    def of(cls, background: Background, static: Static) -> "Features":
-        """Of the other days (their gaps imputed by ridge), their level, and static layers.
-
-        Where there is no other day, the place of a pixel stands for its level: it is regressed on rows and columns.
-        """
-        level, shape = background.level, background.level.shape
-        days = impute(background)
-        smooth = np.stack([_smoothed(day) for day in days]) if len(days) else days
-        flat = _standardised(days)
-        scores = _scores(flat)
-        places = np.indices(shape, np.float32)
-        levels = _standardised(places if background.is_empty else np.stack([level, _smoothed(level)]))
-        continuous, one_hot = _standardised(static.continuous), _standardised(static.one_hot)
-        one_hot_as_is = static.one_hot.reshape(len(static.one_hot), level.size)
-        return cls(
-            days=_by_pixel(flat),
-            smooth=_by_pixel(_standardised(smooth)),
-            level=_by_pixel(np.concatenate([levels, continuous, one_hot])),
-            kinds=_by_pixel(np.concatenate([scores * np.sqrt(level.size), levels, continuous, one_hot_as_is])),
-            positions=_by_pixel(places),
-        )
-
-    def __getitem__(self, chosen: Tensor) -> "Features":
-        """Features of some pixels, by their numbers."""
-        return Features(**{part.name: getattr(self, part.name)[chosen] for part in fields(self)})
-
-    def stretched(self, by: Tensor) -> "Features":
-        """The same, positions multiplied by a matrix (2, 2)."""
-        return replace(self, positions=self.positions @ by)
-
-    def weighed(self, kernel: Kernel) -> Pixels:
-        """All pixels, with the weights of a kernel."""
-        days, levels = max(self.days.shape[1], 1), self.level.shape[1]
-        return Pixels(
-            linear=torch.cat(
-                [
-                    self.days * (kernel.days / days) ** 0.5,
-                    self.smooth * (kernel.smooth / days) ** 0.5,
-                    self.level * (kernel.level / levels) ** 0.5,
-                ],
-                dim=1,
-            ),
-            drifting=torch.cat([self.level[:, [0, *range(2, min(3, levels))]], self.days * (0.5 / days) ** 0.5], dim=1),
-            positions=self.positions,
-            kinds=self.kinds / (kernel.kind_length * self.kinds.shape[1] ** 0.5),
-        )
-
-
 def covariance(kernel: Kernel, one: Pixels, other: Pixels) -> Tensor:
     """Covariance (…, n, m) of pixels (…, n) and (…, m), without noise.
 
@@ -173,25 +104,6 @@ def variance(kernel: Kernel, pixels: Pixels) -> Tensor:
     return regressed + kernel.broad + kernel.rough + kernel.kind + kernel.local_kind
 
 
-def impute(background: Background) -> NDArray[np.float32]:
-    """Anomalies (days, height, width) of the other days, the gaps of each filled by ridge on all others."""
-    shape = (len(background.anomalies), background.level.size)
-    anomalies = np.nan_to_num(background.anomalies).reshape(shape).astype(np.float64)
-    seen = ~np.isnan(background.anomalies).reshape(anomalies.shape)
-    imputed = anomalies.copy()
-    for day, visible in enumerate(seen):
-        others = np.delete(anomalies, day, axis=0)
-        if visible.all() or not visible.any() or not len(others):
-            continue
-        means, mean = others[:, visible].mean(axis=1, keepdims=True), anomalies[day, visible].mean()
-        centred = others[:, visible] - means
-        products = centred @ centred.T
-        penalty = RIDGE * np.trace(products) / len(others) + 1e-6
-        slopes = np.linalg.solve(products + penalty * np.eye(len(others)), centred @ (anomalies[day, visible] - mean))
-        imputed[day, ~visible] = mean + slopes @ (others[:, ~visible] - means)
-    return imputed.reshape(background.anomalies.shape).astype(np.float32)
-
-
 def _matern(scaled: Tensor) -> Tensor:
     root = scaled * 3**0.5
     return (1 + root) * torch.exp(-root)
@@ -206,26 +118,3 @@ def _distance(one: Tensor, other: Tensor) -> Tensor:
 def _feature_distance(one: Tensor, other: Tensor) -> Tensor:
     squares = (one**2).sum(-1)[..., :, None] + (other**2).sum(-1)[..., None, :]
     return (squares - 2 * one @ other.mT).clamp(min=1e-8).sqrt()
-
-
-def _scores(days: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The first principal components (SCORES, pixels) of days (days, pixels), the first of unit length."""
-    if not len(days):
-        return days
-    _, sizes, components = np.linalg.svd(days, full_matrices=False)
-    return np.asarray(components[:SCORES] * (sizes[:SCORES, None] / max(sizes[0], 1e-6)))
-
-
-def _smoothed(image: Image) -> Image:
-    return np.asarray(scipy.ndimage.gaussian_filter(image, SMOOTHING, mode="nearest"))
-
-
-def _standardised(layers: NDArray[np.float32]) -> NDArray[np.float64]:
-    """Layers (n, height, width) → (n, pixels) of zero mean and unit spread."""
-    flat = layers.reshape(len(layers), int(np.prod(layers.shape[1:]))).astype(np.float64)
-    return np.asarray((flat - flat.mean(axis=1, keepdims=True)) / (flat.std(axis=1, keepdims=True) + 1e-6))
-
-
-def _by_pixel(layers: NDArray[np.generic]) -> Tensor:
-    flat = layers.reshape(len(layers), int(np.prod(layers.shape[1:])))
-    return torch.from_numpy(np.ascontiguousarray(flat.T, np.float32))

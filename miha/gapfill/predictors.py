@@ -1,5 +1,6 @@
 """What predicts a pixel in a gap, beside the visible part of its scene: the other days, terrain and land cover."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -9,7 +10,9 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
 from miha.errors import DataError
-from miha.rasters.stack import Grid, Image, Scene, list_rasters, read_scene
+from miha.rasters.opened import OpenScene, sample_of
+from miha.rasters.scene import sample_scene
+from miha.rasters.stack import Grid, Image, ReadOptions, Scene, list_rasters, read_scene
 
 MAX_CLASSES = 32  # an integer layer with at most so many values is one of classes
 KEPT_CLASSES = 6  # the most frequent classes become channels of their own
@@ -52,6 +55,36 @@ class Static:
         empty = np.empty((0, *shape), np.float32)
         return cls((), empty, empty, empty)
 
+    def window(self, where: tuple[slice, slice]) -> "Static":
+        """Those of a window."""
+        return Static(self.layers, *(part[:, *where] for part in (self.continuous, self.classes, self.one_hot)))
+
+
+class StaticFiles:
+    """Static layers that are opened and not read.
+
+    Args:
+        folder: as in :func:`read_static`.
+        grid: of the scenes.
+
+    Raises:
+        DataError: as in :func:`read_static`.
+    """
+
+    def __init__(self, folder: Path, grid: Grid) -> None:
+        self.shape = grid.height, grid.width
+        pixels = sample_of(self.shape)
+        self.layers: list[tuple[Layer, OpenScene]] = []
+        for path in list_rasters(folder, at_least=0) if folder.is_dir() else []:
+            scene = sample_scene(path, ReadOptions(), pixels)
+            _check_grid(path, scene, grid)
+            self.layers.append((_describe(path, scene), OpenScene(path, ReadOptions(), self.shape)))
+
+    def window(self, where: tuple[slice, slice]) -> Static:
+        """Those of a window."""
+        shape = tuple(part.stop - part.start for part in where)
+        return _encoded([(layer, scene[where]) for layer, scene in self.layers], shape)
+
 
 def read_static(folder: Path, grid: Grid) -> Static:
     """Read all rasters of ``static/``; one of integers with at most MAX_CLASSES values is taken as classes.
@@ -61,22 +94,32 @@ def read_static(folder: Path, grid: Grid) -> Static:
     Raises:
         DataError: a layer that cannot be read or does not lie on ``grid``.
     """
-    layers: list[Layer] = []
+    layers: list[tuple[Layer, Image]] = []
+    for path in list_rasters(folder, at_least=0) if folder.is_dir() else []:
+        scene = read_scene(path)
+        _check_grid(path, scene, grid)
+        layers.append((_describe(path, scene), scene.values))
+    return _encoded(layers, (grid.height, grid.width))
+
+
+def _check_grid(path: Path, scene: Scene, grid: Grid) -> None:
+    if difference := grid.difference(replace(scene.grid, bands=grid.bands)):
+        raise DataError(f"{path} does not fit the scenes: {difference}. Bring all rasters to one grid (gdalwarp).")
+
+
+def _encoded(layers: Sequence[tuple[Layer, Image]], shape: tuple[int, ...]) -> Static:
     continuous: list[Image] = []
     classes: list[Image] = []
     one_hot: list[Image] = []
-    for path in list_rasters(folder, at_least=0) if folder.is_dir() else []:
-        scene = read_scene(path)
-        if difference := grid.difference(replace(scene.grid, bands=grid.bands)):
-            raise DataError(f"{path} does not fit the scenes: {difference}. Bring all rasters to one grid (gdalwarp).")
-        layer = _describe(path, scene)
-        layers.append(layer)
+    for layer, values in layers:
         if layer.codes is None:
-            continuous.append(np.nan_to_num((scene.values - layer.mean) / layer.std).astype(np.float32))
+            continuous.append(np.nan_to_num((values - layer.mean) / layer.std).astype(np.float32))
         else:
-            classes.append(np.nan_to_num(scene.values, nan=-1))
-            one_hot += [(scene.values == code).astype(np.float32) for code in layer.codes]
-    return Static(tuple(layers), *(_stacked(images, grid) for images in (continuous, classes, one_hot)))
+            classes.append(np.nan_to_num(values, nan=-1))
+            one_hot += [(values == code).astype(np.float32) for code in layer.codes]
+    groups, nothing = (continuous, classes, one_hot), np.empty((0, *shape), np.float32)
+    parts = (np.stack(images) if images else nothing for images in groups)
+    return Static(tuple(layer for layer, _ in layers), *parts)
 
 
 def _describe(path: Path, scene: Scene) -> Layer:
@@ -90,8 +133,42 @@ def _describe(path: Path, scene: Scene) -> Layer:
     return Layer(name=path.stem, codes=None, mean=mean, std=std)
 
 
-def _stacked(images: list[Image], grid: Grid) -> NDArray[np.float32]:
-    return np.stack(images) if images else np.empty((0, grid.height, grid.width), np.float32)
+@dataclass(frozen=True)
+class Offsets:
+    """Mean departure of each day from the level of all, (days,): ``last``, from the level that ``former`` give."""
+
+    former: NDArray[np.float64]
+    last: NDArray[np.float64]
+
+    @classmethod
+    def fit(cls, values: NDArray[np.float32], rounds: int = 5) -> "Offsets":
+        """Fit level and offsets to (days, height, width) by alternating means over what was observed."""
+        seen, sums, per_pixel = _observed(values)
+        per_day = np.maximum(seen.sum(axis=(1, 2)), 1)
+        day_sums = np.where(seen, values, 0).sum(axis=(1, 2), dtype=np.float64)
+        former = last = day_sums / per_day
+        last = last - last.mean()
+        for _ in range(rounds):
+            former = last
+            level = (sums - np.einsum("d,dij->ij", former, seen)) / np.maximum(per_pixel, 1)
+            last = (day_sums - np.einsum("ij,dij->d", level, seen)) / per_day
+        return cls(former, last)
+
+    def background(self, values: NDArray[np.float32]) -> "Background":
+        """Level and anomalies of any window of the days, (days, height, width)."""
+        seen, sums, per_pixel = _observed(values)
+        level = (sums - np.einsum("d,dij->ij", self.former, seen)) / np.maximum(per_pixel, 1)
+        if (per_pixel == 0).any():
+            nearest = scipy.ndimage.distance_transform_edt(per_pixel == 0, return_distances=False, return_indices=True)
+            level = level[tuple(nearest)]
+        level, offsets = level.astype(np.float32), self.last.astype(np.float32)
+        return Background(level, offsets, values - level - offsets[:, None, None])
+
+
+def _observed(values: NDArray[np.float32]) -> tuple[NDArray[np.bool_], NDArray[np.float64], NDArray[np.int64]]:
+    """Of days (days, height, width): where they are visible; sum and number of the days that show a pixel."""
+    seen = ~np.isnan(values)
+    return seen, np.where(seen, values, 0).sum(axis=0, dtype=np.float64), seen.sum(axis=0)
 
 
 @dataclass(frozen=True)
@@ -110,27 +187,18 @@ class Background:
 
     @classmethod
     def of(cls, values: NDArray[np.float32], rounds: int = 5) -> "Background":
-        """Fit level and offsets to (days, height, width) by alternating means over what was observed."""
-        seen = ~np.isnan(values)
-        filled = np.where(seen, values, 0)
-        per_day, per_pixel = seen.sum(axis=(1, 2)), seen.sum(axis=0)
-        day_sums, pixel_sums = filled.sum(axis=(1, 2), dtype=np.float64), filled.sum(axis=0, dtype=np.float64)
-        offsets = day_sums / per_day
-        offsets -= offsets.mean()
-        for _ in range(rounds):
-            level = (pixel_sums - np.einsum("d,dij->ij", offsets, seen)) / np.maximum(per_pixel, 1)
-            offsets = (day_sums - np.einsum("ij,dij->d", level, seen)) / per_day
-        if (per_pixel == 0).any():
-            nearest = scipy.ndimage.distance_transform_edt(per_pixel == 0, return_distances=False, return_indices=True)
-            level = level[tuple(nearest)]
-        level, offsets = level.astype(np.float32), offsets.astype(np.float32)
-        return cls(level, offsets, values - level - offsets[:, None, None])
+        """Of whole days (days, height, width)."""
+        return Offsets.fit(values, rounds).background(values)
 
     @classmethod
     def none(cls, scene: Image) -> "Background":
         """No other day: the level is the scene's mean everywhere."""
         level = np.full_like(scene, np.nanmean(scene))
         return cls(level, np.empty(0, np.float32), np.empty((0, *scene.shape), np.float32))
+
+    def window(self, where: tuple[slice, slice]) -> "Background":
+        """That of a window."""
+        return Background(self.level[where], self.offsets, self.anomalies[:, *where])
 
     @property
     def is_empty(self) -> bool:

@@ -25,9 +25,10 @@ from miha.gapfill.autoencoder import Autoencoder
 from miha.gapfill.base import process_of
 from miha.gapfill.days import MIN_CLEAR, MIN_DAYS, Split, clear_days
 from miha.gapfill.encoding import FIXED_CHANNELS, Encoded, Normalisation, encode_base, encode_scene
-from miha.gapfill.guess import FOLDS, TRENDS, WHOLE, GuessSettings, Window, guess_scene
+from miha.gapfill.guess import WHOLE, Window, guess_scene
 from miha.gapfill.predictors import Background, Static, read_static
 from miha.gapfill.process import Posterior
+from miha.gapfill.regressions import FOLDS, TRENDS, GuessSettings
 from miha.gapfill.samples import PARTS, SPLITS, Job, Part, SampleFile, make_sample
 from miha.gapfill.unet import UNet
 from miha.problems.judgement import Judgement

@@ -14,9 +14,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from miha.gapfill.features import Features
 from miha.gapfill.fitting import fit_to_scene
 from miha.gapfill.guess import WHOLE, Window, visible_pixels
-from miha.gapfill.kernel import LEARNED, Features, Kernel, Pixels, covariance, variance
+from miha.gapfill.kernel import LEARNED, Kernel, Pixels, covariance, variance
 from miha.gapfill.neighbours import along_gaps, earlier_neighbours
 from miha.gapfill.predictors import Background
 from miha.rasters.stack import Image
@@ -67,25 +68,75 @@ def fill_by_process(
     departure = (scene - background.level).ravel()
     choose = along_gaps if background.is_empty else visible_pixels
     visible = rng.permutation(choose(scene, MOST_VISIBLE, rng))
-    pixels_of_window = np.arange(scene.size).reshape(scene.shape)[window]
     gap = np.isnan(scene[window])
-    asked = pixels_of_window[gap]
-    median, deviation = centre_and_spread(departure[visible])
-    standardised = torch.from_numpy(((departure[visible] - median) / deviation).astype(np.float64))
-    expected, variances = torch.empty(2, len(asked), dtype=torch.float64)
-    if len(asked):
-        if background.is_empty:
-            kernel, stretching = fit_to_scene(features, torch.from_numpy(visible), standardised, rng)
-            features = features.stretched(stretching)
-        with torch.inference_mode(), fixed_threads(1):
-            pixels = features.weighed(kernel)
-            fit = _Fit(kernel, pixels[torch.from_numpy(visible)], standardised, inducing)
-            for part in torch.arange(len(asked)).split(PART):
-                expected[part], variances[part] = fit.at(pixels[torch.from_numpy(asked)[part]])
+    asked = np.arange(scene.size).reshape(scene.shape)[window][gap]
     mean, std = scene[window].copy(), np.zeros_like(scene[window])
-    mean[gap] = background.level.flat[asked] + median + deviation * expected.numpy()
-    std[gap] = deviation * variances.sqrt().numpy()
+    if len(asked):
+        known = features[torch.from_numpy(visible)]
+        if background.is_empty:
+            process = Process.alone(known, departure[visible], rng, inducing)
+        else:
+            process = Process.fit(known, departure[visible], kernel, inducing)
+        expected, deviation = process.at(features[torch.from_numpy(asked)])
+        mean[gap], std[gap] = background.level.flat[asked] + expected, deviation
     return Posterior(mean, std)
+
+
+@dataclass(frozen=True)
+class Process:
+    """A Gaussian process, given the visible pixels of a scene."""
+
+    fitted: "_Fit"
+    kernel: Kernel
+    stretching: Tensor
+    median: float
+    deviation: float
+
+    @classmethod
+    def fit(
+        cls,
+        known: Features,
+        departures: NDArray[np.float32],
+        kernel: Kernel = LEARNED,
+        inducing: int = INDUCING,
+        stretching: Tensor | None = None,
+    ) -> "Process":
+        """Of visible pixels in random order, the first of which induce.
+
+        Args:
+            known: their features.
+            departures: (pixels,), from the level, in the data's unit.
+            kernel: of departures less their median, over their deviation.
+            inducing: at most so many of them; the cost is about proportional to it.
+            stretching: (2, 2), what positions are multiplied by.
+        """
+        median, deviation = centre_and_spread(departures)
+        stretching = torch.eye(2) if stretching is None else stretching
+        with torch.inference_mode(), fixed_threads(1):
+            pixels = known.stretched(stretching).weighed(kernel)
+            return cls(_Fit(kernel, pixels, _standard(departures), inducing), kernel, stretching, median, deviation)
+
+    @classmethod
+    def alone(
+        cls, known: Features, departures: NDArray[np.float32], rng: np.random.Generator, inducing: int = INDUCING
+    ) -> "Process":
+        """The same where no other day tells of the scene: the kernel is fitted to it too."""
+        kernel, stretching = fit_to_scene(known, torch.arange(len(departures)), _standard(departures), rng)
+        return cls.fit(known, departures, kernel, inducing, stretching)
+
+    def at(self, asked: Features) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Expected departures of pixels that are not visible, and their standard deviations, in the data's unit."""
+        expected, variances = torch.empty(2, len(asked.positions), dtype=torch.float64)
+        with torch.inference_mode(), fixed_threads(1):
+            pixels = asked.stretched(self.stretching).weighed(self.kernel)
+            for part in torch.arange(len(expected)).split(PART):
+                expected[part], variances[part] = self.fitted.at(pixels[part])
+        return self.median + self.deviation * expected.numpy(), self.deviation * variances.sqrt().numpy()
+
+
+def _standard(departures: NDArray[np.float32]) -> Tensor:
+    median, deviation = centre_and_spread(departures)
+    return torch.from_numpy(((departures - median) / deviation).astype(np.float64))
 
 
 def centre_and_spread(departures: NDArray[np.float32]) -> tuple[float, float]:

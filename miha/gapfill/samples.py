@@ -1,5 +1,6 @@
 """Training samples: a day with a gap pasted on it, as a network sees it; made once for a run and kept in a file."""
 
+from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -18,7 +19,7 @@ from miha.files import digest_file, replacing, write_json
 from miha.gapfill.augmentation import window_around
 from miha.gapfill.days import clear_days, paste_gap
 from miha.gapfill.gaps import LARGEST, SMALLEST, Gaps, spread_sizes
-from miha.gapfill.predictors import Background
+from miha.gapfill.history import background_of
 from miha.rasters.stack import Image
 
 if TYPE_CHECKING:
@@ -108,16 +109,15 @@ def make_sample(job: Job) -> Sample:
     gaps = Gaps.of(training.values)
     if part == "train":
         chosen = int(rng.choice(clear_days(training.values)))
-        day, others = training.values[chosen], np.delete(training.values, chosen, axis=0)
+        day, when = training.values[chosen], training.dates[chosen]
         fraction = rng.uniform(SMALLEST, LARGEST)
     else:
-        when = problem.valid_days(seed)[number]
-        day = history.values[[taken.isoformat() for taken in history.dates].index(when)]
-        others = training.values
+        when = date.fromisoformat(problem.valid_days(seed)[number])
+        day = history.values[history.dates.index(when)]
         fraction = spread_sizes(number, SMALLEST, LARGEST)
     scene = paste_gap(day, gaps, fraction, rng)
     hidden = np.isnan(scene) & ~np.isnan(day)
     window = window_around(hidden, problem.patch, int(rng.integers(hidden.sum())))
-    encoded = problem.encode(scene, Background.of(others), problem.static(), rng, window)
+    encoded = problem.encode(scene, background_of(scene, training, when), problem.static(), rng, window)
     target = np.where(hidden[window], (day[window] - encoded.base) / encoded.scale, 0).astype(np.float32)
     return encoded.channels, target, hidden[window].astype(np.float32)

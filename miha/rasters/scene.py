@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from rasterio.enums import ColorInterp, MaskFlags
 from rasterio.errors import RasterioError
 from rasterio.io import DatasetReader
+from rasterio.windows import Window
 
 from miha.errors import DataError, StorageError
 from miha.rasters.masks import grown
@@ -24,6 +25,7 @@ Mask = NDArray[np.bool_]  # (height, width)
 
 GEOTIFF = {".tif", ".tiff"}
 SUFFIXES = {*GEOTIFF, ".jp2", ".vrt", ".nc"}  # of scenes in a folder; any other format goes through `miha prepare`
+BAND = 2_000_000  # pixels of a band of rows that is read or written at once
 SIMULATED_TAG = "MIHA_SIMULATED"  # TIFF tag of rasters that no satellite took
 
 
@@ -157,38 +159,112 @@ def read_scene(path: Path, options: ReadOptions = ReadOptions()) -> Scene:
     Raises:
         DataError: not a raster that GDAL can read to its end, no such band, or no such quality layer.
     """
+    with opened(path, options) as source:
+        values, kept = np.empty(source.shape, np.float32), np.empty(source.shape, bool)
+        for where in bands_of(source):
+            values[where], kept[where] = read_window(path, source, options, where)
+        return _described(path, source, options, values, kept)
+
+
+def sample_scene(path: Path, options: ReadOptions, pixels: NDArray[np.int64]) -> Scene:
+    """A scene of which only some pixels are kept, by their flat indices (n,), as one row (1, n); all of it is read.
+
+    Raises:
+        DataError: as :func:`read_scene`.
+    """
+    with opened(path, options) as source:
+        values, kept = np.empty((1, len(pixels)), np.float32), np.empty((1, len(pixels)), bool)
+        for where in bands_of(source):
+            band, held = read_window(path, source, options, where)
+            first, last = np.searchsorted(pixels, np.array([where[0].start, where[0].stop]) * source.width)
+            inside = pixels[first:last] - where[0].start * source.width
+            values[0, first:last], kept[0, first:last] = band.flat[inside], held.flat[inside]
+        return _described(path, source, options, values, kept)
+
+
+@contextmanager
+def opened(path: Path, options: ReadOptions) -> Iterator[DatasetReader]:
+    """Open a raster to read windows of it.
+
+    Raises:
+        DataError: it cannot be read, now or in the block; no such band.
+    """
     try:
         with open_raster(path) as source:
             if not 1 <= options.band <= source.count:
                 raise DataError(
                     f"{path} has {source.count} bands, so there is no band {options.band}. Set problem.band."
                 )
-            values, kept = np.empty(source.shape, np.float32), np.empty(source.shape, bool)
-            masked = bool({MaskFlags.per_dataset, MaskFlags.alpha} & set(source.mask_flag_enums[options.band - 1]))
-            for _, window in source.block_windows(options.band):
-                raw = source.read(options.band, window=window)
-                mask = source.read_masks(options.band, window=window) if masked else None
-                values[window.toslices()] = decode(raw, mask, source, options)
-                kept[window.toslices()] = np.isin(raw, options.keep)
-            values[~kept & ~_clear(path, source, options)] = np.nan
-            values[~kept & grown(np.isnan(values) & ~kept, options.grow)] = np.nan
-            bands = [number for number, kind in enumerate(source.colorinterp, 1) if kind != ColorInterp.alpha]
-            sharing = tuple(band for band in bands if masked and band != options.band)
-            grid = _grid_of(source)
-            unit = source.units[options.band - 1] or source.tags().get("units", "")
-            simulated = SIMULATED_TAG in source.tags()
-            scale, offset = source.scales[options.band - 1], source.offsets[options.band - 1]
-            integer = np.issubdtype(np.dtype(source.dtypes[options.band - 1]), np.integer)
+            yield source
     except (RasterioError, OSError) as error:
         raise _unreadable(path, error) from error
-    return Scene(path, values, kept, grid, unit, integer, scale, offset, simulated, sharing)
 
 
-def _clear(path: Path, source: DatasetReader, options: ReadOptions) -> Mask:
-    """Where the quality layer of a scene says that a pixel is clear; everywhere if no rule is given."""
+def bands_of(source: DatasetReader) -> list[tuple[slice, slice]]:
+    """Windows as wide as a raster, of whole blocks, one below the other: what is read or written at once."""
+    block = source.block_shapes[0][0]
+    rows = block * max(1, BAND // (block * source.width))
+    return [
+        (slice(top, min(top + rows, source.height)), slice(0, source.width)) for top in range(0, source.height, rows)
+    ]
+
+
+def read_window(
+    path: Path, source: DatasetReader, options: ReadOptions, where: tuple[slice, slice]
+) -> tuple[Image, Mask]:
+    """Values (rows, columns) of a window, NaN in the gaps; and where codes stay as they are.
+
+    Raises:
+        DataError: no such quality layer.
+    """
+    reach, shape = options.grow, source.shape
+    outer = tuple(
+        slice(max(part.start - reach, 0), min(part.stop + reach, size)) for part, size in zip(where, shape, strict=True)
+    )
+    inner = tuple(
+        slice(part.start - around.start, part.stop - around.start) for part, around in zip(where, outer, strict=True)
+    )
+    window = Window.from_slices(*outer)
+    raw = source.read(options.band, window=window)
+    mask = source.read_masks(options.band, window=window) if _is_masked(source, options) else None
+    values, kept = decode(raw, mask, source, options), np.isin(raw, options.keep)
+    if options.clear:
+        values[~kept & ~_clear(path, source, options, window)] = np.nan
+    if reach:
+        values[~kept & grown(np.isnan(values) & ~kept, reach)] = np.nan
+    return values[inner], kept[inner]
+
+
+def _is_masked(source: DatasetReader, options: ReadOptions) -> bool:
+    return bool({MaskFlags.per_dataset, MaskFlags.alpha} & set(source.mask_flag_enums[options.band - 1]))
+
+
+def _described(path: Path, source: DatasetReader, options: ReadOptions, values: Image, kept: Mask) -> Scene:
+    band = options.band - 1
+    return Scene(
+        path,
+        values,
+        kept,
+        _grid_of(source),
+        unit=source.units[band] or source.tags().get("units", ""),
+        integer=np.issubdtype(np.dtype(source.dtypes[band]), np.integer),
+        scale=source.scales[band],
+        offset=source.offsets[band],
+        simulated=SIMULATED_TAG in source.tags(),
+        sharing=sharing_bands(source, options),
+    )
+
+
+def sharing_bands(source: DatasetReader, options: ReadOptions) -> tuple[int, ...]:
+    """Bands that one mask or alpha band hides together with that of the options."""
+    bands = [number for number, kind in enumerate(source.colorinterp, 1) if kind != ColorInterp.alpha]
+    return tuple(band for band in bands if _is_masked(source, options) and band != options.band)
+
+
+def _clear(path: Path, source: DatasetReader, options: ReadOptions, window: Window) -> Mask:
+    """Where the quality layer of a scene says that a pixel of a window is clear."""
     rule = options.clear
-    if rule is None:
-        return np.ones(source.shape, bool)
+    assert rule is not None
     file = rule.file_of(path, options.date_pattern)
     if file is None:
         raise DataError(f"{path} has no quality file {rule.file} (problem.clear.file). Add it, or remove the scene.")
@@ -197,7 +273,7 @@ def _clear(path: Path, source: DatasetReader, options: ReadOptions) -> Mask:
             raise DataError(f"{file} has {layer.count} bands, so there is no band {rule.band}. Set problem.clear.band.")
         if difference := _grid_of(source).difference(replace(_grid_of(layer), bands=source.count)):
             raise DataError(f"{file} does not fit {path.name}: {difference}. Bring all rasters to one grid (gdalwarp).")
-        return rule.clear(layer.read(rule.band))
+        return rule.clear(layer.read(rule.band, window=window))
 
 
 def first_grid(folder: Path) -> Grid:

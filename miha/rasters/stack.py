@@ -5,12 +5,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from miha.errors import DataError
 from miha.rasters.dates import read_date
+from miha.rasters.opened import OpenDays, OpenScene, sample_of
 from miha.rasters.options import ReadOptions
 from miha.rasters.scene import (
     Grid,
@@ -22,6 +24,7 @@ from miha.rasters.scene import (
     list_scenes,
     quality_files,
     read_scene,
+    sample_scene,
 )
 from miha.rasters.suspect import Level, common_level
 
@@ -41,12 +44,18 @@ __all__ = [  # what most of the library needs of rasters
     "read_stack",
 ]
 
+IN_MEMORY = 32_000_000  # values of a stack that is read as a whole, 128 MB
+
 _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class Stack:
-    """Scenes of one grid in the order of their dates; ``values`` is (days, height, width)."""
+    """Scenes of one grid in the order of their dates.
+
+    ``values`` is (days, height, width): an array, or :class:`OpenDays`, which is like one, if it would be larger than
+    IN_MEMORY.
+    """
 
     values: NDArray[np.float32]
     dates: tuple[date, ...]
@@ -62,6 +71,14 @@ class Stack:
         """The stack of some of the days, given by index."""
         chosen = sorted(days)
         return replace(self, values=self.values[chosen], dates=tuple(self.dates[day] for day in chosen))
+
+    def before(self, when: date) -> "Stack":
+        """The stack of the scenes before a date."""
+        return self.only([day for day, taken in enumerate(self.dates) if taken < when])
+
+    def until(self, when: date) -> "Stack":
+        """The stack of the scenes up to a date."""
+        return self.only([day for day, taken in enumerate(self.dates) if taken <= when])
 
     def without(self, when: date | None) -> "Stack":
         """The stack without the scene of one date, if it has one."""
@@ -81,9 +98,12 @@ def read_stack(folder: Path, options: ReadOptions = ReadOptions()) -> Stack:
     scenes: dict[date, Scene] = {}
     unreadable: list[DataError] = []
     first: Scene | None = None
-    for path in list_scenes(folder, options):
+    grid, paths = first_grid(folder), list_scenes(folder, options)
+    shape = grid.height, grid.width
+    pixels = sample_of(shape, len(paths)) if len(paths) * grid.height * grid.width > IN_MEMORY else None
+    for path in paths:
         try:
-            scene = read_scene(path, options)
+            scene = read_scene(path, options) if pixels is None else sample_scene(path, options, pixels)
         except DataError as error:
             unreadable.append(error)
             continue
@@ -107,8 +127,12 @@ def read_stack(folder: Path, options: ReadOptions = ReadOptions()) -> Stack:
     if not usable:
         raise DataError(f"no scene in {folder} has a valid pixel. Check problem.nodata and problem.clear.")
     days = sorted(usable)
+    values = np.stack([usable[day].values for day in days])
+    if pixels is not None:
+        files = [OpenScene(usable[day].path, options, shape) for day in days]
+        values = cast("NDArray[np.float32]", OpenDays(files, pixels, values[:, 0]))
     return Stack(
-        np.stack([usable[day].values for day in days]),
+        values,
         tuple(days),
         first.grid,
         usable[days[0]].unit,

@@ -1,6 +1,8 @@
 """Writing a filled scene: the input raster bit for bit, but for the pixels of its gaps; and maps that go with it."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +12,7 @@ from numpy.typing import NDArray
 from rasterio.enums import ColorInterp, MaskFlags
 from rasterio.errors import RasterioError
 from rasterio.io import DatasetReader, MemoryFile
+from rasterio.windows import Window
 
 from miha.errors import DataError, StorageError
 from miha.files import replacing
@@ -23,7 +26,7 @@ from miha.rasters.layout import (
     write_cloud_optimized,
 )
 from miha.rasters.options import ReadOptions
-from miha.rasters.scene import GEOTIFF, Image, Mask, open_raster, verify_raster
+from miha.rasters.scene import GEOTIFF, Image, Mask, bands_of, open_raster, verify_raster
 
 LOSSY = {"jpeg", "webp", "lerc", "lerc_deflate", "lerc_zstd", "jxl"}  # written as deflate, so that observed pixels stay
 OBSERVED, FILLED, EMPTY = 0, 1, 2  # values of <name>_source.tif
@@ -61,29 +64,68 @@ def write_filled(
         DataError: ``target`` is ``source``.
         StorageError: the disk is full or refuses.
     """
+    shared = sharing or {}
+
+    def part(where: tuple[slice, slice]) -> Part:
+        return Part(values[where], std[where], gaps[where], {band: image[where] for band, image in shared.items()})
+
+    write_parts(source, target, part, options)
+
+
+@dataclass(frozen=True)
+class Part:
+    """A window of a filled scene, arrays (height, width), as in :func:`write_filled`."""
+
+    values: Image
+    std: Image
+    gaps: Mask
+    sharing: Mapping[int, Image]
+
+    @property
+    def filled(self) -> Mask:
+        """True where a value was found for a gap."""
+        return self.gaps & ~np.isnan(self.values)
+
+
+def write_parts(
+    source: Path,
+    target: Path,
+    part_of: Callable[[tuple[slice, slice]], Part],
+    options: ReadOptions,
+    blank: date | None = None,
+) -> None:
+    """:func:`write_filled`, of a scene that need not be in memory.
+
+    Args:
+        source: the raster that was read.
+        target: where to write, in another folder.
+        part_of: rows and columns of a window → what is filled there; asked once for each, from the top to the bottom.
+        options: how ``source`` was read.
+        blank: a day of which there is no scene; then nothing that ``source`` shows is written, only what is filled.
+
+    Raises:
+        DataError: ``target`` is ``source``; or nothing can stand for what stays empty in a blank scene.
+        StorageError: the disk is full or refuses.
+    """
     if target.resolve() == source.resolve():
         raise DataError(f"{target} would overwrite its input. Choose another --out.")
-    filled = gaps & ~np.isnan(values)
-    origin = np.where(gaps, np.where(filled, FILLED, EMPTY), OBSERVED).astype(np.uint8)
-    deviation = np.where(filled, std, np.nan).astype(np.float32)
     origin_file, deviation_file = sidecars_of(target)
     with (
         replacing(origin_file) as temporary_origin,
         replacing(deviation_file) as temporary_deviation,
         replacing(target) as temporary,
     ):
+        maps = temporary_origin, temporary_deviation
         try:
             with rasterio.Env(GDAL_TIFF_INTERNAL_MASK=True), open_raster(source) as raster:
                 if is_cloud_optimized(raster):
                     with MemoryFile(ext=".tif") as plain:
-                        _write_scene(plain.name, raster, values, filled, gaps, options, sharing or {})
+                        _write_scene(plain.name, maps, raster, part_of, options, blank)
                         compress = _profile(raster).get("compress") or "none"
                         write_cloud_optimized(plain.name, temporary, compress=compress, **layout_of(raster))
                 else:
-                    _write_scene(temporary, raster, values, filled, gaps, options, sharing or {})
+                    _write_scene(temporary, maps, raster, part_of, options, blank)
                     build_overviews(temporary, raster)
-                _write_map(temporary_origin, origin, raster, None, "")
-                _write_map(temporary_deviation, deviation, raster, np.nan, raster.units[options.band - 1] or "")
         except RasterioError as error:
             raise StorageError(f"cannot write {target}: {error}. Free space or choose another folder.") from error
         for written in (temporary, temporary_origin, temporary_deviation):
@@ -106,37 +148,64 @@ def _profile(raster: DatasetReader) -> dict[str, Any]:
 
 def _write_scene(
     path: Path | str,
+    maps: tuple[Path, Path],
     raster: DatasetReader,
-    values: Image,
-    filled: Mask,
-    gaps: Mask,
+    part_of: Callable[[tuple[slice, slice]], Part],
     options: ReadOptions,
-    sharing: Mapping[int, Image],
+    blank: date | None,
 ) -> None:
-    """Write a copy of a raster with other values where it is filled."""
-    with rasterio.open(path, "w", **_profile(raster)) as output:
+    """Write a copy of a raster with other values where it is filled, and the two maps that go with it."""
+    band, unit = options.band, raster.units[options.band - 1] or ""
+    masked = MaskFlags.per_dataset in raster.mask_flag_enums[band - 1]
+    mask = raster.read_masks(band) if masked else None
+    left, empty = False, _empty(raster, options) if blank else None
+    with (
+        rasterio.open(path, "w", **_profile(raster)) as output,
+        _map(maps[0], np.uint8, raster, None, "") as origins,
+        _map(maps[1], np.float32, raster, np.nan, unit) as deviations,
+    ):
         copy_description(raster, output)
-        for _, window in raster.block_windows(1):
-            block = raster.read(window=window)
-            hole = filled[window.toslices()]
-            block[options.band - 1][hole] = encode(values[window.toslices()][hole], raster, options)
-            hidden = hole & (raster.read_masks(options.band, window=window) == 0) if sharing else hole
-            for band, others in sharing.items():
-                own = options.model_copy(update={"band": band})
-                block[band - 1][hidden] = encode(others[window.toslices()][hidden], raster, own)
+        if blank:
+            output.update_tags(TIFFTAG_DATETIME=f"{blank:%Y:%m:%d} 00:00:00")
+        for where in bands_of(raster):
+            part, window = part_of(where), Window.from_slices(*where)
+            block, hole = raster.read(window=window), part.filled
+            if empty is not None:
+                block[:] = empty
+            block[band - 1][hole] = encode(part.values[hole], raster, options)
+            hidden = hole & (raster.read_masks(band, window=window) == 0) if part.sharing else hole
+            for other, values in part.sharing.items():
+                own = options.model_copy(update={"band": other})
+                block[other - 1][hidden] = encode(values[hidden], raster, own)
             for alpha in _alpha_bands(raster):
                 block[alpha][hole] = _opaque(block.dtype)
             output.write(block, window=window)
-        if MaskFlags.per_dataset in raster.mask_flag_enums[options.band - 1] and (gaps & ~filled).any():
-            output.write_mask(np.where(filled, 255, raster.read_masks(options.band)).astype(np.uint8))
+            origin = np.where(part.gaps, np.where(hole, FILLED, EMPTY), OBSERVED).astype(np.uint8)
+            origins.write(origin, 1, window=window)
+            deviations.write(np.where(hole, part.std, np.nan).astype(np.float32), 1, window=window)
+            left |= bool((part.gaps & ~hole).any())
+            if mask is not None:
+                mask[where][hole] = 255
+        if mask is not None and left:
+            output.write_mask(mask)
 
 
-def _write_map(path: Path, values: NDArray[Any], like: DatasetReader, nodata: float | None, unit: str) -> None:
-    profile = {"driver": "GTiff", "dtype": values.dtype, "count": 1, "nodata": nodata, "compress": "deflate"}
+def _empty(raster: DatasetReader, options: ReadOptions) -> float:
+    """The number of pixels that show nothing."""
+    codes = [code for code in (raster.nodatavals[options.band - 1], *options.nodata) if code is not None]
+    if not codes:
+        raise DataError(
+            f"{raster.name} has no nodata value, so a day without a scene cannot be written like it. Set one."
+        )
+    return float(codes[0])
+
+
+def _map(path: Path, dtype: type, like: DatasetReader, nodata: float | None, unit: str) -> Any:
+    profile = {"driver": "GTiff", "dtype": dtype, "count": 1, "nodata": nodata, "compress": "deflate"}
     profile |= {"height": like.height, "width": like.width, **place_of(like)}
-    with rasterio.open(path, "w", **profile) as output:
-        output.write(values, 1)
-        output.units = (unit,)
+    output = rasterio.open(path, "w", **profile)
+    output.units = (unit,)
+    return output
 
 
 def _alpha_bands(raster: DatasetReader) -> list[int]:

@@ -1,10 +1,15 @@
+import sys
+from datetime import date
+
 import pytest
 
 import miha
-from flows.fill import fill
+from flows.fill import fill, fill_series
 from miha.errors import DataError
 from miha.gapfill.filler import BaseFiller, NetworkFiller
+from miha.gapfill.series import Series, days_of
 from miha.rasters.stack import list_rasters
+from tests.support.processes import ROOT, environment, running, wait_for
 
 pytestmark = pytest.mark.usefixtures("prefect_server")
 
@@ -39,3 +44,35 @@ def test_a_scene_that_cannot_be_filled_fails_the_flow_before_any_is_written(simu
             [*list_rasters(simulated / "gapped")[:1], tmp_path / "20210601.tif"], tmp_path / "out", run.model, simulated
         )
     assert not (tmp_path / "out").exists()
+
+
+SPAN = {"first": date(2021, 5, 1), "last": date(2021, 5, 4)}
+
+
+@pytest.mark.slow
+def test_the_flow_fills_the_days_of_a_history_once(simulated, tmp_path):
+    series = Series(data=simulated, out=tmp_path / "out", **SPAN)
+    assert fill_series(series, 2) == {}
+    days = days_of(series)
+    assert all(day.done for day in days)
+    stamps = [day.target.stat().st_mtime_ns for day in days]
+    assert fill_series(series, 2) == {}
+    assert [day.target.stat().st_mtime_ns for day in days] == stamps
+
+
+@pytest.mark.slow
+def test_a_killed_series_continues_to_the_same_bits(simulated, tmp_path):
+    outs = [tmp_path / "killed", tmp_path / "whole"]
+    env = environment(tmp_path / "home", PYTHONPATH=str(ROOT))
+    start = [sys.executable, "-c", "from flows.cli import main; main()"]
+    commands = [[*start, "fill", "--data", simulated, "--dates", "2021-05-01/2021-05-04", "--out", out] for out in outs]
+    log = tmp_path / "log"
+    with running([str(word) for word in commands[0]], log, env) as process:
+        wait_for(lambda: list(outs[0].glob("2021*.tif")), 300, log)
+        process.kill()
+    for again in commands:
+        with running([str(word) for word in again], log, env) as process:
+            assert process.wait(600) == 0
+    killed, whole = ({path.name: path.read_bytes() for path in out.glob("*.tif")} for out in outs)
+    assert killed == whole
+    assert len(whole) == 12

@@ -4,11 +4,12 @@ import pytest
 from miha.evolution.seeds import stream
 from miha.gapfill.base import PROCESS, PROCESS_WEIGHT, STD_SCALE, blend, fill_base, process_of
 from miha.gapfill.cases import Case
-from miha.gapfill.guess import GuessSettings, fit_climatology, fit_ridge, guess_scene, visible_pixels
-from miha.gapfill.kernel import Features
+from miha.gapfill.features import Features
+from miha.gapfill.guess import fit_climatology, fit_ridge, guess_scene, visible_pixels
 from miha.gapfill.predictors import Background, Static
 from miha.gapfill.problem import GapFill
 from miha.gapfill.process import Posterior, fill_by_process
+from miha.gapfill.regressions import GuessSettings
 from miha.rasters.stack import list_rasters, read_date, read_scene
 
 

@@ -10,9 +10,10 @@ from miha.events import Told, observed_by
 from miha.evolution.seeds import stream
 from miha.gapfill.base import PROCESS, blend, fill_base, process_of
 from miha.gapfill.filler import NetworkFiller
-from miha.gapfill.guess import GuessSettings, guess_scene
+from miha.gapfill.guess import guess_scene
 from miha.gapfill.predictors import Background
 from miha.gapfill.problem import GapFill
+from miha.gapfill.regressions import GuessSettings
 from miha.rasters.stack import list_rasters, read_scene
 from miha.records.archive import read_archive, write_archive
 from miha.records.record import model_path

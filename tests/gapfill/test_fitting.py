@@ -2,8 +2,9 @@ import numpy as np
 import pytest
 import torch
 
+from miha.gapfill.features import Features
 from miha.gapfill.fitting import FROM, fit_to_scene, stretching
-from miha.gapfill.kernel import LEARNED, Features
+from miha.gapfill.kernel import LEARNED
 from miha.gapfill.predictors import Background, Static
 from miha.gapfill.process import fill_by_process
 

@@ -2,8 +2,9 @@ import numpy as np
 import pytest
 from sklearn.ensemble import ExtraTreesRegressor
 
-from miha.gapfill.guess import FOLDS, GuessSettings, guess_scene, spread_residuals, tree_features
+from miha.gapfill.guess import guess_scene, spread_residuals
 from miha.gapfill.predictors import Background, Static
+from miha.gapfill.regressions import FOLDS, GuessSettings, tree_features
 
 NOTHING = Static((), *(np.empty((0, 20, 24), np.float32) for _ in range(3)))
 

@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 import torch
 
-from miha.gapfill.kernel import LEARNED, Features, covariance, impute, variance
+from miha.gapfill.features import Features, impute
+from miha.gapfill.kernel import LEARNED, covariance, variance
 from miha.gapfill.predictors import Background, Static
 
 

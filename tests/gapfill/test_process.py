@@ -3,7 +3,8 @@ import pytest
 import torch
 
 from miha.gapfill import process
-from miha.gapfill.kernel import LEARNED, Features, covariance, variance
+from miha.gapfill.features import Features
+from miha.gapfill.kernel import LEARNED, covariance, variance
 from miha.gapfill.predictors import Background, Static
 from miha.gapfill.process import fill_by_process
 

@@ -1,0 +1,74 @@
+"""What ``miha fill`` does, as a Prefect flow or without Prefect."""
+
+from pathlib import Path
+
+from miha.errors import ConfigError
+from miha.gapfill.filler import open_filler
+from miha.gapfill.series import Series, days_of, fill_series, read_span
+from miha.rasters.stack import ReadOptions
+
+
+def fill_scenes(
+    inputs: list[Path],
+    out: Path,
+    model: Path | None,
+    data: Path | None,
+    reading: ReadOptions,
+    everywhere: bool,
+    max_std: float | None,
+    causal: bool,
+    prefect: bool,
+) -> None:
+    """Fill scenes; arguments as of the flow :func:`flows.fill.fill`."""
+    if not prefect:
+        open_filler(model, data, reading, causal).fill_all(inputs, out, everywhere, max_std)
+        return
+    from flows.server import choose_server, reach_server, start_server
+
+    start_server()
+    open_filler(model, data, reading, causal).plan(inputs, out)  # a mistake is told before Prefect starts
+    choose_server()
+    from flows.fill import fill
+
+    reach_server()
+    fill(inputs, out, model, data, reading, everywhere, max_std, causal)
+
+
+def fill_history(
+    dates: str,
+    out: Path,
+    model: Path | None,
+    data: Path | None,
+    reading: ReadOptions,
+    everywhere: bool,
+    max_std: float | None,
+    causal: bool,
+    prefect: bool,
+    processes: int,
+) -> int:
+    """Fill the days of a history, ``all`` or a span; returns how many could not be filled."""
+    if data is None:
+        raise ConfigError("--dates fills the days of a history: give --data.")
+    first, last = read_span(dates)
+    series = Series(
+        data=data,
+        out=out,
+        first=first,
+        last=last,
+        model=model,
+        reading=reading,
+        causal=causal,
+        everywhere=everywhere,
+        max_std=max_std,
+    )
+    if not prefect:
+        return len(fill_series(series, processes))
+    from flows.server import choose_server, reach_server, start_server
+
+    start_server()
+    days_of(series)  # a mistake is told before Prefect starts
+    choose_server()
+    from flows.fill import fill_series as flow
+
+    reach_server()
+    return len(flow(series, processes))

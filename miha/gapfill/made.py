@@ -1,0 +1,109 @@
+"""What becomes of a scene that is filled, window by window."""
+
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+
+import numpy as np
+
+from miha.errors import DataError
+from miha.gapfill.guess import Window
+from miha.gapfill.process import Posterior
+from miha.rasters.stack import Image, Mask, ReadOptions, Scene
+from miha.rasters.writing import Part, write_parts
+
+
+class TooLittleSeen(DataError):
+    """A scene shows too few pixels to be filled from what it shows."""
+
+
+@dataclass(frozen=True)
+class Made:
+    """What becomes of a scene, window by window: the scene (NaN in the gaps) and what of it is kept; and the fill."""
+
+    scene: Callable[[Window], tuple[Image, Mask]]
+    fill: Callable[[Window], Posterior]
+    told: str = ""  # of where the fill comes from, if not from the scene
+    sharing: tuple[int, ...] = ()  # other bands that the same mask hides
+
+    @classmethod
+    def nothing(cls, fill: Callable[[Window], Posterior], told: str) -> "Made":
+        """Of a day without a scene."""
+
+        def scene(where: Window) -> tuple[Image, Mask]:
+            shape = where[0].stop - where[0].start, where[1].stop - where[1].start
+            return np.full(shape, np.nan, np.float32), np.zeros(shape, bool)
+
+        return cls(scene, fill, told)
+
+    @classmethod
+    def whole(cls, scene: Scene, filled: Posterior) -> "Made":
+        """Of a scene in memory."""
+        return cls(
+            lambda where: (scene.values[where], scene.kept[where]),
+            lambda where: Posterior(filled.mean[where], filled.std[where]),
+        )
+
+    def known(self, where: Window, never_seen: Mask) -> Image:
+        """The fill of a window, NaN in gaps that no day shows."""
+        unknown = np.isnan(self.scene(where)[0]) & never_seen
+        return np.where(unknown, np.float32(np.nan), self.fill(where).mean)
+
+
+NeverSeen = Callable[[Window], Mask]  # where in a window no day shows anything
+Sharing = Mapping[int, tuple[Made, NeverSeen]]  # of other bands that the same mask hides
+
+
+def write_made(
+    made: Made,
+    source: Path,
+    target: Path,
+    reading: ReadOptions,
+    never_seen: NeverSeen,
+    sharing: Sharing,
+    everywhere: bool,
+    max_std: float | None,
+    blank: date | None,
+) -> str:
+    """Write what becomes of a scene, window by window; returns what is to be told of it.
+
+    Args:
+        made: what becomes of its band.
+        source: what is copied but for the gaps.
+        target: where it goes.
+        reading: how ``source`` was read.
+        never_seen: of that band.
+        sharing: other bands that the same mask hides: one mask can only show all of them.
+        everywhere: also pixels that no day shows.
+        max_std: standard deviation above which a pixel stays empty, in the data's unit.
+        blank: a day of which there is no scene; then only the place of ``source`` is copied.
+    """
+    counted = Counter[str]()
+    nowhere = np.zeros((1, 1), bool)
+
+    def part(where: Window) -> Part:
+        values, kept = made.scene(where)
+        gaps = np.isnan(values)
+        filled = made.fill(where) if gaps.any() else Posterior(values, np.zeros_like(values))
+        wanted = gaps & ~kept
+        unknown = wanted & (nowhere if everywhere else never_seen(where))
+        unsure = wanted & ~unknown & (filled.std > (np.inf if max_std is None else max_std))
+        others = {
+            band: other.known(where, nowhere if everywhere else unseen(where))
+            for band, (other, unseen) in sharing.items()
+        }
+        if others:
+            unknown |= wanted & np.isnan(list(others.values())).any(axis=0)
+        found = np.where(kept | unknown | unsure, np.float32(np.nan), filled.mean)
+        masks = {"filled": gaps & ~np.isnan(found), "unknown": unknown, "unsure": unsure, "kept": kept}
+        counted.update({name: int(mask.sum()) for name, mask in masks.items()})
+        return Part(found, filled.std, gaps, others)
+
+    write_parts(source, target, part, reading, blank)
+    left = [("unknown", "that no day shows"), ("unsure", f"of a standard deviation above {max_std or 0:g}")]
+    empty = "".join(f", {counted[name]} {why} left empty" for name, why in left if counted[name])
+    empty += f", {counted['kept']} kept as they were" if counted["kept"] else ""
+    bands = f" in each of {len(sharing) + 1} bands, which share a mask" if sharing else ""
+    return f"{target}: {counted['filled']} pixels filled{bands}{made.told}{empty}"

@@ -1,0 +1,247 @@
+"""Filling all days of a history: which there are, one after another, and what was filled before."""
+
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date, timedelta
+from functools import lru_cache
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict
+
+from miha.errors import ConfigError, DataError
+from miha.events import Counted, Told, publish
+from miha.files import digest_file, remove_unfinished, write_json
+from miha.gapfill.between import Between
+from miha.gapfill.filler import Filler, open_filler
+from miha.gapfill.made import Made, TooLittleSeen
+from miha.locking import held
+from miha.rasters.opened import OpenScene
+from miha.rasters.scene import list_scenes
+from miha.rasters.stack import ReadOptions, read_date
+from miha.rasters.writing import plan_fills, sidecars_of
+from miha.training.workers import is_transient, submit, working
+
+RETRIES = 2  # of a day whose process died
+SETTINGS = "series.json"
+
+
+class Series(BaseModel):
+    """What fills the days of a history, and where to.
+
+    Attributes:
+        data: folder of the data set: history/ static/.
+        out: folder for the filled scenes.
+        first: day to begin with; None: the first of the history.
+        last: day to end with; None: the last of the history.
+        model: a model archive; None: the base fills.
+        reading: how pixels become values, where there is no model to say it.
+        causal: only days before a day fill it.
+        everywhere: also fill pixels that no day shows.
+        max_std: standard deviation above which a pixel stays empty, in the data's unit.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    data: Path
+    out: Path
+    first: date | None = None
+    last: date | None = None
+    model: Path | None = None
+    reading: ReadOptions = ReadOptions()
+    causal: bool = False
+    everywhere: bool = False
+    max_std: float | None = None
+
+    def filler(self) -> Filler:
+        """What fills; a process opens it once."""
+        return _filler(self.model, self.data, self.reading, self.causal)
+
+
+_filler = lru_cache(maxsize=2)(open_filler)
+
+
+@dataclass(frozen=True)
+class Day:
+    """One day to fill: its scene, or where there is none the one whose grid it gets; and where it goes."""
+
+    when: date
+    source: Path
+    target: Path
+    blank: bool = False
+
+    @property
+    def done(self) -> bool:
+        """True if it was filled before, with all that lies beside it."""
+        return all(path.exists() for path in (self.target, *sidecars_of(self.target)))
+
+
+def read_span(text: str) -> tuple[date | None, date | None]:
+    """``all``, a day, or ``FIRST/LAST`` in ISO form, both included.
+
+    Raises:
+        ConfigError: none of these.
+    """
+    if text == "all":
+        return None, None
+    first, _, last = text.partition("/")
+    try:
+        span = date.fromisoformat(first), date.fromisoformat(last or first)
+    except ValueError:
+        raise ConfigError(f"--dates: {text!r} is neither 'all' nor a span such as 2020-01-01/2020-12-31.") from None
+    if span[0] > span[1]:
+        raise ConfigError(f"--dates: {first} lies behind {last}.")
+    return span
+
+
+def days_of(series: Series) -> list[Day]:
+    """The days to fill, in their order: those with a scene, and those that are missing from a regular series.
+
+    A series is taken for regular with the usual step between its days; a gap of several steps holds missing days.
+
+    Raises:
+        DataError: no scene, a name without a date, two scenes of one day, or no day in the span.
+    """
+    reading = series.filler().reading
+    scenes: dict[date, Path] = {}
+    for path in list_scenes(series.data / "history", reading):
+        when = read_date(path, reading.date_pattern)
+        if when in scenes:
+            raise DataError(f"{path} and {scenes[when]} are both of {when}. Keep one scene a day.")
+        scenes[when] = path
+    taken = sorted(scenes)
+    first, last = series.first or taken[0], series.last or taken[-1]
+    targets = plan_fills(list(scenes.values()), series.out)
+    days = {when: Day(when, scenes[when], targets[scenes[when]]) for when in taken if first <= when <= last}
+    for when in missing_days(taken):
+        if first <= when <= last:
+            like = scenes[min(taken, key=lambda other: abs((other - when).days))]
+            days[when] = Day(when, like, series.out / _named(like, when, reading), blank=True)
+    if not days:
+        raise DataError(f"{series.data / 'history'} holds no day from {first} to {last}. Choose other --dates.")
+    return [days[when] for when in sorted(days)]
+
+
+def missing_days(taken: Sequence[date]) -> list[date]:
+    """Days that a regular series lacks between its days (sorted), at its usual step."""
+    if len(taken) < 3:
+        return []
+    steps = np.array([(after - before).days for before, after in pairwise(taken)])
+    step = int(np.median(steps))
+    return [
+        before + timedelta(days=away)
+        for before, gap in zip(taken, steps, strict=False)
+        for away in range(step, gap, step)
+    ]
+
+
+def _named(like: Path, when: date, reading: ReadOptions) -> str:
+    """The name of a scene of another day, if a date can be seen in it; else the day's."""
+    own = read_date(like, reading.date_pattern)
+    for form in ("%Y%m%d", "%Y-%m-%d", "%Y_%m_%d", "%Y%j"):
+        if len(re.findall(re.escape(f"{own:{form}}"), like.stem)) == 1:
+            return like.name.replace(f"{own:{form}}", f"{when:{form}}")
+    return f"{when:%Y%m%d}{like.suffix}"
+
+
+def fill_day(series: Series, day: Day) -> None:
+    """Fill one day: from what it shows and the others, or where it shows too little from the days around it.
+
+    Raises:
+        DataError: nothing tells of it.
+        StorageError: it cannot be written.
+    """
+    filler = series.filler()
+    if not day.blank:
+        try:
+            filler.fill(day.source, day.target, series.everywhere, series.max_std)
+            return
+        except TooLittleSeen:
+            pass
+    made, sharing = _between(filler, day), {}
+    if not day.blank:
+        others = {band: filler.other(band) for band in made.sharing}
+        sharing = {band: (_between(other, day), other.unseen_until(day.when)) for band, other in others.items()}
+    blank = day.when if day.blank else None
+    filler.write(
+        day.source, day.target, made, filler.unseen_until(day.when), sharing, series.everywhere, series.max_std, blank
+    )
+
+
+def _between(filler: Filler, day: Day) -> Made:
+    history = filler.history
+    assert history is not None, "a series is of a history"
+    between, grid = Between(filler.others(day.when), day.when), history.grid
+    why = "no scene is of it" if day.blank else "it shows too little"
+    told = f" from {len(between.near)} days around it, since {why}"
+    if day.blank:
+        return Made.nothing(between.fill, told)
+    scene = OpenScene(day.source, filler.reading, (grid.height, grid.width))
+    return Made(scene.read, between.fill, told, scene.sharing)
+
+
+def fill_days(series: Series, days: Sequence[Day]) -> dict[date, str]:
+    """Fill days in this process or its pool, skipping what is done; returns why days could not be filled."""
+    failed = {}
+    waiting = [(day, submit(fill_day, series, day)) for day in days if not day.done]
+    for number, (day, future) in enumerate(waiting, start=len(days) - len(waiting) + 1):
+        for retry in range(RETRIES, -1, -1):
+            try:
+                future.result()
+                break
+            except DataError as error:
+                failed[day.when] = str(error)
+                publish(Told(f"{day.when} is left out: {error}"))
+                break
+            except Exception as error:
+                if not retry or not is_transient(error):
+                    raise
+                future = submit(fill_day, series, day)
+        publish(Counted("days", number, len(days), f"{day.when}"))
+    return failed
+
+
+def start(series: Series) -> list[Day]:
+    """The days to fill; checks the data, and that what ``out`` holds was filled in the same way.
+
+    Raises:
+        DataError: the data set cannot be used.
+        ConfigError: ``out`` holds a series of other settings.
+    """
+    days = days_of(series)
+    settings = series.model_dump(mode="json", exclude={"data", "out", "first", "last", "model"})
+    settings["model"] = digest_file(series.model) if series.model else None
+    said = series.out / SETTINGS
+    if said.exists() and json.loads(said.read_text(encoding="utf-8")) != settings and any(day.done for day in days):
+        raise ConfigError(f"{series.out} holds days that were filled with other settings. Choose another --out.")
+    remove_unfinished(series.out)
+    write_json(said, settings)
+    return days
+
+
+def fill_series(series: Series, processes: int) -> dict[date, str]:
+    """Fill all days of a series that are not done yet; returns why days could not be filled.
+
+    Every day is filled by itself, so the bits are the same for any number of processes, and after any interruption.
+
+    Raises:
+        DataError: the data set cannot be used.
+        ConfigError: ``out`` holds a series of other settings.
+        StorageError: a day cannot be written.
+    """
+    with held(series.out, "choose another folder for the filled days."):
+        days = start(series)
+        tell(series, days)
+        with working(processes):
+            return fill_days(series, days)
+
+
+def tell(series: Series, days: Sequence[Day]) -> None:
+    """Say what is to be done."""
+    done, blank = sum(day.done for day in days), sum(day.blank for day in days)
+    missing = f", {blank} of them without a scene" if blank else ""
+    before = f"; {done} are done" if done else ""
+    publish(Told(f"{len(days)} days from {days[0].when} to {days[-1].when}{missing} → {series.out}{before}"))

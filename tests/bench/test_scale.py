@@ -1,0 +1,38 @@
+import numpy as np
+
+from bench.scale import _linear, _whittaker
+from bench.stacks import stack
+from miha.rasters.stack import list_rasters, read_scene
+
+
+def test_the_held_out_scene_is_the_same_whatever_the_number_of_days(tmp_path):
+    short, long = (stack(tmp_path / str(days), days, 40) for days in (6, 20))
+    for folder in ("truth", "gapped", "static"):
+        one, other = (list_rasters(data / folder)[0] for data in (short, long))
+        assert np.allclose(read_scene(one).values, read_scene(other).values, atol=0.1, equal_nan=True)
+    assert len(list_rasters(long / "history")) == 20
+
+
+def test_a_larger_stack_is_mirrored_and_has_noise_of_its_own(tmp_path, monkeypatch):
+    monkeypatch.setattr("bench.stacks.TILE", 40)
+    (path,) = list_rasters(stack(tmp_path / "large", 6, 70) / "truth")
+    values = read_scene(path).values
+    difference = values[:, 40:] - values[:, 39:9:-1]
+    assert 0.1 < difference.std() < 0.6
+
+
+def test_linear_interpolation_in_time_skips_clouds():
+    series = np.array([1, np.nan, np.nan, 4, 9], np.float32)[:, None, None]
+    assert _linear(series, 1)[0, 0] == 2
+
+
+def test_whittakers_smoother_solves_its_equations():
+    rng = np.random.default_rng(0)
+    series = rng.normal(280, 3, (12, 2, 3)).astype(np.float32)
+    series[rng.random(series.shape) < 0.3] = np.nan
+    series[5] = np.nan
+    differences = np.diff(np.eye(12), 2, axis=0)
+    weights = (~np.isnan(series[:, 1, 2])).astype(float)
+    known = np.nan_to_num(series[:, 1, 2])
+    expected = np.linalg.solve(np.diag(weights) + 10 * differences.T @ differences, weights * known)[5]
+    assert abs(_whittaker(series, 5)[1, 2] - expected) < 0.05

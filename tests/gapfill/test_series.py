@@ -1,0 +1,128 @@
+import shutil
+from datetime import date, timedelta
+
+import numpy as np
+import pytest
+import rasterio
+
+from miha.errors import ConfigError
+from miha.events import Told, observed_by
+from miha.gapfill import series as module
+from miha.gapfill.between import Between
+from miha.gapfill.filler import BaseFiller
+from miha.gapfill.series import Series, days_of, fill_days, fill_series, missing_days, read_span
+from miha.rasters.stack import Grid, Stack, list_rasters, read_date, read_scene, read_stack
+
+
+@pytest.fixture
+def data(simulated, tmp_path):
+    """Six days, of which one has no scene, one shows nothing and one shows four pixels."""
+    folder = tmp_path / "data"
+    shutil.copytree(simulated / "static", folder / "static")
+    (folder / "history").mkdir()
+    for path in list_rasters(simulated / "history")[:6]:
+        shutil.copy(path, folder / "history")
+    days = list_rasters(folder / "history")
+    days[2].unlink()
+    for path, seen in ((days[3], 0), (days[4], 4)):
+        with rasterio.open(path, "r+") as raster:
+            stored = raster.read(1)
+            stored.flat[np.flatnonzero(stored)[seen:]] = raster.nodata
+            raster.write(stored, 1)
+    return folder
+
+
+def filled(out):
+    return {path.name: path.read_bytes() for path in out.glob("*.tif")}
+
+
+def test_every_day_is_filled_also_those_without_a_scene_or_a_pixel(data, tmp_path):
+    series, told = Series(data=data, out=tmp_path / "out"), []
+    days = module.start(series)
+    with observed_by(told.append):
+        assert fill_days(series, days) == {}
+    assert [day.when for day in days] == [days[0].when + timedelta(days=away) for away in range(6)]
+    assert [day.blank for day in days] == [away == 2 for away in range(6)]
+    seen = ~np.isnan(read_stack(data / "history").values).all(axis=0)
+    for day in days:
+        values = read_scene(day.target).values
+        assert np.isfinite(values[seen]).all()
+        if not day.blank:
+            before = read_scene(day.source).values
+            assert np.array_equal(values[~np.isnan(before)], before[~np.isnan(before)])
+    lines = [event.line for event in told if isinstance(event, Told)]
+    assert sum("since no scene is of it" in line for line in lines) == 1
+    assert sum("since it shows too little" in line for line in lines) == 2
+    assert read_date(days[2].target) == days[2].when
+
+
+@pytest.mark.slow
+def test_a_series_continues_and_is_the_same_for_any_number_of_processes(data, tmp_path):
+    """Stopped after three days, the last of them half written."""
+    whole, part = (Series(data=data, out=tmp_path / name) for name in ("whole", "part"))
+    fill_series(whole, 2)
+    days = days_of(part)
+    module.start(part)
+    fill_days(part, days[:3])
+    days[2].target.with_name(f"{days[2].target.stem}_std.tif").unlink()
+    stamps = {day.target: day.target.stat().st_mtime_ns for day in days[:2]}
+    fill_series(part, 1)
+    assert {path: path.stat().st_mtime_ns for path in stamps} == stamps
+    assert filled(part.out) == filled(whole.out)
+
+
+def test_a_day_is_filled_as_it_would_be_alone(data, tmp_path):
+    series = Series(data=data, out=tmp_path / "out", first=date(2021, 5, 2), last=date(2021, 5, 2))
+    (day,) = days_of(series)
+    fill_days(series, [day])
+    alone = BaseFiller(data).fill(day.source, tmp_path / "alone" / day.source.name)
+    assert alone.read_bytes() == day.target.read_bytes()
+
+
+def test_a_causal_fill_does_not_know_what_came_after(data, tmp_path):
+    when = date(2021, 5, 2)
+    one = Series(data=data, out=tmp_path / "one", first=when, last=when, causal=True)
+    fill_days(one, days_of(one))
+    for path in list_rasters(data / "history"):
+        if read_date(path) > when:
+            path.unlink()
+    module._filler.cache_clear()
+    other = Series(data=data, out=tmp_path / "other", first=when, last=when, causal=True)
+    fill_days(other, days_of(other))
+    name = f"{when:%Y%m%d}.tif"
+    assert (one.out / name).read_bytes() == (other.out / name).read_bytes()
+
+
+def test_days_filled_with_other_settings_are_not_mixed(data, tmp_path):
+    span = {"first": date(2021, 5, 1), "last": date(2021, 5, 1)}
+    series = Series(data=data, out=tmp_path / "out", **span)
+    fill_days(series, module.start(series))
+    with pytest.raises(ConfigError, match=r"other settings\. Choose another --out"):
+        module.start(Series(data=data, out=tmp_path / "out", causal=True, **span))
+
+
+def test_a_day_between_two_lies_between_them():
+    rows = np.linspace(0, 5, 20 * 24).reshape(20, 24)
+    values = np.stack([280 + rows + 2 * day for day in range(9)]).astype(np.float32)
+    dates = tuple(date(2020, 1, 1) + timedelta(days=day) for day in range(9) if day != 4)
+    stack = Stack(np.delete(values, 4, axis=0), dates, Grid(20, 24, "", (), 1), "K")
+    between = Between(stack, date(2020, 1, 5)).fill((slice(0, 20), slice(0, 24)))
+    assert np.abs(between.mean - values[4]).max() < 0.1
+    assert (between.std > 0).all()
+
+
+def test_days_are_missing_only_from_a_regular_series():
+    first = date(2020, 1, 1)
+    daily = [first + timedelta(days=day) for day in (0, 1, 2, 4, 5)]
+    assert missing_days(daily) == [date(2020, 1, 4)]
+    landsat = [first + timedelta(days=day) for day in (0, 16, 32, 64)]
+    assert missing_days(landsat) == [first + timedelta(days=48)]
+    assert missing_days(daily[:2]) == []
+
+
+@pytest.mark.parametrize("text", ["yesterday", "2020-01-01/2019-01-01", "2020-13-01"])
+def test_a_span_that_is_none_is_refused(text):
+    with pytest.raises(ConfigError, match="--dates"):
+        read_span(text)
+    assert read_span("all") == (None, None)
+    assert read_span("2020-01-01/2020-02-01") == (date(2020, 1, 1), date(2020, 2, 1))
