@@ -13,6 +13,7 @@ from typing import Annotated, Any
 
 import typer
 
+from flows import results
 from flows.reading import Reading, reads_rasters
 from miha.errors import MihaError
 
@@ -27,6 +28,7 @@ EXTRAS = {  # what pip calls the libraries that a command may lack
     **dict.fromkeys(("rasterio", "sklearn", "scipy", "pooch"), "rasters"),
     **dict.fromkeys(("prefect", "httpx", "uvicorn"), "prefect"),
     **dict.fromkeys(("onnx", "onnxscript"), "onnx"),
+    "tensorboard": "tensorboard",
 }
 
 app = typer.Typer(
@@ -68,14 +70,14 @@ def _terminate(number: int, frame: FrameType | None) -> None:
 
 
 @contextmanager
-def _shown(when_stopped: str = "Stopped.") -> Iterator[Any]:
+def _shown(when_stopped: str = "Stopped.", tensorboard: Path | None = None) -> Iterator[Any]:
     """Show the events of the block in the terminal; yields the console. Ctrl-C and SIGTERM end with a word."""
-    from miha.events import observed_by
-    from miha.report.display import Display, plain_console
+    from miha.report.display import plain_console
+    from miha.report.watching import watched
 
     console = plain_console()
     try:
-        with Display(console) as display, observed_by(display):
+        with watched(console, tensorboard):
             yield console
     except (KeyboardInterrupt, SystemExit):
         console.print(when_stopped)
@@ -149,6 +151,7 @@ def optimize(
     replace: Annotated[
         bool, typer.Option("--replace", help="lose what another configuration left in the run folder")
     ] = False,
+    tensorboard: Annotated[Path | None, typer.Option(help="folder for the curves, to look at in TensorBoard")] = None,
 ) -> None:
     """Train a network once while its hyperparameters adapt. The same command again continues an interrupted run."""
     from flows.server import choose_server, reach_server, start_server
@@ -172,7 +175,7 @@ def optimize(
         "replace": replace or None,
     }
     chosen = read_config(config, settings, {key: value for key, value in given.items() if value is not None})
-    with _shown("Stopped. The same command continues where it was.") as console:
+    with _shown("Stopped. The same command continues where it was.", tensorboard) as console:
         if prefect:
             Experiment(chosen).check()  # a mistake is told before Prefect starts
             choose_server()
@@ -309,46 +312,5 @@ def assess(
         write_text(csv, found.gaps.to_csv(index=False, lineterminator="\n"))
 
 
-@app.command()
-def show(archive: Annotated[Path, typer.Argument(help="a model archive")]) -> None:
-    """Show what a model archive holds: where it comes from, hyperparameters, curve, inputs."""
-    from miha.report.display import plain_console
-    from miha.report.tables import archive_table
-
-    plain_console().print(archive_table(archive))
-
-
-@app.command()
-def export(
-    archive: Annotated[Path, typer.Argument(help="a model archive, e.g. RUN/model/model_best.zip")],
-    out: Annotated[Path, typer.Option(help="file to write")],
-    kind: Annotated[
-        str | None,
-        typer.Option("--format", help="pt (state dict), pt2 (torch.export) or onnx; default: the suffix of --out"),
-    ] = None,
-    data: Annotated[
-        Path | None, typer.Option(help="folder that the network is built from; default: the archive's run")
-    ] = None,
-) -> None:
-    """Write a trained network to a file that is read without MIHA. Where miha.tune trained it, your functions run."""
-    from miha.export import export as write
-
-    write(archive, out, data, kind)
-    print(f"{archive} → {out}")
-
-
-@app.command()
-def lineage(run: Annotated[Path, typer.Argument(help="folder of a run")]) -> None:
-    """Show a run as a tree: its stages in their order, each cycle's candidates, their changes and fitness."""
-    from miha.report.display import plain_console
-    from miha.report.lineage import lineage_tree
-
-    plain_console().print(lineage_tree(run))
-
-
-@app.command()
-def report(run: Annotated[Path, typer.Argument(help="folder of a finished run")]) -> None:
-    """Write report.html of a finished run anew."""
-    from miha.report.page import write_report
-
-    print(write_report(run))
+for _command in (results.show, results.export, results.lineage, results.report):
+    app.command()(_command)
