@@ -12,8 +12,9 @@ from typing import Annotated, Any
 import typer
 
 from flows.data import fetch, prepare, products, simulate
-from flows.looking import doctor, export, lineage, show, view
+from flows.looking import doctor, view
 from flows.reading import Reading, reads_rasters
+from flows.results import export, lineage, report, show
 from flows.showing import shown
 from miha.errors import MihaError
 
@@ -28,6 +29,7 @@ EXTRAS = {  # what pip calls the libraries that a command may lack
     **dict.fromkeys(("rasterio", "sklearn", "scipy", "pooch"), "rasters"),
     **dict.fromkeys(("prefect", "httpx", "uvicorn"), "prefect"),
     **dict.fromkeys(("onnx", "onnxscript"), "onnx"),
+    "tensorboard": "tensorboard",
 }
 
 app = typer.Typer(
@@ -119,6 +121,7 @@ def optimize(
     replace: Annotated[
         bool, typer.Option("--replace", help="lose what another configuration left in the run folder")
     ] = False,
+    tensorboard: Annotated[Path | None, typer.Option(help="folder for the curves, to look at in TensorBoard")] = None,
 ) -> None:
     """Train a network once while its hyperparameters adapt. The same command again continues an interrupted run."""
     from flows.server import start_server
@@ -141,7 +144,11 @@ def optimize(
         "unchanged": unchanged or None,
         "replace": replace or None,
     }
-    _train(read_config(config, settings, {key: value for key, value in given.items() if value is not None}), prefect)
+    _train(
+        read_config(config, settings, {key: value for key, value in given.items() if value is not None}),
+        prefect,
+        tensorboard,
+    )
 
 
 @app.command()
@@ -167,12 +174,12 @@ def replay(
     _train(replay_config(run, run_dir, data, seed, schedule), prefect)
 
 
-def _train(config: Any, prefect: bool) -> None:
+def _train(config: Any, prefect: bool, tensorboard: Path | None = None) -> None:
     """Carry out a run; as a flow once Prefect's server, which was started before, is there."""
     from flows.server import choose_server, reach_server
     from miha.experiment import Experiment
 
-    with shown("Stopped. The same command continues where it was.") as console:
+    with shown("Stopped. The same command continues where it was.", tensorboard) as console:
         if prefect:
             Experiment(config).check()  # a mistake is told before Prefect starts
             choose_server()
@@ -314,19 +321,5 @@ def assess(
         write_text(csv, found.gaps.to_csv(index=False, lineterminator="\n"))
 
 
-@app.command()
-def report(
-    run: Annotated[Path, typer.Argument(help="folder of a finished run")],
-    full: Annotated[
-        bool, typer.Option("--full", help="judge by every gap held out, and 300 trees beside: minutes, not seconds")
-    ] = False,
-) -> None:
-    """Write report.html of a finished run anew."""
-    from miha.report.page import write_report
-
-    with shown() as console:
-        console.print(str(write_report(run, full)), markup=False)
-
-
-for _look in (show, lineage, export, view, doctor):
+for _look in (report, show, lineage, export, view, doctor):
     app.command()(_look)

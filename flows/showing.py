@@ -2,18 +2,19 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 
 @contextmanager
-def shown(when_stopped: str = "Stopped.") -> Iterator[Any]:
+def shown(when_stopped: str = "Stopped.", tensorboard: Path | None = None) -> Iterator[Any]:
     """Show the events of the block in the terminal; yields the console. Ctrl-C and SIGTERM end with a word."""
-    from miha.events import observed_by
-    from miha.report.display import Display, plain_console
+    from miha.report.display import plain_console
+    from miha.report.watching import watched
 
     console = plain_console()
     try:
-        with Display(console) as display, observed_by(display):
+        with watched(console, tensorboard):
             yield console
     except (KeyboardInterrupt, SystemExit):
         console.print(when_stopped)

@@ -4,14 +4,14 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from miha.config import RunConfig, Schedule, make_config
+from miha.config import Schedule, make_config
 from miha.errors import ConfigError
-from miha.events import observed_by
 from miha.experiment import Experiment
 from miha.problems.assembled import Assembled, Parts
 from miha.problems.dataset import Source
 from miha.problems.trial import try_out
-from miha.report.display import Display, plain_console
+from miha.report.display import plain_console
+from miha.report.watching import watched
 from miha.run import Run, optimize
 from miha.script import refuse_import, refuse_unguarded
 
@@ -36,6 +36,7 @@ def tune(
     max_gradient_norm: float | None = None,
     largest_piece: int | None = None,
     show: bool = True,
+    tensorboard: Path | str | None = None,
     **settings: Any,
 ) -> Run:
     """Train a network once, adapting its hyperparameters on the way; the same call continues an interrupted run.
@@ -58,6 +59,7 @@ def tune(
         max_gradient_norm: a longer gradient is shortened to it.
         largest_piece: samples that memory holds; of larger batches the gradient is summed up piece by piece.
         show: tell of the progress.
+        tensorboard: folder for the curves, to look at in TensorBoard.
         settings: other keys of :class:`miha.RunConfig`, e.g. ``seed=1``, ``start={"optimizer": "AdamW"}``,
             ``run={"workers": 1}``, ``unchanged=True`` for the baseline that changes nothing.
 
@@ -87,18 +89,13 @@ def tune(
         refuse_unguarded("miha.tune")
     problem = Assembled.save(parts, config.run_dir.absolute(), **of_problem)
     try_out(problem, activations_may_change=config.search.operators.get("activation", 0) > 0)
-    run = _shown(config.model_copy(update={"problem": problem}), show)
+    chosen = config.model_copy(update={"problem": problem})
+    Experiment(chosen).check()
+    with watched(plain_console() if show else None, Path(tensorboard) if tensorboard else None):
+        run = optimize(chosen)
     for file in set(problem.data.glob("problem_*.pkl")) - {problem.file} if config.replace else ():
         file.unlink()  # of what was replaced
     return run
-
-
-def _shown(config: RunConfig, show: bool) -> Run:
-    Experiment(config).check()
-    if not show:
-        return optimize(config)
-    with Display(plain_console()) as display, observed_by(display):
-        return optimize(config)
 
 
 def _name(metric: Callable[[Any, Any], Any] | None) -> str:

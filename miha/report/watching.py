@@ -1,0 +1,23 @@
+"""Whoever watches a run while a block runs: a terminal or notebook, and TensorBoard."""
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+from rich.console import Console
+
+from miha.events import observed_by
+from miha.report.display import Display
+
+
+@contextmanager
+def watched(console: Console | None, tensorboard: Path | None = None) -> Iterator[None]:
+    """Have events told on a console, and written for TensorBoard; each only if it is given."""
+    with ExitStack() as watching:
+        if console is not None:
+            watching.enter_context(observed_by(watching.enter_context(Display(console))))
+        if tensorboard is not None:
+            from miha.report.tensorboard import TensorBoard  # of an extra
+
+            watching.enter_context(observed_by(watching.enter_context(TensorBoard(tensorboard))))
+        yield
