@@ -156,11 +156,8 @@ def told(values: list[float]) -> str:
     mean = statistics.mean(logs)
     if len(logs) < 2:
         return f"{math.exp(mean):.2f}"
-    half = (
-        (STUDENT[len(logs) - 2] if len(logs) - 2 < len(STUDENT) else NORMAL)
-        * statistics.stdev(logs)
-        / math.sqrt(len(logs))
-    )
+    point = STUDENT[min(len(logs) - 2, len(STUDENT) - 1)]  # of more pairs the interval is a little too wide
+    half = point * statistics.stdev(logs) / math.sqrt(len(logs))
     return f"{math.exp(mean):.2f} ({math.exp(mean - half):.2f}–{math.exp(mean + half):.2f})"
 
 
@@ -204,7 +201,6 @@ def tables(results: Results) -> str:
 
 
 STUDENT = (12.71, 4.30, 3.18, 2.78, 2.57, 2.45, 2.36, 2.31, 2.26)  # 97.5 % points of t, 1, 2, … degrees of freedom
-NORMAL = 2.2  # for more, on the safe side
 
 
 def main(
