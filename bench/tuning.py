@@ -156,7 +156,8 @@ def told(values: list[float]) -> str:
     mean = statistics.mean(logs)
     if len(logs) < 2:
         return f"{math.exp(mean):.2f}"
-    half = STUDENT[min(len(logs), len(STUDENT)) - 2] * statistics.stdev(logs) / math.sqrt(len(logs))
+    point = STUDENT[min(len(logs) - 2, len(STUDENT) - 1)]  # of more pairs the interval is a little too wide
+    half = point * statistics.stdev(logs) / math.sqrt(len(logs))
     return f"{math.exp(mean):.2f} ({math.exp(mean - half):.2f}–{math.exp(mean + half):.2f})"
 
 
@@ -181,7 +182,25 @@ def error_table(results: Results, task: str, unit: str) -> str:
     return table(header, rows)
 
 
-STUDENT = (12.71, 4.30, 3.18, 2.78, 2.57, 2.45, 2.36, 2.31, 2.26)  # 97.5 % point for 1, 2, … degrees of freedom
+def pooled_table(results: Results) -> str:
+    """Table: what each column is worth over MIHA as it was, all tasks and seeds together."""
+    rows = []
+    for column in COLUMNS:
+        found = {name: ratios(results, name, column, BEFORE) for name in UNITS}
+        pairs = [ratio for values in found.values() for ratio in values]
+        if column != BEFORE and pairs:
+            means = [f"{name} {told(values).partition(' ')[0]}" for name, values in found.items() if values]
+            rows.append([column, told(pairs), str(len(pairs)), ", ".join(means)])
+    return table(["column", f"error over {BEFORE}'s, all pairs", "pairs", "by task"], rows)
+
+
+def tables(results: Results) -> str:
+    """A table for each task that was measured, and one over all of them."""
+    measured = [name for name in UNITS if any(key.startswith(f"{name}: ") for key in results.results)]
+    return "\n\n".join([*(error_table(results, name, UNITS[name]) for name in measured), pooled_table(results)])
+
+
+STUDENT = (12.71, 4.30, 3.18, 2.78, 2.57, 2.45, 2.36, 2.31, 2.26)  # 97.5 % points of t, 1, 2, … degrees of freedom
 
 
 def main(
@@ -211,7 +230,7 @@ def main(
     started = time.monotonic()
     kept.each(jobs, processes)
     print(f"{time.monotonic() - started:.0f} s")
-    kept.publish("\n\n".join(error_table(kept, name, unit) for name, unit in UNITS.items()))
+    kept.publish(tables(kept))
 
 
 if __name__ == "__main__":

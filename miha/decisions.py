@@ -81,7 +81,8 @@ class Decisions:
             selection = self._decide(cycle, parent, specs, outcomes)
             write_json(file, selection.model_dump(mode="json"))
         for spec in specs:
-            spec.checkpoint.unlink(missing_ok=True)  # of candidates that failed for good: they are never revived
+            for stage in (spec, spec.heat):
+                stage.checkpoint.unlink(missing_ok=True)  # of candidates that failed for good: they are never revived
         if not isinstance(outcomes[selection.selected], StageRecord):
             raise RunError(
                 f"candidate {selection.selected} of cycle {cycle} was selected, but its archive is lost and it could "
@@ -101,7 +102,8 @@ class Decisions:
         survivors = sum(one.status in ("ok", STOPPED) and not one.change.members for one in judged)
         if survivors < self.min_survivors or not alive:
             for spec in specs:  # nothing was decided, so the next try may train them again
-                self._failure_file(spec).unlink(missing_ok=True)
+                for stage in (spec, spec.heat):
+                    self._failure_file(stage).unlink(missing_ok=True)
             fates = "; ".join(f"{one.candidate} ({one.change}) {one.status}" for one in judged)
             raise RunError(
                 f"{survivors} candidates of cycle {cycle} survived, faults.min_survivors is "

@@ -211,3 +211,18 @@ def test_another_measure_of_noise_decides_anew_on_the_same_candidates(tiny_confi
     assert not {"base", "init", "1_0", "1_1", "1_2", "1_3"} & set(trained(events))
     fresh = miha.optimize(tiny_config("fresh", fitness={"noise": 1e6}))
     assert contents(again.run_dir) == contents(fresh.run_dir)
+
+
+def test_a_heat_that_left_too_few_is_tried_again_by_the_next_run(tiny_config, monkeypatch):
+    def failing(spec):
+        if spec.name == "1_1_heat":
+            raise ValueError("impossible")
+        return run_stage(spec)
+
+    config = tiny_config(schedule={"racing": 1}, faults={"min_survivors": 4, "retries": 0})
+    with monkeypatch.context() as patched, pytest.raises(RunError, match="3 candidates of cycle 1 survived"):
+        patched.setattr("miha.run.run_stage", failing)
+        miha.optimize(config)
+    run, events = watch(config)
+    assert "1_1_heat" in trained(events)
+    assert not list((run.run_dir / "population").glob("*failure*"))

@@ -6,7 +6,7 @@ from statistics import mean
 
 import pytest
 
-from bench import faults, gapfill, kernel, mnist, overhead, peers, scale, speed, tuning, tuning_tasks
+from bench import faults, gapfill, kernel, mnist, overhead, peers, scale, speed, tuning
 from bench.gapfill import ablation_table, comparison, winners
 from bench.results import DOCUMENT, RESULTS, Results, put_block, spread, table
 from miha.errors import MihaError
@@ -127,7 +127,7 @@ TABLES = {
     "speed": [speed.rows_of],
     "overhead": [overhead.work_table, overhead.start_table],
     "faults": [faults.kills_table],
-    "tuning": [partial(tuning.error_table, task=name, unit=unit) for name, unit in tuning_tasks.UNITS.items()],
+    "tuning": [tuning.tables],
 }
 
 

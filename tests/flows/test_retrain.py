@@ -164,3 +164,15 @@ def test_between_searches_the_schedule_that_was_found_last_is_replayed(tiny_conf
         optimize(replay_config(found.parent, folder / week))
     assert schedule_to_replay(folder / "week4", 3) is None, "two replays, then a search"
     assert schedule_to_replay(folder / "week2", 1) is None
+
+
+@pytest.mark.slow
+def test_every_second_retraining_searches_and_the_others_replay(site, tmp_path):
+    settings = [*SMALL[:-1], "schedule.cycles=1", "schedule.population_size=2", "schedule.candidate_epochs=1"]
+    for _ in range(2):
+        retrain(**site, settings=settings, runs=tmp_path / "runs", search_every=2)
+        time.sleep(1)  # runs are named after the second they were scheduled for
+    searched, replayed = sorted((tmp_path / "runs/sim").iterdir())
+    assert (searched / "population/1_selection.json").exists()
+    assert not (replayed / "population").exists()
+    assert (replayed / "schedule.yaml").read_bytes() == (searched / "schedule.yaml").read_bytes()
