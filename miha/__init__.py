@@ -4,6 +4,7 @@
 >>> config = miha.RunConfig(problem=miha.GapFill(data="data/scenes/madrid"), run_dir="runs/madrid")
 >>> run = miha.optimize(config)
 >>> run.best.valid_loss, run.history.tail()
+>>> miha.fill("today.tif", out="filled", data="data/scenes/madrid", model=run.model)
 """
 
 import importlib
@@ -13,9 +14,11 @@ if TYPE_CHECKING:
     from miha.config import RunConfig
     from miha.digits.problem import Mnist
     from miha.errors import MihaError
+    from miha.gapfill.filling import fill, fill_array
     from miha.gapfill.problem import GapFill
     from miha.problems.problem import Problem
     from miha.problems.samples import Batch, Data, Samples
+    from miha.rasters.cube import open_stack
     from miha.run import Run, optimize
     from miha.tuning import tune
 
@@ -29,6 +32,9 @@ _MODULES = {
     "Run": "miha.run",
     "RunConfig": "miha.config",
     "Samples": "miha.problems.samples",
+    "fill": "miha.gapfill.filling",
+    "fill_array": "miha.gapfill.filling",
+    "open_stack": "miha.rasters.cube",
     "optimize": "miha.run",
     "tune": "miha.tuning",
 }
@@ -42,6 +48,9 @@ __all__ = [
     "Run",
     "RunConfig",
     "Samples",
+    "fill",
+    "fill_array",
+    "open_stack",
     "optimize",
     "tune",
 ]

@@ -50,6 +50,11 @@ class Run:
     history: pd.DataFrame
     population: pd.DataFrame
 
+    def _repr_html_(self) -> str:
+        from miha.report.notebook import run_html
+
+        return run_html(self.run_dir)
+
     @property
     def model(self) -> Path:
         """The archive of the best model."""

@@ -4,6 +4,7 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import date
+from html import escape
 from pathlib import Path
 from typing import cast
 
@@ -66,6 +67,14 @@ class Stack:
 
     def __len__(self) -> int:
         return len(self.dates)
+
+    def _repr_html_(self) -> str:
+        seen = 100 * float((~np.isnan(self.values)).mean())
+        return (
+            f"<b>Stack</b> of {len(self)} days, {self.dates[0]} to {self.dates[-1]}: {self.grid.height} × "
+            f"{self.grid.width} pixels{', ' + escape(self.unit) if self.unit else ''}, {seen:.0f} % observed"
+            f"{', simulated' if self.simulated else ''}"
+        )
 
     def only(self, days: Sequence[int]) -> "Stack":
         """The stack of some of the days, given by index."""

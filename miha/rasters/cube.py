@@ -1,0 +1,83 @@
+"""A stack of scenes as an xarray Dataset (extra ``xarray``)."""
+
+from itertools import pairwise
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from miha.errors import DataError
+from miha.rasters.dates import read_date
+from miha.rasters.options import ReadOptions
+from miha.rasters.scene import Grid, list_rasters, read_scene
+from miha.rasters.stack import read_stack
+from miha.rasters.writing import sidecars_of
+
+if TYPE_CHECKING:
+    import xarray
+
+DIMENSIONS = ("time", "y", "x")
+
+
+def open_stack(data: Path | str, reading: ReadOptions = ReadOptions()) -> "xarray.Dataset":
+    """The days of a data set, or of a folder of filled scenes, in memory.
+
+    Args:
+        data: folder of a data set, whose ``history/`` is read; of filled scenes; or of GeoTIFFs.
+        reading: how pixels become values.
+
+    Returns:
+        Variables (time, y, x), float32, NaN where there is none: ``observed``, and of filled scenes ``filled``, ``std``
+        (both in the unit of the data) and ``source`` (0 observed, 1 filled, 2 left empty). Coordinates are those of
+        pixel centres, where rows and columns run along the axes of the CRS. ``attrs`` hold CRS and transform.
+
+    Raises:
+        DataError: the folder cannot be used.
+        ModuleNotFoundError: xarray is not installed.
+    """
+    folder = Path(data)
+    if (folder / "history").is_dir():
+        folder = folder / "history"
+    rasters = list_rasters(folder)
+    filled = [path for path in rasters if {*sidecars_of(path)} <= {*rasters}]
+    return _filled(filled, reading) if filled else _observed(folder, reading)
+
+
+def _observed(folder: Path, reading: ReadOptions) -> "xarray.Dataset":
+    stack = read_stack(folder, reading)
+    return _dataset({"observed": stack.values}, list(stack.dates), stack.grid, stack.unit)
+
+
+def _filled(paths: list[Path], reading: ReadOptions) -> "xarray.Dataset":
+    dated = sorted((read_date(path, reading.date_pattern), path) for path in paths)
+    for (when, path), (after, other) in pairwise(dated):
+        if when == after:
+            raise DataError(f"{path} and {other} are both of {when}. Keep one scene a day.")
+    scenes = [read_scene(path, reading) for _, path in dated]
+    for scene in scenes:
+        if difference := scenes[0].grid.difference(scene.grid):
+            raise DataError(f"{scene.path} does not fit {scenes[0].path.name}: {difference}. Open them apart.")
+    maps = [[read_scene(file).values for file in sidecars_of(scene.path)] for scene in scenes]
+    source, std = (np.stack(kind) for kind in zip(*maps, strict=True))
+    values = np.stack([scene.values for scene in scenes])
+    observed = np.where(source == 0, values, np.float32(np.nan))
+    variables = {"observed": observed, "filled": values, "std": std, "source": source}
+    return _dataset(variables, [when for when, _ in dated], scenes[0].grid, scenes[0].unit)
+
+
+def _dataset(variables: dict[str, Any], dates: list[Any], grid: Grid, unit: str) -> "xarray.Dataset":
+    import xarray
+
+    coordinates: dict[str, Any] = {"time": np.array(dates, "datetime64[ns]")}
+    width, turned_x, left, turned_y, height, top = grid.transform
+    if not (turned_x or turned_y):
+        coordinates["x"] = left + width * (np.arange(grid.width) + 0.5)
+        coordinates["y"] = top + height * (np.arange(grid.height) + 0.5)
+    found = xarray.Dataset(
+        {name: (DIMENSIONS, values) for name, values in variables.items()},
+        coordinates,
+        {"crs": grid.crs, "transform": grid.transform},
+    )
+    for name in {*variables} - {"source"}:
+        found[name].attrs["units"] = unit
+    return found

@@ -1,0 +1,54 @@
+import numpy as np
+import pytest
+
+import miha
+from miha.errors import DataError
+from miha.gapfill.filler import open_filler
+from miha.rasters.stack import list_rasters, read_scene
+
+
+def gapped(days):
+    scene = days[0].copy()
+    scene[5:12, 6:15] = np.nan
+    return scene, np.isnan(scene)
+
+
+def test_filling_from_python_writes_what_the_command_writes(simulated, tmp_path):
+    source = list_rasters(simulated / "gapped")[2]
+    (written,) = miha.fill(str(source), tmp_path / "a", data=simulated)
+    (expected,) = open_filler(None, simulated).fill_all([source], tmp_path / "b")
+    assert np.array_equal(read_scene(written).values, read_scene(expected).values)
+
+
+def test_an_array_is_filled_from_other_days_better_than_from_itself(days):
+    scene, gaps = gapped(days)
+    errors = []
+    for others in (days[1:], None):
+        values, std = miha.fill_array(scene, others)
+        assert np.array_equal(values[~gaps], scene[~gaps])
+        assert np.array_equal(np.isnan(std), ~gaps)
+        errors.append(np.abs(values - days[0])[gaps].mean())
+    assert errors[0] < errors[1]
+
+
+def test_a_data_array_comes_back_as_one(days):
+    xarray = pytest.importorskip("xarray")
+    scene, _ = gapped(days)
+    given = xarray.DataArray(scene, dims=("y", "x"), coords={"y": np.arange(20.0)})
+    filled = miha.fill_array(given, xarray.DataArray(days[1:], dims=("time", "y", "x")))
+    assert filled.values.dims == ("y", "x")
+    assert filled.values.equals(given.copy(data=miha.fill_array(scene, days[1:]).values))
+    assert filled.std.y.equals(given.y)
+
+
+@pytest.mark.parametrize(
+    ("scene", "others", "reason"),
+    [
+        (np.zeros(5), None, "has two axes"),
+        (np.full((20, 24), np.nan), None, "0 observed pixels"),
+        (np.zeros((20, 24)), np.zeros((3, 24, 20)), r"must be \(days, 20, 24\)"),
+    ],
+)
+def test_arrays_that_do_not_fit_are_told(scene, others, reason):
+    with pytest.raises(DataError, match=reason):
+        miha.fill_array(scene, others)

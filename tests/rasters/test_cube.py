@@ -1,0 +1,43 @@
+import shutil
+
+import numpy as np
+import pytest
+import rasterio
+
+import miha
+from miha.errors import DataError
+from miha.rasters.stack import list_rasters, read_stack
+
+xarray = pytest.importorskip("xarray")
+
+
+def test_a_data_set_is_its_history_with_the_coordinates_of_pixel_centres(simulated):
+    cube, stack = miha.open_stack(simulated), read_stack(simulated / "history")
+    assert cube.observed.dims == ("time", "y", "x")
+    np.testing.assert_array_equal(cube.observed.values, stack.values)
+    assert [str(when)[:10] for when in cube.time.values] == [when.isoformat() for when in stack.dates]
+    assert cube.observed.attrs["units"] == "K"
+    with rasterio.open(list_rasters(simulated / "history")[0]) as raster:
+        assert (cube.x.values[3], cube.y.values[5]) == pytest.approx(raster.xy(5, 3))
+        assert cube.attrs["crs"] == raster.crs.to_string()
+
+
+def test_filled_scenes_come_with_their_maps(simulated, tmp_path):
+    miha.fill(list_rasters(simulated / "gapped")[2], tmp_path, data=simulated)
+    cube = miha.open_stack(tmp_path)
+    assert set(cube) == {"observed", "filled", "std", "source"}
+    assert not np.isnan(cube.filled.values).any()
+    gaps = cube.source.values == 1
+    assert gaps.any()
+    assert np.array_equal(np.isnan(cube.observed.values), gaps)
+    assert np.array_equal(~np.isnan(cube["std"].values), gaps)
+    for file in tmp_path.glob("*.tif"):
+        shutil.copy(file, file.with_name(f"again_{file.name}"))
+    with pytest.raises(DataError, match="are both of"):
+        miha.open_stack(tmp_path)
+
+
+def test_a_stack_is_told_in_a_line(simulated):
+    told = read_stack(simulated / "history")._repr_html_()
+    assert "12 days" in told
+    assert "32 × 32 pixels, K" in told
