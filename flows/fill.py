@@ -1,11 +1,13 @@
 """Flows that fill the gaps of scenes, or all days of a history, with a trained model or with the base alone."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
-from prefect import flow
+from prefect import Task, flow
 from prefect.task_runners import ThreadPoolTaskRunner
 
-from miha.gapfill.series import Series, start, tell
+from miha.events import Counted, publish
+from miha.gapfill.series import Day, Series, start, tell
 from miha.locking import held
 from miha.rasters.stack import ReadOptions
 from miha.training.workers import working
@@ -64,5 +66,16 @@ def fill_series(series: Series, processes: int) -> dict[str, str]:
         left = [day for day in days if not day.done]
         with working(processes):
             blocks = [left[first : first + BLOCK] for first in range(0, len(left), BLOCK)]
-            futures = [fill_block.submit(series, block) for block in blocks]
-            return {day: why for future in futures for day, why in future.result().items()}
+            futures = [_named(block).submit(series, block) for block in blocks]
+            failed: dict[str, str] = {}
+            done = len(days) - len(left)
+            for block, future in zip(blocks, futures, strict=True):
+                failed |= future.result()
+                done += len(block)
+                publish(Counted("days", done, len(days), f"{block[-1].when}"))
+            return failed
+
+
+def _named(block: Sequence[Day]) -> Task[[Series, Sequence[Day]], dict[str, str]]:
+    """The task under the name of its days."""
+    return fill_block.with_options(task_run_name=f"fill {block[0].when} to {block[-1].when}")

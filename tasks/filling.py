@@ -29,17 +29,11 @@ def fill_scene(
     return load_filler(model, data, reading, causal).fill(source, target, everywhere, max_std)
 
 
-@task(
-    name="fill days",
-    task_run_name="fill {days[0].when} to {days[-1].when}",
-    cache_policy=NO_CACHE,
-    retries=2,
-    retry_delay_seconds=5,
-)
+@task(name="fill days", cache_policy=NO_CACHE, retries=2, retry_delay_seconds=5)
 def fill_block(series: Series, days: Sequence[Day]) -> dict[str, str]:
     """Fill days in the pool of processes; those that an earlier try filled are passed over.
 
     Returns:
         Days (ISO dates) that could not be filled, and why.
     """
-    return {day.isoformat(): why for day, why in fill_days(series, days).items()}
+    return {day.isoformat(): why for day, why in fill_days(series, days, counting=False).items()}

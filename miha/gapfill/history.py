@@ -14,6 +14,7 @@ MOST_DAYS = 40  # that predict a scene; of a longer history these are made up of
 NEAREST = 8  # days before it, and as many after it,
 SIMILAR = 12  # others that resemble it,
 PATTERNS = MOST_DAYS - 2 * NEAREST - SIMILAR  # and empirical orthogonal functions of all that are left
+OVERSAMPLING, ITERATIONS = 10, 4  # of the randomized SVD
 
 
 def background_of(scene: Image, history: Stack, when: date) -> Background:
@@ -107,9 +108,12 @@ def _likeness(anomalies: NDArray[np.float32], departure: NDArray[np.float32]) ->
 
 def _patterns(anomalies: NDArray[np.float32], number: int) -> NDArray[np.float32]:
     """What weighs anomalies (days, pixels), 0 in the gaps, into orthogonal functions: (number, days)."""
-    from sklearn.utils.extmath import randomized_svd
-
+    draws = np.random.default_rng(0).standard_normal((anomalies.shape[1], number + OVERSAMPLING), np.float32)
     with threadpool_limits(1):
-        courses, sizes, _ = randomized_svd(anomalies, number, random_state=0)
+        basis = np.linalg.qr(anomalies @ draws)[0]
+        for _ in range(ITERATIONS):
+            basis = np.linalg.qr(anomalies @ (anomalies.T @ basis))[0]
+        within, sizes, _ = np.linalg.svd(basis.T @ anomalies, full_matrices=False)
+    courses, sizes = (basis @ within)[:, :number], sizes[:number]
     scale = anomalies.std() * np.sqrt(anomalies.shape[1])
     return np.asarray(courses.T * (scale / np.maximum(sizes, 1e-6))[:, None], np.float32)

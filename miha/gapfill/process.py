@@ -28,7 +28,7 @@ NEIGHBOURS = 20  # visible pixels
 MOST_VISIBLE = 30_000  # pixels that are fitted, drawn at random where there are more
 JITTER = 1e-3  # of the inducing pixels, so that their covariance can be inverted in float32
 CHUNK = 2000  # pixels whose neighbours are looked at together
-PART = 20_000  # pixels that are filled together: memory does not grow with the gap
+PART = 10_000  # pixels that are looked at together: memory does not grow with the gap
 
 
 @dataclass(frozen=True)
@@ -185,9 +185,11 @@ class _Fit:
 
     def _project(self, pixels: Pixels) -> Tensor:
         """Pixels (n) as seen through the inducing ones, (n, INDUCING): products are their covariance."""
-        crossed = covariance(self.kernel, self.inducing, pixels).double()
-        projected: Tensor = torch.linalg.solve_triangular(self.root, crossed, upper=False).T.float()
-        return projected
+        parts = []
+        for part in torch.arange(len(pixels.positions)).split(PART):
+            crossed = covariance(self.kernel, self.inducing, pixels[part]).double()
+            parts.append(torch.linalg.solve_triangular(self.root, crossed, upper=False).T.float())
+        return torch.cat(parts)
 
     def _condition(self, pixels: Pixels, projected: Tensor, neighbours: Tensor) -> tuple[Tensor, Tensor]:
         """How what the inducing pixels leave of a pixel follows from its visible neighbours.

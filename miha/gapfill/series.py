@@ -183,8 +183,11 @@ def _between(filler: Filler, day: Day) -> Made:
     return Made(scene.read, between.fill, told, scene.sharing)
 
 
-def fill_days(series: Series, days: Sequence[Day]) -> dict[date, str]:
-    """Fill days in this process or its pool, skipping what is done; returns why days could not be filled."""
+def fill_days(series: Series, days: Sequence[Day], counting: bool = True) -> dict[date, str]:
+    """Fill days in this process or its pool, skipping what is done; returns why days could not be filled.
+
+    ``counting`` tells how many are done.
+    """
     failed = {}
     waiting = [(day, submit(fill_day, series, day)) for day in days if not day.done]
     for number, (day, future) in enumerate(waiting, start=len(days) - len(waiting) + 1):
@@ -200,7 +203,8 @@ def fill_days(series: Series, days: Sequence[Day]) -> dict[date, str]:
                 if not retry or not is_transient(error):
                     raise
                 future = submit(fill_day, series, day)
-        publish(Counted("days", number, len(days), f"{day.when}"))
+        if counting:
+            publish(Counted("days", number, len(days), f"{day.when}"))
     return failed
 
 
