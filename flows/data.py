@@ -14,7 +14,7 @@ def simulate(
     days: Annotated[int, typer.Option(help="days of history, at least 6")] = 30,
     height: Annotated[int, typer.Option(help="rows, pixels, at least 32")] = 64,
     width: Annotated[int, typer.Option(help="columns, pixels, at least 32")] = 64,
-    seed: Annotated[int, typer.Option(help="of everything random")] = 0,
+    seed: Annotated[int, typer.Option(help="seed of all random numbers")] = 0,
 ) -> None:
     """Write a simulated data set of land surface temperature with cloud gaps."""
     from miha.rasters.simulate import simulate as write

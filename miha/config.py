@@ -132,7 +132,7 @@ class RunConfig(Section):
     """The configuration of one run."""
 
     run_dir: Path = Field(Path("runs/default"), description="folder of the run")
-    seed: int = Field(0, ge=0, description="of everything random")
+    seed: int = Field(0, ge=0, description="seed of all random numbers")
     problem: Annotated[SerializeAsAny[Problem], BeforeValidator(build_problem), _AnyProblem()] = Field(
         default_factory=lambda: build_problem({"name": DEFAULT_PROBLEM})
     )

@@ -24,7 +24,7 @@ class Judged(NamedTuple):
 def crossovers(parent: Hyperparameters, population: Sequence[Judged], fittest: int) -> list[Child]:
     """The fittest candidate with the change of each other that was fitter than the control, best first.
 
-    Where the control was lost, of each other that has a fitness.
+    If the control failed, of each other that has a fitness.
 
     Args:
         parent: the point that all candidates of a cycle descend from, and the control's own.

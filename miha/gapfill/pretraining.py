@@ -33,7 +33,7 @@ class Pretraining(GapFill):
     patch: int = Field(64, ge=16, description="side of a sample, pixels; no scene may be smaller")
     leave_out: tuple[str, ...] = Field((), description="data sets not to learn from")
     train_samples: int = Field(1280, ge=1, description="days with a pasted gap to train on, of all data sets")
-    valid_samples: int = Field(320, ge=1, description="the same, to validate on")
+    valid_samples: int = Field(320, ge=1, description="days with a pasted gap to validate on")
 
     @cached_property
     def sets(self) -> list[GapFill]:

@@ -66,7 +66,7 @@ class GapFill(ReadOptions, Problem):
         "l1", description="of validation and fitness, and of training at first; standardised values"
     )
     train_samples: int = Field(320, ge=1, description="days with a pasted gap to train on")
-    valid_samples: int = Field(96, ge=1, description="the same, to validate on")
+    valid_samples: int = Field(96, ge=1, description="days with a pasted gap to validate on")
     valid_fraction: float = Field(0.25, gt=0, lt=1, description="part of the clear days kept for validation")
     test_fraction: float = Field(0.15, ge=0, lt=1, description="part kept for the test; none where truth/ exists")
     patch: int = Field(128, ge=16, description="side of a sample, pixels; larger scenes are cropped to it")

@@ -31,7 +31,7 @@ def simulate(out: Path, days: int, height: int, width: int, seed: int) -> None:
         days: length of the history, at least 6.
         height: rows, at least 32.
         width: columns, at least 32.
-        seed: of everything random; equal arguments give equal files.
+        seed: of all random numbers; equal arguments give equal files.
 
     Raises:
         DataError: a number too small, or ``out`` holds something that MIHA did not write.
