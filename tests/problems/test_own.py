@@ -96,7 +96,10 @@ def test_the_example_of_the_documentation_trains_and_is_evaluated(tmp_path, monk
     monkeypatch.undo()
     sys.modules.pop("wine")
     page = html.unescape(write_report(run.run_dir).read_text())
-    assert "No figures: the problem that the model was trained for cannot be built here: no problem 'wine:Wine'" in page
+    assert (
+        "The model could not be judged or drawn: the problem that the model was trained for cannot be built here: no problem 'wine:Wine'"
+        in page
+    )
     with pytest.raises(ArchiveError, match=r"no problem 'wine:Wine'.*PYTHONPATH"):
         evaluate(run.run_dir, tmp_path)
 
