@@ -11,6 +11,7 @@ from miha.gapfill.process import INDUCING, MOST_VISIBLE, Posterior, Process, fil
 from miha.gapfill.regressions import GuessSettings
 from miha.gapfill.view import View, layers_of, tiles_of
 from miha.rasters.stack import Image
+from miha.threads import fixed_threads
 
 PROCESS_WEIGHT = 0.6  # of the Gaussian process; the rest is of the first guess
 PROCESS = 99  # its place among the streams of a fill; opinions have the first
@@ -27,6 +28,7 @@ def blend(process: Image, guess: Image) -> Image:
     return np.asarray(PROCESS_WEIGHT * process + (1 - PROCESS_WEIGHT) * guess, np.float32)
 
 
+@fixed_threads(1)
 def process_of(
     scene: Image,
     background: Background,
@@ -42,6 +44,7 @@ def process_of(
     return Posterior(process.mean, np.asarray(scale * process.std, np.float32))
 
 
+@fixed_threads(1)
 def fill_base(scene: Image, background: Background, static: Static, seed: int) -> Posterior:
     """Fill a scene (height, width; NaN in the gaps) from its visible part, the other days and static layers.
 

@@ -127,6 +127,7 @@ class Filler(ABC):
             self._date(source)
         return plan_fills(sources, out)
 
+    @fixed_threads(1)
     def fill(self, source: Path, target: Path, everywhere: bool = False, max_std: float | None = None) -> Path:
         """Fill one raster; returns the file written.
 
@@ -310,11 +311,12 @@ class NetworkFiller(Filler):
         """
         return self.predict_beside_base(scene, background)[0]
 
+    @fixed_threads(1)
     def predict_beside_base(self, scene: Image, background: Background) -> tuple[Posterior, Image]:
         """The same, and what the network started from: the base of the first opinion (right in the gaps)."""
         process = process_of(scene, background, self.static, stream(self.seed, "fill", PROCESS))
         bases, opinions = [], []
-        with torch.inference_mode(), fixed_threads(1):
+        with torch.inference_mode():
             for number, mirroring in enumerate(MIRRORINGS):
                 axes = mirroring if self.problem.flips else ()
                 rng = stream(self.seed, "fill", number)

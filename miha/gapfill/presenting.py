@@ -18,7 +18,6 @@ from miha.gapfill.maps import chosen_cases, map_row
 from miha.problems.presentation import Estimate, Presentation
 from miha.problems.problem import ParallelMap
 from miha.rasters.stack import Image
-from miha.threads import fixed_threads
 
 QUICK_GAPS = 4  # that the report of every run judges by: four seconds each for 10,000 pixels
 Job = tuple[Path, Path, str, bool, int]  # archive, data set, stamp of the archive, thorough or not, number of the gap
@@ -89,8 +88,7 @@ def _fill(job: Job) -> tuple[dict[str, Image], Image]:
     archive, data, stamp, thorough, number = job
     filler, cases = _opened(archive, data, stamp, thorough)
     case = cases[number]
-    with fixed_threads(1):  # processes side by side would wait for each other's threads
-        network, base = filler.predict_beside_base(case.scene, case.background)
+    network, base = filler.predict_beside_base(case.scene, case.background)
     if filler.problem.network == "autoencoder":  # which starts from no base
         base = fill_base(case.scene, case.background, filler.static, filler.seed).mean
     if thorough:

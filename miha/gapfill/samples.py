@@ -21,6 +21,7 @@ from miha.gapfill.days import clear_days, paste_gap
 from miha.gapfill.gaps import LARGEST, SMALLEST, Gaps, spread_sizes
 from miha.gapfill.history import background_of
 from miha.rasters.stack import Image
+from miha.threads import fixed_threads
 
 if TYPE_CHECKING:
     from miha.gapfill.problem import GapFill
@@ -101,6 +102,7 @@ Job = tuple["GapFill", int, Part, int]  # problem, seed, split, number of the sa
 Sample = tuple[NDArray[np.float32], Image, Image]  # inputs (n, height, width), target and mask (height, width)
 
 
+@fixed_threads(1)
 def make_sample(job: Job) -> Sample:
     """Draw one day and one gap. Validation gaps are spread evenly over all sizes, training gaps at random."""
     problem, seed, part, number = job

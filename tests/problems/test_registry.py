@@ -2,14 +2,19 @@ import pytest
 
 from miha.digits.problem import Mnist
 from miha.errors import ArchiveError
+from miha.gapfill.pretraining import Pretraining
 from miha.gapfill.problem import GapFill
 from miha.problems.registry import BUILT_IN, archived_problem, build_problem, problem_class
 from tests.support.tiny import TinyProblem
 
 
 def test_built_in_problems_go_by_short_names():
-    assert {name: problem_class(name) for name in BUILT_IN} == {"gapfill": GapFill, "mnist": Mnist}
-    assert {kind.built_in for kind in (GapFill, Mnist)} == set(BUILT_IN)
+    assert {name: problem_class(name) for name in BUILT_IN} == {
+        "gapfill": GapFill,
+        "pretraining": Pretraining,
+        "mnist": Mnist,
+    }
+    assert {kind.built_in for kind in (GapFill, Pretraining, Mnist)} == set(BUILT_IN)
 
 
 def test_a_problem_is_built_from_its_settings_wherever_its_class_is():
