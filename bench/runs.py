@@ -26,7 +26,15 @@ def figures_of(run: Run) -> Result:
     return {
         "epochs": count_epochs(run.history),
         "seconds": float(pd.read_csv(run.run_dir / "timings.csv", header=None)[2].sum()),
-        "won": [{**one, "before": value_of(one["before"]), "after": value_of(one["after"])} for one in won],
+        "won": [
+            {
+                **one,
+                "before": value_of(one["before"]),
+                "after": value_of(one["after"]),
+                "members": [int(number) for number in one["members"].split()],
+            }
+            for one in won
+        ],
         "best": run.best.hyperparameters.model_dump(mode="json"),
     }
 

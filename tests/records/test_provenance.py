@@ -7,7 +7,13 @@ from miha.errors import RunError
 from miha.records.provenance import _git_revision, read_provenance, write_provenance
 
 CONTENT = {
-    "configuration": {"schedule": {"cycles": 2}, "unchanged": False, "replay": (), "run": {"keep": "final"}, "seed": 7},
+    "configuration": {
+        "schedule": {"cycles": 2},
+        "unchanged": False,
+        "replay": (),
+        "run": {"keep": "final", "workers": None},
+        "seed": 7,
+    },
     "data": "/data",
     "data_digest": "d" * 64,
     "epochs": 10,

@@ -141,7 +141,7 @@ def test_a_page_tells_what_changes_were_worth_in_this_run_and_those_of_its_prior
     tried = []
     for run in (first, second):
         page = (run.run_dir / "report.html").read_text()
-        row = re.search(r'<td class="text">lr</td><td>(\d+)</td><td>(\d+)</td><td>([\d.]+)</td>', page)
+        row = re.search(r"<tr><td>lr</td><td>(\d+)</td><td>(\d+)</td><td>([\d.]+)</td>", page)
         won, number = int(row[1]), int(row[2])
         assert float(row[3]) == pytest.approx((1 + won) / (2 + number), abs=0.005)
         tried.append(number)
