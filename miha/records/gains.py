@@ -34,7 +34,7 @@ def _of_changes(population: pd.DataFrame) -> str:
     cycles, won = population.cycle.nunique(), int((population.selected & (population.operator != "")).sum())
     soups = int((population.selected & (population.members != "")).sum())
     return (
-        f"In {won} of {cycles} cycles a change of hyperparameters won over the unchanged control. What they added "
-        "in all takes a run with --unchanged to tell: miha evaluate --against compares the two."
+        f"In {won} of {cycles} cycles a change of hyperparameters won over the unchanged control. What the "
+        "changes added in all is not known: it takes a second run without them (--unchanged) to compare with."
         + (f" In {soups} of them the mean of several candidates went on." if soups else "")
     )
