@@ -245,7 +245,9 @@ def fill(
     ] = None,
     dates: Annotated[
         str | None,
-        typer.Option(metavar="all|FIRST/LAST", help="instead of scenes: all days of the history, or those of a span"),
+        typer.Option(
+            metavar="all|DAY|FIRST/LAST", help="instead of scenes: days of the history, e.g. 2021-05-01/2021-05-31"
+        ),
     ] = None,
     causal: Annotated[bool, typer.Option("--causal", help="fill each day from days before it alone")] = False,
     workers: Annotated[
@@ -313,7 +315,7 @@ def assess(
         title = f"mean absolute error{f', {found.unit}' if found.unit else ''}; {data}; gap in percent of the scene"
         console.print(errors_table(found.table(), title))
         held = ", ".join(f"{share} %: {100 * inside:.0f} %" for share, inside in found.coverage().items())
-        console.print(f"Truths inside the base's intervals of {held}")
+        console.print(f"Share of hidden values inside the base's intervals of {held}")
     if picture:
         with replacing(picture) as temporary:
             found.picture().savefig(temporary, format="png", dpi=110)

@@ -101,7 +101,7 @@ def _cores() -> Iterator[Check]:
     elif cores < 2:
         yield Check("cores", "1", "slow", "Candidates train one after another; a second core would halve the time.")
     else:
-        yield Check("cores", f"{cores:g}: so many candidates train side by side")
+        yield Check("cores", f"{cores:g}: so many candidates train at a time")
     load = os.getloadavg()[0]
     busy = load > 1.25 * cores
     advice = "Other programs use the cores. Wait for them, or expect to wait longer." if busy else ""
@@ -114,9 +114,11 @@ def _threads() -> Iterator[Check]:
     if importlib.util.find_spec("torch"):
         import torch  # noqa: F401  # so that its libraries are seen
     found = sorted({f"{pool['internal_api']} {pool.get('version') or ''}".strip() for pool in threadpool_info()})
-    yield Check("thread libraries", f"{', '.join(found) or 'none'}; each process takes run.threads (1)")
+    yield Check(
+        "thread libraries", f"{', '.join(found) or 'none'}; each process uses as many threads as run.threads says (1)"
+    )
     if core := os.environ.get("OPENBLAS_CORETYPE"):
-        advice = "Unset it if all OpenBLAS versions above know this processor."
+        advice = "It makes OpenBLAS take this processor for another one. Unset it and compare the time of a fill."
         yield Check("OPENBLAS_CORETYPE", core, "slow", advice)
 
 

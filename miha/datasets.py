@@ -199,7 +199,7 @@ def _bounds(raw: Path) -> tuple[float, float, float, float]:
     if not (raw / "training_sample").is_dir():
         raise DataError(
             f"{raw} is no fetched city: it has no training_sample/. Get one with `miha fetch madrid --out {raw}`, "
-            "or name what was downloaded by --product (`miha products` lists them)."
+            "or name what was downloaded by --product (`miha products` lists them; generic: rasters of your own)."
         )
     file = raw / SOURCE_FILE
     remedy = "Fetch the data again."

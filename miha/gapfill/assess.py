@@ -44,7 +44,7 @@ class Assessment:
         by_size = self.gaps.groupby(pd.cut(size, CLASSES), observed=True)[self.methods].mean()
         by_size.index = pd.Index([f"{found.left:.0f} to {found.right:.0f} %" for found in by_size.index])
         by_day = self.gaps.groupby("day")[self.methods].mean()
-        rows = {"all": self.gaps[self.methods].mean(), "± over days": by_day.std() / np.sqrt(len(by_day))}
+        rows = {"all": self.gaps[self.methods].mean(), "standard error": by_day.std() / np.sqrt(len(by_day))}
         return pd.concat([by_size, pd.DataFrame(rows).T]).rename_axis("gap")
 
     def coverage(self) -> dict[str, float]:

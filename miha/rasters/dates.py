@@ -30,7 +30,7 @@ def read_date(path: Path, pattern: str | None = None) -> date:
 
     Args:
         path: the file; it is opened only if its name has no date.
-        pattern: of ``strptime``, for the name without suffix and ``_gap05``.
+        pattern: of ``strptime``, for any part of the name; the leftmost that fits counts.
 
     Raises:
         DataError: none of them gives a date, or the pattern cannot.
@@ -39,7 +39,7 @@ def read_date(path: Path, pattern: str | None = None) -> date:
     if pattern:
         if mistake := pattern_mistake(pattern):
             raise DataError(f"the date pattern {mistake}.")
-        if taken := _parsed(name, pattern):
+        if taken := _found(name, pattern):
             return taken
     for taken in _dates_in(name):
         return taken
@@ -65,6 +65,18 @@ def pattern_mistake(pattern: str) -> str | None:
     except ValueError as error:
         return f"{pattern!r} cannot be used: {error}"
     return f"{pattern!r} does not tell year, month and day, as %Y%m%d or %Y%j do"
+
+
+def _found(name: str, pattern: str) -> date | None:
+    """The leftmost part of a name that a pattern reads."""
+    for start in range(len(name)):
+        try:
+            return datetime.strptime(name[start:], pattern).date()
+        except ValueError as error:
+            _, behind, rest = str(error).partition("unconverted data remains: ")
+            if behind and (taken := _parsed(name[start:].removesuffix(rest), pattern)):
+                return taken
+    return None
 
 
 def _dates_in(name: str) -> Iterator[date]:

@@ -44,7 +44,7 @@ class ReadOptions(BaseModel):
     observed: Codes = Field((), description="stored numbers that look like codes but were observed")
     strict: bool = Field(False, description="refuse unusable days, instead of leaving them out with a warning")
     date_pattern: Annotated[str | None, AfterValidator(_usable)] = Field(
-        None, description="strptime pattern of file names, e.g. MOD11A1.A%Y%j; most names need none"
+        None, description="strptime pattern of the date in file names, e.g. %d-%m-%Y; most names need none"
     )
 
 

@@ -102,7 +102,10 @@ def list_rasters(folder: Path, at_least: int = 1) -> list[Path]:
         DataError: no such folder, or fewer than ``at_least`` rasters in it.
     """
     if not folder.is_dir():
-        raise DataError(f"no such folder: {folder}. Give a folder of GeoTIFFs (see `miha prepare --help`).")
+        raise DataError(
+            f"no such folder: {folder}. Put one raster for each day into it, the date in its name (20210501), or let "
+            f"`miha prepare DOWNLOADS --product generic --out {folder.parent}` make it."
+        )
     paths = sorted(
         path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES and not path.name.startswith(".")
     )

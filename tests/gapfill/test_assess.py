@@ -65,7 +65,7 @@ def test_a_table_has_means_by_size_and_over_all_with_their_standard_error(found)
     assessment, _ = found
     table = assessment.table()
     assert list(table.columns) == list(BASELINES)
-    assert list(table.index)[-2:] == ["all", "± over days"]
+    assert list(table.index)[-2:] == ["all", "standard error"]
     assert table.loc["all", "base"] == pytest.approx(assessment.gaps["base"].mean())
     for label in table.index[:-2]:
         low, high = (float(part) for part in label.removesuffix(" %").split(" to "))

@@ -76,6 +76,8 @@ def test_else_the_date_is_the_tiffs_datetime_tag(tmp_path):
 def test_a_configured_pattern_reads_other_names(tmp_path):
     assert read_date(Path("03.09.19.tif"), "%d.%m.%y") == DAY
     assert read_date(Path("20180101_030919_gap05.tif"), "20180101_%d%m%y") == DAY
+    assert read_date(Path("MyLST_03-09-2019_v2.tif"), "%d-%m-%Y") == DAY
+    assert read_date(Path("MyLST_03-09-2019_v2.tif"), "LST_%d-%m-%Y_v") == DAY
     with pytest.raises(
         DataError, match=r"the date of .*scene\.tif cannot be read \(pattern 'x%Y%j', .*problem\.date_p"
     ):
