@@ -31,7 +31,7 @@ ifneq ($(shell { $(PYTHON) -V; } 2>/dev/null),$(shell { $(BIN)/python -V; } 2>/d
 endif
 endif
 
-demo: setup ## simulate scenes, fill the gaps at once, train with Prefect, fill again, print a table (about 4 minutes)
+demo: setup ## simulate scenes, fill the gaps at once, train with Prefect, fill again, print a table (about 2 minutes)
 	$(BIN)/miha simulate demo/scenes
 	$(BIN)/miha fill demo/scenes/gapped/*.tif --data demo/scenes --out demo/filled_by_base
 	$(BIN)/miha optimize --data demo/scenes --run-dir demo/run --config demo.yaml --replace

@@ -212,6 +212,8 @@ def evaluate(
     with shown() as console:
         metrics, judgement = judge(run_dir, data, against)
         console.print(judgement_table(judgement))
+        if judgement.verdict:
+            console.print(judgement.verdict, soft_wrap=True)
     if json:
         write_json(json, metrics)
     if summary:

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
 from miha.errors import DataError
@@ -90,7 +91,22 @@ def judge(data: Path, archives: Mapping[str, Path]) -> Judgement:
         f"{', '.join(f'{100 * sureness[str(share)]:.0f} %' for share in INTERVALS)} of the truth",
         lower_is_better=True,
         errors=errors[[OURS]].rename(columns={OURS: "mae"}).rename_axis("gap"),
+        verdict=verdict(errors[OURS].to_numpy(), errors["base"].to_numpy()),
     )
+
+
+def verdict(network: NDArray[np.float64], base: NDArray[np.float64]) -> str:
+    """What a network adds to the base, in a sentence; errors of both in the same gaps (n,)."""
+    gain = 100 * (base - network) / base.mean()
+    error = float(gain.std(ddof=1) / np.sqrt(len(gain))) if len(gain) > 1 else float("inf")
+    mean = float(gain.mean())
+    told = (
+        f"The network {'lowers' if mean > 0 else 'raises'} the error of the base by {abs(mean):.1f} % "
+        f"(standard error {error:.1f} %, {len(gain)} gaps)"
+    )
+    if abs(mean) <= 2 * error:
+        return f"{told}: it may be chance."
+    return f"{told}." if mean > 0 else f"{told}: fill with the base, that is without --run-dir."
 
 
 def held_out_errors(fillers: Mapping[str, NetworkFiller]) -> tuple[pd.DataFrame, "pd.Series[float]"]:

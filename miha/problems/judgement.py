@@ -18,6 +18,7 @@ class Judgement:
         table: a row for each case, a column for each method; column ``miha`` is the model.
         title: what the numbers of the table are, with their unit.
         lower_is_better: the table holds errors (True), scores (False), or some of each (None).
+        verdict: one sentence on what the numbers say, if there is one to say.
         errors: the model's error by case, to plot, if cases have an order; index and column are named.
     """
 
@@ -26,3 +27,4 @@ class Judgement:
     title: str
     lower_is_better: bool | None
     errors: "pd.DataFrame | None" = None
+    verdict: str = ""
