@@ -11,7 +11,7 @@ DATE = "date"
 
 
 class Pattern:
-    """A path whose parts may vary, matched against the end of the paths of a download, in any case of letters.
+    """A path whose parts may vary, matched against the end of the paths of a download, ignoring upper and lower case.
 
     ``*`` stands for anything within a name, ``?`` for one letter, ``[0-3]`` for one of a set, ``**/`` for any folders;
     ``{field}`` for anything that a second pattern takes up, ``{date:%Y%j}`` for the day, in a form of strptime.

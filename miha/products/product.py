@@ -83,7 +83,7 @@ class Recipe(_Part):
     band: Band = Field(1, description="band of the scene, by number from 1 or by name")
     days: Literal["files", "bands"] = Field(
         "files",
-        description="what is a day: a file, or a band of a cube whose time axis says which; band is void then",
+        description="what is a day: a file, or a band of a cube whose time axis says which; band is ignored then",
     )
     scale: float | None = Field(None, description="value = stored number x scale + offset; none: the file's own")
     offset: float | None = Field(None, description="added after scaling; none: the file's own")

@@ -177,7 +177,7 @@ def test_what_error_to_expect_is_told_drawn_and_written(call, simulated, tmp_pat
     assert "mean absolute error, K" in said
     rows = [line.split() for line in said.splitlines()]
     assert ["gap", "mean_plus_offset", "ridge", "trees", "base"] in rows
-    assert [row[0] for row in rows if row][-3:-1] == ["all", "±"]
+    assert [row[0] for row in rows if row][-3:-1] == ["all", "standard"]
     assert "Share of hidden values inside the base's intervals of 50 %:" in said
     assert picture.read_bytes().startswith(b"\x89PNG")
     head, *lines = table.read_text().splitlines()
