@@ -163,7 +163,7 @@ class _Fit:
         weights, left = self._condition(visible, self.projected, neighbours)
         left = left + kernel.noise
         known = neighbours.clamp(min=0)
-        whitened = (self.projected - _combine(weights, self.projected[known])).double()
+        whitened = (self.projected - _combine(weights, self.projected, known)).double()
         weighed = whitened / left[:, None]
         precision = torch.eye(whitened.shape[1], dtype=torch.float64) + whitened.T @ weighed
         self.precision_root = torch.linalg.cholesky(precision)
@@ -179,7 +179,7 @@ class _Fit:
         projected = self._project(asked)
         weights, left = self._condition(asked, projected, neighbours)
         mean = projected.double() @ self.coefficients + (weights.double() * self.residuals[neighbours]).sum(1)
-        rest = (projected - _combine(weights, self.projected[neighbours])).double()
+        rest = (projected - _combine(weights, self.projected, neighbours)).double()
         induced = (torch.linalg.solve_triangular(self.precision_root, rest.T, upper=False) ** 2).sum(0)
         return mean, left.double() + induced + self.kernel.noise
 
@@ -219,6 +219,7 @@ class _Fit:
         return weights, left.clamp(min=1e-4)
 
 
-def _combine(weights: Tensor, rows: Tensor) -> Tensor:
-    """Sum (n, m) of rows (n, k, m), each with its weight (n, k)."""
-    return (weights[:, None] @ rows)[:, 0]
+def _combine(weights: Tensor, rows: Tensor, chosen: Tensor) -> Tensor:
+    """Sums (n, m) of rows (…, m), those ``chosen`` (n, k) with their weights (n, k)."""
+    parts = torch.arange(len(weights)).split(CHUNK)
+    return torch.cat([(weights[part][:, None] @ rows[chosen[part]])[:, 0] for part in parts])
