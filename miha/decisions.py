@@ -18,12 +18,11 @@ from miha.evolution.change import UNCHANGED
 from miha.evolution.fitness import Fitness, FitnessSettings, fittest, noise, score, score_mean
 from miha.files import digest_json, write_json
 from miha.records.record import StageRecord
-from miha.records.selection import CandidateOutcome, Failure, Selection
+from miha.records.selection import STOPPED, CandidateOutcome, Failure, Selection
 from miha.training.archives import read_if_whole
 from miha.training.spec import StageSpec
 
 Outcome = StageRecord | Failure
-STOPPED = "stopped"  # of the worse half of a race
 _Decision = TypeVar("_Decision", bound=BaseModel)
 
 

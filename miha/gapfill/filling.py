@@ -10,6 +10,7 @@ from miha.errors import DataError
 from miha.gapfill.base import fill_base
 from miha.gapfill.days import MIN_VISIBLE
 from miha.gapfill.filler import open_filler
+from miha.gapfill.history import bounded
 from miha.gapfill.predictors import Background, Static
 from miha.rasters.options import ReadOptions
 
@@ -59,14 +60,16 @@ class FilledArray(NamedTuple):
     std: Any
 
 
-def fill_array(scene: Any, days: Any = None, seed: int = 0) -> FilledArray:
+def fill_array(scene: Any, days: Any = None, seed: int = 0, before: int | None = None) -> FilledArray:
     """Fill the gaps of a scene in memory by the base.
 
     Args:
         scene: (height, width), NaN in the gaps: a NumPy array, or an xarray DataArray.
-        days: (days, height, width), NaN in their gaps: other days of the same pixels, without the scene itself; None:
-            the scene is filled from itself.
+        days: (days, height, width), NaN in their gaps: other days of the same pixels in the order of time, without the
+            scene itself; None: the scene is filled from itself. Of more than 40 a choice predicts
+            (:class:`miha.gapfill.history.Choice`).
         seed: draws trees and pixels.
+        before: how many of the days lie before the scene; None: all.
 
     Raises:
         DataError: shapes that do not fit, or too few observed pixels.
@@ -82,7 +85,8 @@ def fill_array(scene: Any, days: Any = None, seed: int = 0) -> FilledArray:
         if others.ndim != 3 or others.shape[1:] != values.shape:
             height, width = values.shape
             raise DataError(f"days have the shape {others.shape}; it must be (days, {height}, {width}).")
-        background = Background.of(others) if len(others) else background
+        if len(others):
+            background = bounded(Background.of(others), values, len(others) if before is None else before)
     gaps = np.isnan(values)
     found = fill_base(values, background, Static.none(values.shape), seed)
     filled = FilledArray(np.where(gaps, found.mean, values), np.where(gaps, found.std, np.float32(np.nan)))

@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
 from miha.errors import DataError
@@ -14,6 +13,7 @@ from miha.events import Counted, publish
 from miha.evolution.seeds import stream
 from miha.gapfill.base import fill_base
 from miha.gapfill.cases import INTERVALS, Case, held_out_cases, published_methods, read_on_grid
+from miha.gapfill.comparison import Comparison, FilledCase
 from miha.gapfill.filler import NetworkFiller
 from miha.gapfill.guess import fit_climatology, fit_ridge, visible_pixels
 from miha.gapfill.predictors import Static
@@ -64,7 +64,7 @@ def judge(data: Path, archives: Mapping[str, Path]) -> Judgement:
     taken = {*BASELINES, *(method.name for method in published_methods(data))}
     columns = {name: f"{name} (run)" if name in taken and name != OURS else name for name in archives}
     fillers = {columns[name]: NetworkFiller(archive, data) for name, archive in archives.items()}
-    errors, sureness = held_out_errors(fillers)
+    errors, sureness, compared = held_out_errors(fillers)
     for name in fillers:
         if not np.isfinite(errors[name]).all():
             raise DataError(
@@ -91,28 +91,16 @@ def judge(data: Path, archives: Mapping[str, Path]) -> Judgement:
         f"{', '.join(f'{100 * sureness[str(share)]:.0f} %' for share in INTERVALS)} of the truth",
         lower_is_better=True,
         errors=errors[[OURS]].rename(columns={OURS: "mae"}).rename_axis("gap"),
-        verdict=verdict(errors[OURS].to_numpy(), errors["base"].to_numpy()),
+        verdict=compared.gain_told(OURS, "base"),
     )
 
 
-def verdict(network: NDArray[np.float64], base: NDArray[np.float64]) -> str:
-    """What a network adds to the base, in a sentence; errors of both in the same gaps (n,)."""
-    gain = 100 * (base - network) / base.mean()
-    error = float(gain.std(ddof=1) / np.sqrt(len(gain))) if len(gain) > 1 else float("inf")
-    mean = float(gain.mean())
-    told = (
-        f"The network {'lowers' if mean > 0 else 'raises'} the error of the base by {abs(mean):.1f} % "
-        f"(standard error {error:.1f} %, {len(gain)} gaps)"
-    )
-    if abs(mean) <= 2 * error:
-        return f"{told}: it may be chance."
-    return f"{told}." if mean > 0 else f"{told}: fill with the base, that is without --run-dir."
-
-
-def held_out_errors(fillers: Mapping[str, NetworkFiller]) -> tuple[pd.DataFrame, "pd.Series[float]"]:
+def held_out_errors(
+    fillers: Mapping[str, NetworkFiller],
+) -> tuple[pd.DataFrame, "pd.Series[float]", Comparison]:
     """Mean absolute error, in the data's unit: a row for each gap size, a column for each method and model.
 
-    Beside it, means over the gaps of what :meth:`Case.sureness` says of ``miha``.
+    Beside it, means over the gaps of what :meth:`Case.sureness` says of ``miha``, and ``miha`` compared with the base.
 
     NaN where a method lacks one of the scenes of a size.
 
@@ -122,6 +110,7 @@ def held_out_errors(fillers: Mapping[str, NetworkFiller]) -> tuple[pd.DataFrame,
     ours = fillers[OURS]
     rows: list[dict[str, Any]] = []
     sureness: list[dict[str, float]] = []
+    compared: list[FilledCase] = []
     cases = held_out_cases(ours)
     for number, case in enumerate(cases, start=1):
         for name, rival in fillers.items():
@@ -137,10 +126,12 @@ def held_out_errors(fillers: Mapping[str, NetworkFiller]) -> tuple[pd.DataFrame,
         filled = {name: filler.predict(case.scene, case.background) for name, filler in fillers.items()}
         maps |= {name: one.mean for name, one in filled.items()}
         sureness.append(case.sureness(filled[OURS]))
+        compared.append(FilledCase(case, {name: maps[name] for name in (OURS, "base")}, filled[OURS].std))
         rows.append({"gap": case.gap, **{name: case.error(values) for name, values in maps.items()}})
     last = [name for name in fillers if name != OURS] + [OURS]
     errors = pd.DataFrame(rows).groupby("gap").mean(skipna=False)
-    return errors[[name for name in errors.columns if name not in last] + last], pd.DataFrame(sureness).mean()
+    in_order = errors[[name for name in errors.columns if name not in last] + last]
+    return in_order, pd.DataFrame(sureness).mean(), Comparison(compared, OURS)
 
 
 class NoSharedDayError(DataError):

@@ -120,13 +120,7 @@ def _what(filler: NetworkFiller, cases: Sequence[Case]) -> str:
 def _sentences(comparison: Comparison, unit: str) -> list[str]:
     means = comparison.means()
     found = [f"The base alone, which needs no training, has an error of {means[BASE].value:.2f} {unit}."]
-    gain = comparison.gain(NETWORK, BASE)
-    word = "lowered" if gain.value >= 0 else "raised"
-    low, high = sorted((gain.low, gain.high))
-    found.append(
-        f"The network {word} that by {100 * abs(gain.value):.1f} % (95 % interval of the gain {100 * low:+.1f} to "
-        f"{100 * high:+.1f} %)" + (": it may have added nothing." if low <= 0 <= high else ".")
-    )
+    found.append(comparison.gain_told(NETWORK, BASE))
     others = {name: mean for name, mean in means.items() if name not in (NETWORK, BASE)}
     if others:
         best = min(others, key=lambda name: others[name].value)

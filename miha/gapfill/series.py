@@ -1,6 +1,5 @@
 """Filling all days of a history: which there are, one after another, and what was filled before."""
 
-import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from pathlib import Path
 import numpy as np
 from pydantic import BaseModel, ConfigDict
 
+from miha.documents import read_document
 from miha.errors import ConfigError, DataError
 from miha.events import Counted, Told, publish
 from miha.files import digest_file, remove_unfinished, write_json
@@ -59,6 +59,12 @@ class Series(BaseModel):
     def filler(self) -> Filler:
         """What fills; a process opens it once."""
         return _filler(self.model, self.data, self.reading, self.causal)
+
+
+class _Settings(BaseModel):
+    """What ``series.json`` says of the days that were filled before."""
+
+    model_config = ConfigDict(extra="allow")
 
 
 _filler = lru_cache(maxsize=2)(open_filler)
@@ -219,8 +225,10 @@ def start(series: Series) -> list[Day]:
     settings = series.model_dump(mode="json", exclude={"data", "out", "first", "last", "model"})
     settings["model"] = digest_file(series.model) if series.model else None
     said = series.out / SETTINGS
-    if said.exists() and json.loads(said.read_text(encoding="utf-8")) != settings and any(day.done for day in days):
-        raise ConfigError(f"{series.out} holds days that were filled with other settings. Choose another --out.")
+    if said.exists() and any(day.done for day in days):
+        former = read_document(said, _Settings, ConfigError, "Choose another --out.").model_dump(mode="json")
+        if former != settings:
+            raise ConfigError(f"{series.out} holds days that were filled with other settings. Choose another --out.")
     remove_unfinished(series.out)
     write_json(said, settings)
     return days

@@ -16,6 +16,7 @@ from miha.gapfill.history import Choice
 from miha.gapfill.predictors import Background, Offsets, Static, StaticFiles
 from miha.gapfill.surroundings import Surroundings
 from miha.rasters.opened import OpenDays, OpenScene, sample_of
+from miha.rasters.scene import grown_window
 from miha.rasters.stack import Image, Stack
 
 TILE = 256  # pixels a side
@@ -72,15 +73,7 @@ class View(ABC):
 
     def grown(self, where: Window, reach: int) -> tuple[Window, Window]:
         """A window grown by some pixels on all sides, as far as there is scene; and where in it the former lies."""
-        outer = tuple(
-            slice(max(part.start - reach, 0), min(part.stop + reach, size))
-            for part, size in zip(where, self.shape, strict=True)
-        )
-        inner = tuple(
-            slice(part.start - around.start, part.stop - around.start)
-            for part, around in zip(where, outer, strict=True)
-        )
-        return (outer[0], outer[1]), (inner[0], inner[1])
+        return grown_window(where, reach, self.shape)
 
     def gather(self, pixels: NDArray[np.int64], imputation: Imputation) -> "Gathered":
         """What is known of pixels all over the scene, by their flat indices, sorted; read tile by tile."""

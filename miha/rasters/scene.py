@@ -212,6 +212,19 @@ def bands_of(source: DatasetReader) -> list[tuple[slice, slice]]:
     ]
 
 
+def grown_window(
+    where: tuple[slice, slice], reach: int, shape: tuple[int, int]
+) -> tuple[tuple[slice, slice], tuple[slice, slice]]:
+    """A window grown by some pixels on all sides, as far as there is raster; and where in it the former lies."""
+    outer = [
+        slice(max(part.start - reach, 0), min(part.stop + reach, size)) for part, size in zip(where, shape, strict=True)
+    ]
+    inner = [
+        slice(part.start - around.start, part.stop - around.start) for part, around in zip(where, outer, strict=True)
+    ]
+    return (outer[0], outer[1]), (inner[0], inner[1])
+
+
 def read_window(
     path: Path, source: DatasetReader, options: ReadOptions, where: tuple[slice, slice]
 ) -> tuple[Image, Mask]:
@@ -220,21 +233,15 @@ def read_window(
     Raises:
         DataError: no such quality layer.
     """
-    reach, shape = options.grow, source.shape
-    outer = tuple(
-        slice(max(part.start - reach, 0), min(part.stop + reach, size)) for part, size in zip(where, shape, strict=True)
-    )
-    inner = tuple(
-        slice(part.start - around.start, part.stop - around.start) for part, around in zip(where, outer, strict=True)
-    )
+    outer, inner = grown_window(where, options.grow, source.shape)
     window = Window.from_slices(*outer)
     raw = source.read(options.band, window=window)
     mask = source.read_masks(options.band, window=window) if _is_masked(source, options) else None
     values, kept = decode(raw, mask, source, options), np.isin(raw, options.keep)
     if options.clear:
         values[~kept & ~_clear(path, source, options, window)] = np.nan
-    if reach:
-        values[~kept & grown(np.isnan(values) & ~kept, reach)] = np.nan
+    if options.grow:
+        values[~kept & grown(np.isnan(values) & ~kept, options.grow)] = np.nan
     return values[inner], kept[inner]
 
 

@@ -10,6 +10,8 @@ from miha.evolution.point import Hyperparameters
 from miha.evolution.prior import Tally
 from miha.records.record import StageId
 
+STOPPED = "stopped"  # status of the worse half of a race
+
 
 def won(level: float | None, control: float | None, noise: float | None) -> bool:
     """True if a candidate's level is above the control's by more than the noise; None stands for no level."""

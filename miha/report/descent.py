@@ -5,6 +5,7 @@ from typing import Any
 
 import pandas as pd
 
+from miha.records.selection import STOPPED
 from miha.report.sentences import change_phrase, cycle_sentences
 
 STAGES = {
@@ -17,7 +18,7 @@ STAGES = {
 
 @dataclass(frozen=True)
 class Candidate:
-    """One candidate of a cycle; ``mark`` is ★ selected, ○ another, × failed or diverged."""
+    """One candidate of a cycle; ``mark`` is ★ selected, ○ another, also one that stopped early, × lost."""
 
     number: int
     mark: str
@@ -72,7 +73,7 @@ def _candidates(rows: pd.DataFrame) -> tuple[Candidate, ...]:
     found: list[Candidate] = []
     row: Any
     for row in rows.sort_values("fitness", ascending=False).itertuples():
-        mark = "★" if row.selected else "○" if row.status == "ok" else "×"
+        mark = "★" if row.selected else "○" if row.status in ("ok", STOPPED) else "×"
         fitness = float(row.fitness) if row.status == "ok" else None
         found.append(Candidate(int(row.candidate), mark, change_phrase(row).removesuffix(","), fitness, row.status))
     return tuple(sorted(found, key=lambda one: one.mark != "★"))

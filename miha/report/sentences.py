@@ -4,6 +4,8 @@ from typing import Any
 
 import pandas as pd
 
+from miha.records.selection import STOPPED
+
 NAMES = {
     "lr": "learning rate",
     "weight_decay": "weight decay",
@@ -30,8 +32,11 @@ def change_phrase(row: Any) -> str:
     """A change as a noun phrase, e.g. ``a learning rate five times as high``.
 
     Args:
-        row: of ``population.csv``, with ``operator``, ``target``, ``before``, ``after`` and ``crossed``.
+        row: of ``population.csv``, with ``operator``, ``target``, ``before``, ``after``, ``crossed`` and ``members``.
     """
+    if row.members:
+        *others, last = row.members.split()
+        return f"the mean of candidates {', '.join(others)} and {last}"
     if not row.operator:
         return "no change"
     after = row.after if row.operator == "optimizer" else _short(row.after)
@@ -62,9 +67,12 @@ def cycle_sentences(population: pd.DataFrame) -> dict[int, str]:
 def _sentence(rows: pd.DataFrame) -> str:
     winner: Any = next(rows[rows.selected].itertuples())
     control: Any = next(rows[(rows.candidate == 0) & (rows.status == "ok")].itertuples(), None)
-    tried = int((rows.candidate != 0).sum())
-    failed = int((rows.status != "ok").sum())
-    lost = f" {failed} of {len(rows)} candidates failed." if failed else ""
+    trained = rows[rows.members == ""]
+    tried = len(trained) - 1
+    stopped = int((trained.status == STOPPED).sum())
+    failed = int((~trained.status.isin(("ok", STOPPED))).sum())
+    lost = f" {failed} of {len(trained)} candidates failed." if failed else ""
+    lost += f" {stopped} of {len(trained)} stopped early." if stopped else ""
     if winner.candidate == 0:
         many = "The one change" if tried == 1 else f"None of the {tried} changes"
         verb = "that was tried did not lower" if tried == 1 else "that were tried lowered"

@@ -3,7 +3,10 @@ import pytest
 
 import miha
 from miha.errors import DataError
+from miha.gapfill.base import fill_base
 from miha.gapfill.filler import open_filler
+from miha.gapfill.history import MOST_DAYS, bounded
+from miha.gapfill.predictors import Background, Static
 from miha.rasters.stack import list_rasters, read_scene
 
 
@@ -52,3 +55,13 @@ def test_a_data_array_comes_back_as_one(days):
 def test_arrays_that_do_not_fit_are_told(scene, others, reason):
     with pytest.raises(DataError, match=reason):
         miha.fill_array(scene, others)
+
+
+def test_of_many_days_a_choice_fills_an_array(days):
+    scene, gaps = gapped(days)
+    many = np.concatenate([days[1:] + np.float32(0.01 * number) for number in range(8)])
+    assert len(many) > MOST_DAYS
+    expected = fill_base(scene, bounded(Background.of(many), scene, 20), Static.none(scene.shape), 0)
+    filled = miha.fill_array(scene, many, before=20)
+    assert np.array_equal(filled.values[gaps], expected.mean[gaps])
+    assert not np.array_equal(filled.values, miha.fill_array(scene, many).values)

@@ -10,7 +10,7 @@ from miha.events import Counted, observed_by
 from miha.gapfill.base import fill_base
 from miha.gapfill.cases import TEST_SIZES, held_out_cases
 from miha.gapfill.filler import NetworkFiller
-from miha.gapfill.judging import NoSharedDayError, baselines, judge, mean_errors, verdict
+from miha.gapfill.judging import NoSharedDayError, baselines, judge, mean_errors
 from miha.gapfill.predictors import Background
 from miha.rasters.simulate import GAP_SIZES, simulate
 from miha.rasters.stack import list_rasters
@@ -246,19 +246,3 @@ def test_models_of_which_one_learned_each_held_out_day_cannot_be_compared(held_b
 def _filler(folder, scenes, seed):
     schedule = {"initial_epochs": 1, "cycles": 0}
     return NetworkFiller(small_run(folder / f"run{seed}", {"data": scenes}, seed=seed, schedule=schedule).model, scenes)
-
-
-@pytest.mark.parametrize(
-    ("network", "told"),
-    [
-        ([0.9, 1.8, 2.7], "lowers the error of the base by 10.0 % (standard error 2.9 %, 3 gaps)."),
-        ([1.1, 1.9, 3.0], "raises the error of the base by 0.0 %"),
-        ([1.1, 2.2, 3.3], "raises the error of the base by 10.0 % (standard error 2.9 %, 3 gaps): fill with the base"),
-    ],
-)
-def test_what_the_network_adds_is_said_with_its_chance(network, told):
-    assert told in verdict(np.array(network), np.array([1.0, 2.0, 3.0]))
-
-
-def test_a_gain_within_two_standard_errors_may_be_chance():
-    assert verdict(np.array([0.9, 2.1, 2.9]), np.array([1.0, 2.0, 3.0])).endswith("it may be chance.")

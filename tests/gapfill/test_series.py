@@ -101,6 +101,14 @@ def test_days_filled_with_other_settings_are_not_mixed(data, tmp_path):
         module.start(Series(data=data, out=tmp_path / "out", causal=True, **span))
 
 
+def test_damaged_settings_of_days_that_were_filled_are_named(data, tmp_path):
+    series = Series(data=data, out=tmp_path / "out", first=date(2021, 5, 1), last=date(2021, 5, 1))
+    fill_days(series, module.start(series))
+    (series.out / module.SETTINGS).write_text("{")
+    with pytest.raises(ConfigError, match=r"series\.json .*Choose another --out"):
+        module.start(series)
+
+
 def test_a_day_between_two_lies_between_them():
     rows = np.linspace(0, 5, 20 * 24).reshape(20, 24)
     values = np.stack([280 + rows + 2 * day for day in range(9)]).astype(np.float32)

@@ -21,3 +21,11 @@ def test_the_steps_are_the_mainline_with_the_candidates_of_each_cycle_the_winner
 def test_a_run_without_candidates_has_stages_alone(tiny_config):
     run = miha.optimize(tiny_config(unchanged=True))
     assert not any(step.candidates for step in descent(*read_tables(run.run_dir)))
+
+
+def test_a_race_and_a_soup_are_told_as_what_they_are(tiny_config):
+    run = miha.optimize(tiny_config(schedule={"racing": 1, "soups": True}))
+    history, population = read_tables(run.run_dir)
+    told = [one for step in descent(history, population) for one in step.candidates]
+    assert {one.mark for one in told if one.status == "stopped"} == {"○"}
+    assert sum(one.phrase.startswith("the mean of candidates") for one in told) == (population.members != "").sum() > 0

@@ -9,6 +9,7 @@ from miha.report.sentences import change_phrase, cycle_sentences
 def row(change, **scores):
     texts = {key: "" if value is None else value for key, value in change.model_dump().items()}
     told = {key: value if key == "crossed" else str(value) for key, value in texts.items()}
+    told["members"] = " ".join(map(str, change.members))
     given = {"cycle": 2, "candidate": 0, "fitness": 0.0, "level": 0.0, "rate": 0.0, "noise": 0.0, "status": "ok"}
     return {**given, "change": str(change), **told, "selected": False, **scores}
 
@@ -34,6 +35,7 @@ FASTER = Change(operator="lr", target="lr", before=0.001, after=0.005)
             "GELU in place of what is written in the network as the activation encoder.2",
         ),
         (FASTER.model_copy(update={"crossed": True}), "a learning rate five times as high (0.005), tried in an earlier cycle,"),
+        (FASTER.model_copy(update={"members": (2, 0, 1)}), "the mean of candidates 2, 0 and 1"),
     ],
 )  # fmt: skip
 def test_a_change_reads_like_a_phrase(change, phrase):
@@ -59,3 +61,21 @@ def test_a_cycle_that_changed_nothing_says_so_and_counts_failures():
 def test_a_winner_beside_a_control_that_failed_has_no_gain():
     rows = frame(row(Change(), status="diverged"), row(FASTER, candidate=1, level=0.05, noise=0.01, selected=True))
     assert "what it gained cannot be told" in cycle_sentences(rows)[2]
+
+
+def test_a_mean_of_candidates_that_went_on_is_no_change_and_no_candidate_more():
+    soup = Change(members=(0, 1))
+    rows = frame(
+        row(Change(), level=0.02),
+        row(FASTER, candidate=1, level=0.03),
+        row(soup, candidate=2, level=0.05, noise=0.01, selected=True),
+    )
+    assert cycle_sentences(rows) == {
+        2: "The mean of candidates 0 and 1 lowered the validation loss by 3.0 %, more than its noise of 1.0 %."
+    }
+
+
+def test_candidates_that_stopped_early_did_not_fail():
+    rows = frame(row(Change(), selected=True), row(FASTER, candidate=1, status="stopped"))
+    (sentence,) = cycle_sentences(rows).values()
+    assert sentence.endswith("nothing was changed. 1 of 2 stopped early.")

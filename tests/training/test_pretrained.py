@@ -7,6 +7,8 @@ from miha.errors import ArchiveError
 from miha.records.archive import read_archive
 from tests.support.tiny import TinyNet, TinyProblem
 
+AS_WRITTEN = {"body.first.1": "ReLU", "act": "Tanh"}  # activations of the network
+
 
 class WiderNet(TinyNet):
     def __init__(self):
@@ -44,12 +46,9 @@ def test_a_run_starts_from_the_weights_and_activations_of_a_pretrained_network(t
     before, base = read_archive(earlier), read_archive(run.run_dir / "model/model_base.zip")
     assert all(torch.equal(base.weights[name], weights) for name, weights in before.weights.items())
     assert base.manifest.record.hyperparameters.activations == before.manifest.record.hyperparameters.activations
-    assert base.manifest.record.hyperparameters.activations != TinyNetActivations
+    assert base.manifest.record.hyperparameters.activations != AS_WRITTEN
     assert base.manifest.record.valid_loss == before.manifest.record.valid_loss
     assert run.history.valid_loss[1] != pytest.approx(miha.optimize(tiny_config("drawn", seed=5)).history.valid_loss[1])
-
-
-TinyNetActivations = {"body.first.1": "ReLU", "act": "Tanh"}
 
 
 def test_a_run_from_another_pretrained_network_is_another_run(tiny_config, earlier):
@@ -69,3 +68,9 @@ def test_an_archive_of_another_network_is_refused_with_the_settings_that_differ(
 def test_a_missing_archive_is_named(tiny_config, tmp_path):
     with pytest.raises(ArchiveError, match=r"no such archive: .*nowhere\.zip"):
         miha.optimize(tiny_config(pretrained=tmp_path / "nowhere.zip"))
+
+
+def test_a_replay_starts_from_fresh_weights(tiny_config, tmp_path):
+    steps = [{"epochs": 1}, {"epochs": 1}]
+    with pytest.raises(miha.MihaError, match="leave pretrained out"):
+        tiny_config(pretrained=tmp_path / "any.zip", replay=steps)
