@@ -17,7 +17,7 @@ from miha.products.downloads import Observation
 from miha.products.layers import fall_together, open_layer
 from miha.products.product import QualityRule, Recipe
 from miha.rasters.masks import grown
-from miha.rasters.scene import Image, Mask
+from miha.rasters.scene import Image, Mask, grown_window
 
 LONGITUDE_LATITUDE = CRS.from_epsg(4326)
 
@@ -54,11 +54,10 @@ class OpenScene:
         """Values with gaps, where pixels are missing or not clear, and by as many around as the recipe says."""
         if not self.recipe.grow:
             return self._visible(window)
-        wider = _widened(window, self.recipe.grow, self.raster)
-        values = self._visible(wider)
+        outer, inner = grown_window(window.toslices(), self.recipe.grow, self.raster.shape)
+        values = self._visible(Window.from_slices(*outer))
         values[grown(np.isnan(values), self.recipe.grow)] = np.nan
-        rows, columns = window.row_off - wider.row_off, window.col_off - wider.col_off
-        return values[rows : rows + window.height, columns : columns + window.width]
+        return values[inner]
 
     def _visible(self, window: Window) -> Image:
         values = self.values(window)
@@ -145,10 +144,3 @@ def read_geolocation(observation: Observation, shape: tuple[int, int]) -> NDArra
             scale, offset = raster.scales[band - 1], raster.offsets[band - 1]
             layers.append(raster.read(band).astype(np.float64) * scale + offset)
     return np.stack(layers)
-
-
-def _widened(window: Window, pixels: int, raster: DatasetReader) -> Window:
-    top, left = max(window.row_off - pixels, 0), max(window.col_off - pixels, 0)
-    bottom = min(window.row_off + window.height + pixels, raster.height)
-    right = min(window.col_off + window.width + pixels, raster.width)
-    return Window(left, top, right - left, bottom - top)

@@ -28,7 +28,7 @@ def open_stack(data: Path | str, reading: ReadOptions = ReadOptions()) -> "xarra
 
     Returns:
         Variables (time, y, x), float32, NaN where there is none: ``observed``, and of filled scenes ``filled``, ``std``
-        (both in the unit of the data) and ``source`` (0 observed, 1 filled, 2 left empty). Coordinates are those of
+        (both in the unit of the data) and ``source`` (0 observed, 1 filled, 2 left as it was). Coordinates are those of
         pixel centres, where rows and columns run along the axes of the CRS. ``attrs`` hold CRS and transform.
 
     Raises:
