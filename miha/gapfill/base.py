@@ -6,6 +6,7 @@ import scipy  # loads its ndimage on first use
 from miha.evolution.seeds import stream
 from miha.gapfill.features import REACH, Features, FeatureSpace, Imputation
 from miha.gapfill.guess import SPREAD_SCALES, WHOLE, FirstGuess, Window, drawn, guess_scene, spread_residuals
+from miha.gapfill.kriging import fill_by_kriging
 from miha.gapfill.predictors import Background, Static
 from miha.gapfill.process import INDUCING, MOST_VISIBLE, Posterior, Process, fill_by_process
 from miha.gapfill.regressions import GuessSettings
@@ -54,6 +55,8 @@ def fill_base(scene: Image, background: Background, static: Static, seed: int) -
         static: layers that do not change.
         seed: draws trees and pixels.
     """
+    if background.is_empty and not static.layers:
+        return fill_by_kriging(scene, stream(seed, "fill", PROCESS))
     process = process_of(scene, background, static, stream(seed, "fill", PROCESS))
     if background.is_empty:
         return process  # trees have nothing to learn from but positions, which the process knows better

@@ -6,7 +6,7 @@ What reaches far goes through a few inducing pixels, what is left through the ne
 arXiv 2507.05064).
 """
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 import numpy as np
 import scipy
@@ -15,10 +15,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from miha.gapfill.features import Features
-from miha.gapfill.fitting import fit_to_scene
+from miha.gapfill.fitting import Numbers, fit_to_scene
 from miha.gapfill.guess import WHOLE, Window, visible_pixels
 from miha.gapfill.kernel import LEARNED, Kernel, Pixels, covariance, variance
-from miha.gapfill.neighbours import along_gaps, earlier_neighbours
+from miha.gapfill.neighbours import earlier_neighbours
 from miha.gapfill.predictors import Background
 from miha.rasters.stack import Image
 from miha.threads import fixed_threads
@@ -53,8 +53,7 @@ def fill_by_process(
 ) -> Posterior:
     """Fill a scene (NaN in the gaps; at least one visible pixel) from its visible part and the features of its pixels.
 
-    Where no other day tells about it, the kernel is fitted to the scene itself, and its pixels along the gaps count
-    first if they are too many.
+    Where no other day tells about it, the kernel is fitted to the scene itself.
 
     Args:
         scene: (height, width).
@@ -66,8 +65,7 @@ def fill_by_process(
         window: rows and columns for which maps are wanted.
     """
     departure = (scene - background.level).ravel()
-    choose = along_gaps if background.is_empty else visible_pixels
-    visible = rng.permutation(choose(scene, MOST_VISIBLE, rng))
+    visible = rng.permutation(visible_pixels(scene, MOST_VISIBLE, rng))
     gap = np.isnan(scene[window])
     asked = np.arange(scene.size).reshape(scene.shape)[window][gap]
     mean, std = scene[window].copy(), np.zeros_like(scene[window])
@@ -121,8 +119,14 @@ class Process:
         cls, known: Features, departures: NDArray[np.float32], rng: np.random.Generator, inducing: int = INDUCING
     ) -> "Process":
         """The same where no other day tells of the scene: the kernel is fitted to it too."""
-        kernel, stretching = fit_to_scene(known, torch.arange(len(departures)), _standard(departures), rng)
-        return cls.fit(known, departures, kernel, inducing, stretching)
+
+        def likeness(numbers: Numbers, by: Tensor, sets: Tensor) -> Tensor:
+            kernel = Kernel(**numbers)  # type: ignore[arg-type]
+            pixels = known[sets.ravel()].stretched(by).weighed(kernel)[torch.arange(sets.numel()).reshape(sets.shape)]
+            return covariance(kernel, pixels, pixels) + kernel.noise * torch.eye(sets.shape[1])
+
+        numbers, by = fit_to_scene(asdict(LEARNED), likeness, known.positions.numpy(), _standard(departures), rng)
+        return cls.fit(known, departures, Kernel(**numbers), inducing, by)
 
     def at(self, asked: Features) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Expected departures of pixels that are not visible, and their standard deviations, in the data's unit."""
