@@ -1,4 +1,4 @@
-"""Which visible pixels tell most about others: the nearest ones."""
+"""Which visible pixels tell most about others: the nearest ones, and those along the gaps."""
 
 import numpy as np
 import scipy
@@ -18,3 +18,18 @@ def earlier_neighbours(positions: NDArray[np.float32], count: int) -> NDArray[np
         neighbours[block, :found] = nearest.reshape(-1, found)
         start *= 2
     return neighbours
+
+
+def along_gaps(
+    visible: NDArray[np.int64], shape: tuple[int, ...], at_most: int, rng: np.random.Generator
+) -> NDArray[np.int64]:
+    """Of flat indices of visible pixels, in random order: all, or ``at_most``, half at random, half next to gaps."""
+    order = rng.permutation(visible)
+    if len(order) <= at_most:
+        return order
+    drawn, others = np.split(order, [at_most // 2])
+    seen = np.zeros(shape, bool)
+    seen.flat[visible] = True
+    distance = scipy.ndimage.distance_transform_edt(seen).flat[others]
+    near = others[np.argsort(distance, kind="stable")[: at_most - len(drawn)]]
+    return rng.permutation(np.concatenate([drawn, near]))

@@ -9,7 +9,7 @@ from miha.gapfill.guess import fit_climatology, fit_ridge, guess_scene, visible_
 from miha.gapfill.kriging import fill_by_kriging
 from miha.gapfill.predictors import Background, Layer, Static
 from miha.gapfill.problem import GapFill
-from miha.gapfill.process import Posterior, fill_by_process
+from miha.gapfill.process import Posterior, Size, fill_by_process
 from miha.gapfill.regressions import GuessSettings
 from miha.rasters.stack import list_rasters, read_date, read_scene
 
@@ -64,7 +64,7 @@ def test_the_process_of_a_window_is_that_of_the_whole_scene_there(days):
     scene[4:13, 5:19] = np.nan
     window = (slice(3, 15), slice(0, 12))
     whole, part = (
-        process_of(scene, background, static, np.random.default_rng(0), 100, there)
+        process_of(scene, background, static, np.random.default_rng(0), Size(dense=100), there)
         for there in ((slice(None), slice(None)), window)
     )
     assert np.allclose(part.mean, whole.mean[window], rtol=0, atol=1e-4)
