@@ -44,7 +44,7 @@ RunOption = Annotated[Path, typer.Option(help="folder of the run")]
 
 
 def main() -> None:
-    """Run a command; an error made on purpose is told on stderr and ends with exit code 2."""
+    """Run a command; an error of MIHA is printed on stderr and ends with exit code 2."""
     for name, value in QUIET.items():
         os.environ.setdefault(name, value)
     signal.signal(signal.SIGTERM, _terminate)
@@ -181,7 +181,7 @@ def _train(config: Any, prefect: bool, tensorboard: Path | None = None) -> None:
 
     with shown("Stopped. The same command continues where it was.", tensorboard) as console:
         if prefect:
-            Experiment(config).check()  # a mistake is told before Prefect starts
+            Experiment(config).check()  # a mistake is reported before Prefect starts
             choose_server()
             from flows.optimize import carry_out  # Prefect reads its settings when it is imported
 

@@ -38,7 +38,7 @@ def fill(
         causal: only days before a scene's own fill it.
     """
     load_filler.cache_clear()  # an archive may have been replaced since the last flow of this process
-    plan = load_filler(model, data, reading, causal).plan(inputs, out)  # a bad scene is told before the first is filled
+    plan = load_filler(model, data, reading, causal).plan(inputs, out)  # checks all scenes before the first is filled
     futures = [
         fill_scene.submit(source, target, model, data, reading, everywhere, max_std, causal)
         for source, target in plan.items()

@@ -55,7 +55,7 @@ def fill_incoming(
             return Filled(filled=[], set_aside=rejected)
         model = released_model(models / dataset)
         load_filler.cache_clear()  # the history may have grown since the last flow of this process
-        load_filler(model, data)  # a bad data set is told here, and blamed on no scene
+        load_filler(model, data)  # a bad data set fails here, and no scene is set aside for it
         futures = {scene: fill_scene.submit(scene, target_of(scene, out), model, data) for scene in scenes}
         outcomes = {scene: future.result(raise_on_failure=False) for scene, future in futures.items()}
         broken = {scene: str(error) for scene, error in outcomes.items() if isinstance(error, DataError)}

@@ -39,7 +39,7 @@ def training_task(spec: StageSpec, faults: Faults) -> Task[[StageSpec], StageRec
     """``train_stage`` under the name of what it trains, tried again after failures that may pass."""
 
     async def may_pass(task: Any, run: TaskRun, state: State[Any]) -> bool:
-        """Whether another try makes sense: not for what the library said on purpose. Asked while tries are left."""
+        """Whether another try makes sense: not for an error of MIHA. Asked while tries are left."""
         error = await state.aresult(raise_on_failure=False)
         if isinstance(error, BaseException) and not is_transient(error):
             return False

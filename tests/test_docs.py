@@ -13,7 +13,7 @@ COMMANDS = re.compile(r"^```bash\n(.*?)^```", re.MULTILINE | re.DOTALL)
 
 
 def test_the_site_builds_without_a_warning_and_holds_every_command(tmp_path):
-    told = subprocess.run(
+    result = subprocess.run(
         [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", tmp_path / "site"],
         cwd=ROOT,
         env={**os.environ, "NO_MKDOCS_2_WARNING": "1"},
@@ -21,7 +21,7 @@ def test_the_site_builds_without_a_warning_and_holds_every_command(tmp_path):
         text=True,
         check=False,
     )
-    assert told.returncode == 0, told.stderr
+    assert result.returncode == 0, result.stderr
     commands = (tmp_path / "site" / "cli.html").read_text()
     assert all(f"Usage: miha {name}" in commands for name in ("fill", "assess", "optimize", "evaluate"))
 

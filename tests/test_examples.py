@@ -27,9 +27,9 @@ def test_each_example_is_short():
 def test_an_example_compares_with_unchanged_and_draws(tmp_path, capsys, path):
     example = runpy.run_path(str(path))
     example["main"](7, tmp_path, run={"workers": 1}, start={"batch_size": 100}, show=False)
-    said = capsys.readouterr().out
-    assert re.search(r"^unchanged \{'valid_loss': \d+\.", said)
-    assert re.search(r"^tuned     \{'valid_loss': \d+\.", said, re.MULTILINE)
+    output = capsys.readouterr().out
+    assert re.search(r"^unchanged \{'valid_loss': \d+\.", output)
+    assert re.search(r"^tuned     \{'valid_loss': \d+\.", output, re.MULTILINE)
     assert (tmp_path / "history.png").read_bytes().startswith(b"\x89PNG")
 
 

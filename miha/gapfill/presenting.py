@@ -120,7 +120,7 @@ def _what(filler: NetworkFiller, cases: Sequence[Case]) -> str:
 def _sentences(comparison: Comparison, unit: str) -> list[str]:
     means = comparison.means()
     found = [f"The base alone, which needs no training, has an error of {means[BASE].value:.2f} {unit}."]
-    found.append(comparison.gain_told(NETWORK, BASE))
+    found.append(comparison.gain_sentence(NETWORK, BASE))
     others = {name: mean for name, mean in means.items() if name not in (NETWORK, BASE)}
     if others:
         best = min(others, key=lambda name: others[name].value)

@@ -16,7 +16,7 @@ import rasterio
 from rasterio.errors import NotGeoreferencedWarning, RasterioError
 
 from miha.errors import ConfigError, DataError
-from miha.events import Counted, Told, publish
+from miha.events import Counted, Message, publish
 from miha.files import replacing_folder
 from miha.products.downloads import Observation, find_observations, list_files
 from miha.products.grid import GridChoice, StackGrid, on_grid, overlap
@@ -44,8 +44,10 @@ class _Unusable(DataError):
 
     def __init__(self, observation: Observation, reason: object) -> None:
         self.observation = observation
-        told = str(reason) if isinstance(reason, DataError) else f"{observation.path} cannot be read: {_line(reason)}."
-        super().__init__(told)
+        message = (
+            str(reason) if isinstance(reason, DataError) else f"{observation.path} cannot be read: {_line(reason)}."
+        )
+        super().__init__(message)
 
 
 def _line(reason: object) -> str:
@@ -232,7 +234,7 @@ class _Maker:
 
     @contextmanager
     def _layer(self, observation: Observation, work: Path, number: int) -> Iterator[Layer]:
-        """A scene on the grid; whatever is wrong with it is told as such."""
+        """A scene on the grid; whatever is wrong with it raises _Unusable."""
         own = work / str(number)
         own.mkdir(exist_ok=True)
         with ExitStack() as stack:
@@ -268,4 +270,4 @@ def _tell(record: StackRecord) -> None:
             "mean": "their mean counts",
             "best": "that with most clear pixels counts, the others fill its gaps",
         }
-        publish(Told(f"{several} days have several scenes: {ways[record.daily]} (--daily)"))
+        publish(Message(f"{several} days have several scenes: {ways[record.daily]} (--daily)"))

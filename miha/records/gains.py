@@ -22,10 +22,10 @@ def _of_training(base: StageRecord, best: StageRecord) -> str:
         return "Training added nothing: no model validated better than the base, so the base is the best model."
     gain = (base.valid_loss - best.valid_loss) / (abs(base.valid_loss) or 1.0)
     error = noise(base.valid_loss, best.shares, base.shares)
-    told = f"Training lowered the validation loss of the base by {100 * gain:.1f} %"
+    sentence = f"Training lowered the validation loss of the base by {100 * gain:.1f} %"
     if gain <= error:
-        return f"{told}, no more than its standard error of {100 * error:.1f} %: it may have added nothing."
-    return f"{told} (standard error {100 * error:.1f} %)."
+        return f"{sentence}, no more than its standard error of {100 * error:.1f} %: it may have added nothing."
+    return f"{sentence} (standard error {100 * error:.1f} %)."
 
 
 def _of_changes(population: pd.DataFrame) -> str:

@@ -23,6 +23,7 @@ from miha.events import (
     Counted,
     EpochEnded,
     Event,
+    Message,
     RunEnded,
     RunStarted,
     Selected,
@@ -30,7 +31,6 @@ from miha.events import (
     StageRetried,
     StageReused,
     StageStarted,
-    Told,
     Working,
 )
 from miha.records.record import StageId
@@ -109,7 +109,7 @@ class Display:
         self._bar("working", event.work, None)
 
     @_show.register
-    def _(self, event: Told) -> None:
+    def _(self, event: Message) -> None:
         self._close("working")
         self.console.print(event.line, markup=False)
 

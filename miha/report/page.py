@@ -86,8 +86,8 @@ def write_report(run_dir: Path, thorough: bool = False) -> Path:
 
 def _chances(run_dir: Path) -> list[dict[str, Any]]:
     """How often each operator won over the control, in this run and those of its prior, and its chance to win again."""
-    said = read_document(run_dir / "config.json", _Prior, RunError, "Run optimize again.")
-    tally = (said.prior or Tally()) + (read_prior([run_dir]) or Tally())
+    config = read_document(run_dir / "config.json", _Prior, RunError, "Run optimize again.")
+    tally = (config.prior or Tally()) + (read_prior([run_dir]) or Tally())
     rows = [
         {"name": name, "wins": tally.wins[name], "tries": tally.tries[name], "chance": tally.mean(name)}
         for name in HYPERPARAMETERS
@@ -103,10 +103,10 @@ class _Prior(BaseModel):
 
 
 def _budget(provenance: Provenance) -> str:
-    told = provenance.configuration
-    if told.replay:
+    config = provenance.configuration
+    if config.replay:
         return f"{provenance.epochs} along a schedule that another run found"
-    return f"{provenance.epochs} = {Schedule.model_validate(told.schedule).describe(told.unchanged)}"
+    return f"{provenance.epochs} = {Schedule.model_validate(config.schedule).describe(config.unchanged)}"
 
 
 def _presented(run_dir: Path, best: Manifest, data: Path, processes: int, thorough: bool) -> tuple[Presentation, str]:

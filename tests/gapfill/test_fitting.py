@@ -31,7 +31,7 @@ def fitted(scene, seed=0):
     return fit_to_scene(features_of(scene), torch.from_numpy(visible), values, rng)
 
 
-def test_pure_noise_is_told_from_structure():
+def test_pure_noise_is_distinguished_from_structure():
     noise, _ = fitted(np.random.default_rng(0).standard_normal((48, 64)).astype(np.float32))
     smooth, _ = fitted(scene_of(15, 15))
     assert noise.noise > 4 * LEARNED.noise

@@ -59,7 +59,7 @@ def test_layers_and_forms_of_download_override_what_the_product_says():
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "reason"),
     [
         (MINE + "scal: 1\n", r"mine\.yaml: unknown key 'scal'; known are name, title, .*scale"),
         (MINE + "clear: {bit: [0], values: [0]}\n", r"mine\.yaml: unknown key 'clear\.0\.bit'; known are bits, values"),
@@ -75,12 +75,12 @@ def test_layers_and_forms_of_download_override_what_the_product_says():
         ("- a", r"mine\.yaml must hold keys and values"),
     ],
 )
-def test_a_mistake_in_a_product_file_is_told_with_file_and_key(text, told):
-    with pytest.raises(ConfigError, match=told):
+def test_a_mistake_in_a_product_file_is_reported_with_file_and_key(text, reason):
+    with pytest.raises(ConfigError, match=reason):
         parse_product(text, "mine.yaml")
 
 
-def test_an_unknown_product_is_told_with_those_that_are_known(tmp_path):
+def test_an_unknown_product_is_reported_with_those_that_are_known(tmp_path):
     with pytest.raises(
         ConfigError, match=r"--product modis is unknown; known are generic, ghrsst, .*give a \.yaml file"
     ):

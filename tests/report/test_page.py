@@ -55,7 +55,7 @@ def test_the_first_screen_says_how_well_beside_the_base_and_others_with_interval
     assert '<div class="frame">' in first
 
 
-def test_every_image_is_told_in_words_and_every_slider_has_a_name(run):
+def test_every_image_has_a_text_and_every_slider_a_name(run):
     page = (run.run_dir / "report.html").read_text()
     images = re.findall(r"<img[^>]*>", page)
     assert len(images) == 3 * 2 + 1 + 3 * 3 + 4 + 1
