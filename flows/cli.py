@@ -17,6 +17,7 @@ from flows.reading import Reading, reads_rasters
 from flows.results import export, lineage, report, show
 from flows.showing import shown
 from miha.errors import MihaError
+from miha.wording import plural
 
 # Nothing calls home, and Prefect's own chatter stays in its log unless the user asks for it.
 QUIET = {
@@ -282,7 +283,7 @@ def fill(
             processes = workers or os.cpu_count() or 1
             failed = fill_history(dates, out, archive, data, options, everywhere, max_std, causal, prefect, processes)
             if failed:
-                console.print(f"{failed} days could not be filled; the reasons stand above")
+                console.print(f"{plural(failed, 'day')} could not be filled; the reasons stand above")
 
 
 @app.command()

@@ -7,7 +7,7 @@ from prefect import Task, flow
 from prefect.task_runners import ThreadPoolTaskRunner
 
 from miha.events import Counted, publish
-from miha.gapfill.series import Day, Series, start, tell
+from miha.gapfill.series import Day, Series, announce, start
 from miha.locking import held
 from miha.rasters.stack import ReadOptions
 from miha.training.workers import working
@@ -62,7 +62,7 @@ def fill_series(series: Series, processes: int) -> dict[str, str]:
     """
     with held(series.out, "choose another folder for the filled days."):
         days = start(series)
-        tell(series, days)
+        announce(series, days)
         left = [day for day in days if not day.done]
         with working(processes):
             blocks = [left[first : first + BLOCK] for first in range(0, len(left), BLOCK)]

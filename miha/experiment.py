@@ -22,6 +22,7 @@ from miha.records.tables import population_frame
 from miha.rundir import RunDirectory
 from miha.training.spec import StageSpec
 from miha.training.workers import compute_all
+from miha.wording import plural
 
 
 @dataclass
@@ -168,7 +169,9 @@ class Experiment:
         before = [(cycle.parent, cycle.selection) for cycle in self.cycles if cycle.selection]
         specs = self.plan.population(number, parent, before)
         if len(specs) < (wanted := self.config.schedule.population_size):
-            publish(Message(f"cycle {number}: {len(specs)} candidates, not {wanted}: no more distinct changes"))
+            publish(
+                Message(f"cycle {number}: {plural(len(specs), 'candidate')}, not {wanted}: no more distinct changes")
+            )
         return Cycle(number, parent, specs)
 
     def finishers(self, cycle: Cycle, heats: list[Outcome]) -> list[int]:

@@ -107,7 +107,7 @@ def test_a_diverged_candidate_is_recorded_and_never_wins(tiny_config, monkeypatc
 
 def test_a_diverged_candidate_is_no_survivor(tiny_config, monkeypatch):
     monkeypatch.setattr(Optimizer, "children", explode)
-    with pytest.raises(RunError, match=r"1 candidates of cycle 1 survived.*0 \(unchanged\) ok; 1 .* diverged"):
+    with pytest.raises(RunError, match=r"1 candidate of cycle 1 survived.*0 \(unchanged\) ok; 1 .* diverged"):
         miha.optimize(tiny_config(search={"operators": {"optimizer": 1}}, faults={"min_survivors": 2}))
 
 

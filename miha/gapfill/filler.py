@@ -33,6 +33,7 @@ from miha.rasters.stack import Image, ReadOptions, Scene, Stack, misfit, read_da
 from miha.rasters.writing import plan_fills
 from miha.records.archive import read_archive
 from miha.threads import fixed_threads
+from miha.wording import plural
 
 MIRRORINGS: tuple[tuple[int, ...], ...] = ((), (-1,), (-2,), (-1, -2))  # axes to flip, in one opinion each
 
@@ -109,7 +110,7 @@ class Filler(ABC):
         others = len(self.others(when))
         if others < self.least_days:
             raise DataError(
-                f"the history has {others} days beside {when}; a network needs at least {self.least_days}. "
+                f"the history has {plural(others, 'day')} beside {when}; a network needs at least {self.least_days}. "
                 "Fill without a model, or add days."
             )
         return when

@@ -13,6 +13,7 @@ from miha.gapfill.guess import Window
 from miha.gapfill.process import Posterior
 from miha.rasters.stack import Image, Mask, ReadOptions, Scene
 from miha.rasters.writing import Part, write_parts
+from miha.wording import plural
 
 
 class TooLittleSeen(DataError):
@@ -106,4 +107,4 @@ def write_made(
     empty = "".join(f", {counted[name]} {why} left empty" for name, why in left if counted[name])
     empty += f", {counted['kept']} kept as they were" if counted["kept"] else ""
     bands = f" in each of {len(sharing) + 1} bands, which share a mask" if sharing else ""
-    return f"{target}: {counted['filled']} pixels filled{bands}{made.origin}{empty}"
+    return f"{target}: {plural(counted['filled'], 'pixel')} filled{bands}{made.origin}{empty}"

@@ -24,6 +24,7 @@ from miha.rasters.scene import list_scenes
 from miha.rasters.stack import ReadOptions, read_date
 from miha.rasters.writing import plan_fills, sidecars_of
 from miha.training.workers import is_transient, submit, working
+from miha.wording import plural
 
 RETRIES = 2  # of a day whose process died
 SETTINGS = "series.json"
@@ -182,7 +183,7 @@ def _between(filler: Filler, day: Day) -> Made:
     assert history is not None, "a series is of a history"
     between, grid = Between(filler.others(day.when), day.when), history.grid
     why = "no scene is of it" if day.blank else "it shows too little"
-    origin = f" from {len(between.near)} days around it, since {why}"
+    origin = f" from {plural(len(between.near), 'day')} around it, since {why}"
     if day.blank:
         return Made.nothing(between.fill, origin)
     scene = OpenScene(day.source, filler.reading, (grid.height, grid.width))
@@ -246,14 +247,16 @@ def fill_series(series: Series, processes: int) -> dict[date, str]:
     """
     with held(series.out, "choose another folder for the filled days."):
         days = start(series)
-        tell(series, days)
+        announce(series, days)
         with working(processes):
             return fill_days(series, days)
 
 
-def tell(series: Series, days: Sequence[Day]) -> None:
+def announce(series: Series, days: Sequence[Day]) -> None:
     """Say what is to be done."""
     done, blank = sum(day.done for day in days), sum(day.blank for day in days)
     missing = f", {blank} of them without a scene" if blank else ""
     before = f"; {done} are done" if done else ""
-    publish(Message(f"{len(days)} days from {days[0].when} to {days[-1].when}{missing} → {series.out}{before}"))
+    publish(
+        Message(f"{plural(len(days), 'day')} from {days[0].when} to {days[-1].when}{missing} → {series.out}{before}")
+    )

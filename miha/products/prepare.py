@@ -25,6 +25,7 @@ from miha.products.page import write_page
 from miha.products.product import Daily, Product
 from miha.products.reading import open_scene
 from miha.products.record import DayRecord, GridRecord, LeftOut, StackRecord, write_record
+from miha.wording import plural
 
 _log = logging.getLogger(__name__)
 CACHE = 256 * 1024 * 1024  # bytes that GDAL may keep of blocks; it would take a twentieth of the memory
@@ -140,7 +141,7 @@ def _prepare(
     )
     write_record(out, record)
     write_page(out, record, download.observations)
-    _tell(record)
+    _report(record)
     return record
 
 
@@ -262,7 +263,7 @@ def _blamed(observation: Observation) -> Iterator[None]:
         raise _Unusable(observation, error) from error
 
 
-def _tell(record: StackRecord) -> None:
+def _report(record: StackRecord) -> None:
     several = sum(len(day.sources) > 1 for day in record.days)
     if several:
         ways = {
@@ -270,4 +271,4 @@ def _tell(record: StackRecord) -> None:
             "mean": "their mean counts",
             "best": "that with most clear pixels counts, the others fill its gaps",
         }
-        publish(Message(f"{several} days have several scenes: {ways[record.daily]} (--daily)"))
+        publish(Message(f"several scenes on {plural(several, 'day')}: {ways[record.daily]} (--daily)"))

@@ -4,6 +4,7 @@ import pandas as pd
 
 from miha.evolution.fitness import noise
 from miha.records.record import StageRecord
+from miha.wording import plural
 
 
 def gains(base: StageRecord, best: StageRecord, population: pd.DataFrame) -> tuple[str, ...]:
@@ -34,7 +35,7 @@ def _of_changes(population: pd.DataFrame) -> str:
     cycles, won = population.cycle.nunique(), int((population.selected & (population.operator != "")).sum())
     soups = int((population.selected & (population.members != "")).sum())
     return (
-        f"In {won} of {cycles} cycles a change of hyperparameters won over the unchanged control. What the "
+        f"In {won} of {plural(cycles, 'cycle')} a change of hyperparameters won over the unchanged control. What the "
         "changes added in all is not known: it takes a second run without them (--unchanged) to compare with."
         + (f" In {soups} of them the mean of several candidates went on." if soups else "")
     )

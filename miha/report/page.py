@@ -33,6 +33,7 @@ from miha.records.tables import count_epochs, read_prior, read_tables
 from miha.report.descent import descent
 from miha.report.plots import plot_history
 from miha.training.workers import compute_all, working
+from miha.wording import plural
 
 MOST_PROCESSES = 4  # each needs a second to start
 
@@ -69,7 +70,7 @@ def write_report(run_dir: Path, thorough: bool = False) -> Path:
         best=best,
         base=base,
         sentences=[*shown.sentences, *gains(base.record, best.record, population)],
-        cost=f"{count_epochs(history)} epochs trained: {_budget(provenance)}",
+        cost=f"{plural(count_epochs(history), 'epoch')} trained: {_budget(provenance)}",
         figure=plot_history(history, population),
         history_alt=_history_alt(history, population),
         steps=descent(history, population),
@@ -121,9 +122,10 @@ def _presented(run_dir: Path, best: Manifest, data: Path, processes: int, thorou
 def _history_alt(history: pd.DataFrame, population: pd.DataFrame) -> str:
     mainline = history[history.candidate.isna()]
     first, last = mainline.valid_loss.iloc[0], mainline.valid_loss.iloc[-1]
+    cycles = plural(population.cycle.nunique(), "cycle")
     return (
         f"Line chart of the validation loss along the mainline: from {first:.4f} to {last:.4f} over "
-        f"{mainline.epoch.max()} epochs, with the candidates of {population.cycle.nunique()} cycles."
+        f"{plural(mainline.epoch.max(), 'epoch')}, with the candidates of {cycles}."
     )
 
 

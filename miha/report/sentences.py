@@ -5,6 +5,7 @@ from typing import Any
 import pandas as pd
 
 from miha.records.selection import STOPPED
+from miha.wording import plural
 
 NAMES = {
     "lr": "learning rate",
@@ -71,7 +72,7 @@ def _sentence(rows: pd.DataFrame) -> str:
     tried = len(trained) - 1
     stopped = int((trained.status == STOPPED).sum())
     failed = int((~trained.status.isin(("ok", STOPPED))).sum())
-    lost = f" {failed} of {len(trained)} candidates failed." if failed else ""
+    lost = f" {failed} of {plural(len(trained), 'candidate')} failed." if failed else ""
     lost += f" {stopped} of {len(trained)} stopped early." if stopped else ""
     if winner.candidate == 0:
         many = "The one change" if tried == 1 else f"None of the {tried} changes"

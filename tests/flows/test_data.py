@@ -51,7 +51,7 @@ def test_products_are_listed_and_printed_to_be_changed(call, tmp_path):
     )
     mod11a1(tmp_path / "raw", days=1, size=32, clouds=0.3)
     code, output, _ = call("prepare", tmp_path / "raw", "--product", tmp_path / "mine.yaml", "--out", tmp_path / "data")
-    assert (code, output.startswith("mine LST_Day_1km: 1 days of 32x32")) == (0, True)
+    assert (code, output.startswith("mine LST_Day_1km: 1 day of 32x32")) == (0, True)
 
 
 @pytest.mark.parametrize(

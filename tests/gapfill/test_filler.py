@@ -193,7 +193,7 @@ def test_a_scene_without_enough_other_days_is_reported_before_it_is_filled(run, 
     for path in others:
         path.unlink()
     with pytest.raises(
-        DataError, match=r"has 1 days beside 2021-05-07; a network needs at least 2\. Fill without a model"
+        DataError, match=r"has 1 day beside 2021-05-07; a network needs at least 2\. Fill without a model"
     ):
         NetworkFiller(run.model, scenes).plan([source], tmp_path / "out")
     assert first.exists()

@@ -210,7 +210,7 @@ def test_a_download_without_one_usable_scene_is_refused_and_nothing_is_written(t
 
 def test_no_file_of_the_product_is_reported_with_what_was_looked_for_and_what_is_there(tmp_path):
     write(tmp_path / "raw", "20200703")
-    with pytest.raises(DataError, match=r"none of 1 files .*wanted are M\[OY\]D11A1.*there are scene_20200703\.tif"):
+    with pytest.raises(DataError, match=r"none of 1 file .*wanted are M\[OY\]D11A1.*there are scene_20200703\.tif"):
         prepare([str(tmp_path / "raw")], read_product("mod11a1"), tmp_path / "data")
 
 

@@ -85,7 +85,7 @@ def test_a_page_tells_what_was_run_on_what(run, simulated):
     assert '"train_samples": 6' in page
     assert f'<th scope="row">validation loss</th><td>{run.best.valid_loss:.4f} (base ' in page
     assert f'<th scope="row">validation mae</th><td>{run.best.epochs[-1].metrics["mae"]:.4f} K</td>' in page
-    assert "6 epochs trained: 6 = 1 + 1 × (3·1 + 1) + 1; 1 cycles of 3 candidates" in page
+    assert "6 epochs trained: 6 = 1 + 1 × (3·1 + 1) + 1; 1 cycle of 3 candidates" in page
 
 
 def test_a_page_of_a_run_without_candidates_and_figures_says_nothing_of_them(tiny_config):
