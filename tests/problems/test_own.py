@@ -81,7 +81,7 @@ def mean_errors(run, problem, samples):
 def test_the_example_of_the_documentation_trains_and_is_evaluated(tmp_path, monkeypatch, workers):
     _, module, call = re.findall(r"```python\n(.*?)```", PAGE.read_text(), re.DOTALL)
     assert module.startswith("# wine.py")
-    assert 'miha.optimize(miha.RunConfig(problem=Wine(hidden=64), run_dir="runs/wine"))' in call
+    assert 'miha.optimize(miha.RunConfig(problem=Wine(hidden=64), run_dir="runs/own"))' in call
     (tmp_path / "wine.py").write_text(module)
     monkeypatch.syspath_prepend(tmp_path)
     wine = importlib.import_module("wine")
@@ -106,7 +106,8 @@ def test_the_example_of_the_documentation_trains_and_is_evaluated(tmp_path, monk
 
 @pytest.mark.slow
 def test_the_script_of_the_documentation_and_its_commands_run_as_they_stand(tmp_path, monkeypatch):
-    script, commands = re.search(r"```python\n(.*?)```\n\n```\n(.*?)```", PAGE.read_text(), re.DOTALL).groups()
+    script = re.search(r"```python\n(# tune_wine.py.*?)```", PAGE.read_text(), re.DOTALL)[1]
+    commands = re.search(r"```bash\n(.*?)```", PAGE.read_text(), re.DOTALL)[1]
     (tmp_path / "tune_wine.py").write_text(script)
     first, *others = commands.splitlines()
     assert first == "python tune_wine.py"

@@ -113,3 +113,10 @@ def test_the_example_of_that_page_makes_the_stack_that_it_promises(tmp_path):
     assert np.array_equal(scene.gaps, gaps)
     assert scene.unit == "degC"
     assert scene.values[4, 4] == pytest.approx(18.5)
+
+
+def test_the_example_of_several_layers_and_forms_can_be_read():
+    page = (Path(__file__).parents[2] / "docs" / "own-product.md").read_text(encoding="utf-8")
+    example = re.findall(r"```yaml\n(.*?)```", page, re.DOTALL)[1]
+    product = parse_product(f"name: lake\ntitle: A lake\n{example}", "lake.yaml")
+    assert [(layer, len(forms)) for layer, forms in product.recipes.items()] == [("day", 2), ("night", 2)]
