@@ -6,11 +6,13 @@ from pathlib import Path
 from prefect import Task, flow
 from prefect.task_runners import ThreadPoolTaskRunner
 
+from flows.view.drawing import maps_of
 from miha.events import Counted, publish
 from miha.gapfill.series import Day, Series, announce, start
 from miha.locking import held
 from miha.rasters.stack import ReadOptions
 from miha.training.workers import working
+from tasks.artifacts import Progress, show_figure
 from tasks.filling import fill_block, fill_scene, load_filler
 
 
@@ -43,7 +45,12 @@ def fill(
         fill_scene.submit(source, target, model, data, reading, everywhere, max_std, causal)
         for source, target in plan.items()
     ]
-    return [future.result() for future in futures]
+    progress, written = Progress("scenes", len(futures)), list[Path]()
+    for future in futures:
+        written.append(future.result())
+        progress.advance()
+    show_figure(maps_of(written[-1]), "last-scene", str(written[-1]))
+    return written
 
 
 BLOCK = 8  # days of one task
@@ -69,10 +76,15 @@ def fill_series(series: Series, processes: int) -> dict[str, str]:
             futures = [_named(block).submit(series, block) for block in blocks]
             failed: dict[str, str] = {}
             done = len(days) - len(left)
+            progress = Progress("days", len(days), done)
             for block, future in zip(blocks, futures, strict=True):
                 failed |= future.result()
                 done += len(block)
+                progress.advance(len(block))
                 publish(Counted("days", done, len(days), f"{block[-1].when}"))
+            written = [day.target for day in left if day.target.exists()]
+            if written:
+                show_figure(maps_of(written[-1]), "last-scene", str(written[-1]))
             return failed
 
 

@@ -195,4 +195,4 @@ def test_the_page_shows_names_tags_tables_and_what_the_child_processes_say(site)
     subprocess.run([*command, f"--screenshot={picture}", page], capture_output=True, timeout=120, check=True)
     assert picture.stat().st_size > 50_000
     tables = site.post("artifacts/filter", {"artifacts": {"flow_run_id": {"any_": [run["id"]]}}})
-    assert {one["key"] for one in tables} == {"cycle-1", "summary"}
+    assert {one["key"] for one in tables} == {"cycle-1", "summary", "history", "stages"}

@@ -76,11 +76,14 @@ def test_each_cycle_leaves_a_table_and_the_run_a_summary(tiny, tiny_config):
             key: client.read_artifacts(
                 artifact_filter=ArtifactFilter(key=ArtifactFilterKey(any_=[key])), flow_run_filter=mine
             )
-            for key in ("cycle-1", "cycle-2", "summary")
+            for key in ("cycle-1", "cycle-2", "summary", "history", "stages")
         }
     assert all(len(artifacts) == 1 for artifacts in found.values())
     assert '"selected": "selected"' in str(found["cycle-1"][0].data)
     assert "Winning changes" in str(found["summary"][0].data)
+    assert str(tiny_config().run_dir / "report.html") in str(found["summary"][0].data)
+    assert found["history"][0].data.startswith("data:image/png;base64,")
+    assert (found["stages"][0].data, found["stages"][0].description) == (100, "5 of 5 stages done")
 
 
 def test_a_killed_candidate_is_retried_and_its_siblings_are_unharmed(tiny, tiny_config, tmp_path):
