@@ -6,7 +6,7 @@ from typing import cast
 from uuid import UUID
 
 from matplotlib.figure import Figure
-from prefect.artifacts import create_image_artifact, create_progress_artifact, update_progress_artifact
+from prefect.artifacts import create_markdown_artifact, create_progress_artifact, update_progress_artifact
 
 
 class Progress:
@@ -36,8 +36,13 @@ class Progress:
 
 
 def show_figure(figure: Figure, key: str, description: str) -> None:
-    """Show a figure on the page; the artifact holds its PNG, since a browser shows no files of the worker's disk."""
+    """Show a figure on the page.
+
+    The artifact holds the PNG itself, since a browser opens no file of the worker's disk. It is Markdown: below an
+    image artifact the page prints the whole address, here some 100,000 characters.
+    """
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=80)
     encoded = base64.b64encode(buffer.getvalue()).decode()
-    create_image_artifact(f"data:image/png;base64,{encoded}", key=key, description=description)
+    image = f"![{description}](data:image/png;base64,{encoded})"
+    create_markdown_artifact(image, key=key, description=description)

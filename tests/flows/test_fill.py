@@ -57,8 +57,8 @@ def test_the_page_shows_how_far_it_is_and_the_last_scene(simulated, tmp_path):
         found = {artifact.key: artifact for artifact in client.read_artifacts(flow_run_filter=mine)}
     assert (found["scenes"].data, found["scenes"].description) == (100, "2 of 2 scenes done")
     assert found["last-scene"].description == str(tmp_path / "out" / sources[-1].name)
-    kind, _, picture = found["last-scene"].data.partition(",")
-    assert kind == "data:image/png;base64"
+    before, _, picture = found["last-scene"].data.removesuffix(")").partition(";base64,")
+    assert before.endswith("](data:image/png")
     assert base64.b64decode(picture).startswith(b"\x89PNG")
 
 

@@ -7,8 +7,11 @@ import numpy as np
 import pytest
 import yaml
 from prefect import flow
+from prefect.utilities.callables import parameter_schema
 
+from flows.fill import fill, fill_series
 from flows.incoming import fill_incoming
+from flows.optimize import optimize as optimize_flow
 from flows.retrain import retrain, schedule_to_replay
 from miha.config_files import read_config
 from miha.datasets import fetch
@@ -152,6 +155,13 @@ def test_deployments_say_what_their_flows_take():
         parameters = deployment["parameters"]
         inspect.signature(flows[deployment["entrypoint"]].fn).bind(**parameters)
         assert read_config(parameters.get("config", []), parameters.get("settings", []), {})
+
+
+@pytest.mark.parametrize("named", [fill, fill_series, fill_incoming, optimize_flow, retrain], ids=lambda one: one.name)
+def test_the_form_on_the_page_explains_each_parameter(named):
+    properties = parameter_schema(named.fn).properties
+    assert properties
+    assert all(parameter.get("description") for parameter in properties.values()), properties
 
 
 def test_between_searches_the_schedule_that_was_found_last_is_replayed(tiny_config, tmp_path):
