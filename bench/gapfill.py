@@ -156,7 +156,7 @@ def ratios(results: Results, network: str, column: str, key: str, against: str =
     return [above[seed][key] / below[seed][key] for seed in sorted(above.keys() & below.keys(), key=int)]
 
 
-def _told(values: list[float]) -> str:
+def _median_of(values: list[float]) -> str:
     """The median, and the value of each seed."""
     return f"{statistics.median(values):.2f} ({' '.join(format(value, '.2f') for value in values)})"
 
@@ -169,7 +169,7 @@ def comparison(results: Results, network: str) -> str:
         if name in results.results:
             row = [column]
             for key in ("gap", "scene"):
-                row += [spread(results.values(name, key), ".3f"), _told(ratios(results, network, column, key))]
+                row += [spread(results.values(name, key), ".3f"), _median_of(ratios(results, network, column, key))]
             rows.append(
                 [
                     *row,
@@ -194,8 +194,8 @@ def ablation_table(results: Results) -> str:
     rows = []
     for column in (FULL, *NAMES):
         if (name := name_of("ablation", column)) in results.results:
-            told = _told(ratios(results, "ablation", column, "gap", FULL))
-            rows.append(["nothing" if column == FULL else column, spread(results.values(name, "gap"), ".3f"), told])
+            share = _median_of(ratios(results, "ablation", column, "gap", FULL))
+            rows.append(["nothing" if column == FULL else column, spread(results.values(name, "gap"), ".3f"), share])
     return table(["taken away or replaced", "error in gaps", "ratio to nothing taken away: median (seeds)"], rows)
 
 
@@ -219,8 +219,8 @@ def kind_of(change: Change) -> str:
     """What the operator of a change is called, and of activations also which one it changes."""
     if not change.operator:
         return "the control"
-    told = change.operator.replace("_", " ")
-    return f"{told} of {change.target}" if change.operator == "activation" else told
+    name = change.operator.replace("_", " ")
+    return f"{name} of {change.target}" if change.operator == "activation" else name
 
 
 def main(
@@ -244,8 +244,8 @@ def main(
     """Compare errors on held-out days at one budget of epochs: per pixel, squared, of standardised values."""
     samples = (train_samples, valid_samples, test_samples)
     counts = {"autoencoder": seeds, "unet": unet_seeds, "ablation": ablation_seeds}
-    said = {what: {**SETTINGS[what]._asdict(), "schedule": schedule_of(what, cycles)} for what in counts}
-    kept = Results("gapfill", {**said, "samples": samples}, fresh, results, document)
+    settings = {what: {**SETTINGS[what]._asdict(), "schedule": schedule_of(what, cycles)} for what in counts}
+    kept = Results("gapfill", {**settings, "samples": samples}, fresh, results, document)
     scenes = without_truth(data, runs / "scenes")
     work = [
         (what, column, seed)

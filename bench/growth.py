@@ -120,9 +120,9 @@ def main(work: str, folder: Path, *size: int) -> None:
     pieces: dict[str, Callable[..., Callable[[], Any]]] = {"stage": _stage, "fill": _fill, "candidates": _candidates}
     run = pieces[work](folder, *size)
     before, started = _memory("VmRSS"), time.perf_counter()
-    said = run()
+    result = run()
     figures = {"seconds": time.perf_counter() - started, "mebibytes": _memory("VmHWM") - before}
-    print(json.dumps(said if isinstance(said, dict) else figures))
+    print(json.dumps(result if isinstance(result, dict) else figures))
 
 
 if __name__ == "__main__":

@@ -116,20 +116,20 @@ def judge(data: Path, number: int, kernel: Kernel) -> Result:
 def rows_of(kept: Results) -> str:
     """A table of errors and intervals, a column for each data set, and the numbers that all of them teach."""
     results = kept.results
-    said = {name: by_seed["0"] for name, by_seed in results.items() if METHODS[0] in by_seed["0"]}
-    rows = [[method, *(f"{one[method]:.3f}" for one in said.values())] for method in METHODS]
+    measured = {name: by_seed["0"] for name, by_seed in results.items() if METHODS[0] in by_seed["0"]}
+    rows = [[method, *(f"{one[method]:.3f}" for one in measured.values())] for method in METHODS]
     against = []
-    for one in said.values():
+    for one in measured.values():
         difference = np.subtract(one["errors"]["base"], one["errors"]["guess"])
         against.append(f"{difference.mean():+.3f} ± {difference.std() / math.sqrt(len(difference)):.3f}")
     rows.append(["base - guess, ± standard error", *against])
-    for scale, of_scale in zip(SCALES, zip(*(one["coverage"] for one in said.values()), strict=True), strict=True):
+    for scale, of_scale in zip(SCALES, zip(*(one["coverage"] for one in measured.values()), strict=True), strict=True):
         inside = ("  ".join(f"{100 * share:.0f}" for share in of_set) for of_set in of_scale)
         rows.append([f"truths in the 50, 80, 95 % intervals, %; deviation × {scale:g}", *inside])
     taught = together([by_seed["0"]["kernel"] for by_seed in results.values() if "kernel" in by_seed["0"]])
     numbers = ", ".join(f"{name} {value:.4g}" for name, value in asdict(taught).items())
-    gaps = len(next(iter(said.values()))["days"])
-    return table([f"{gaps} pasted gaps", *said], rows) + f"\n\nNumbers of all: {numbers}."
+    gaps = len(next(iter(measured.values()))["days"])
+    return table([f"{gaps} pasted gaps", *measured], rows) + f"\n\nNumbers of all: {numbers}."
 
 
 def main(

@@ -37,12 +37,12 @@ def fill_alone(file: Path) -> Result:
         scene, truth = (arrays[name].astype(np.float32) for name in ("observed", "truth"))
     background, static = Background.none(scene), Static.none(scene.shape)
     case = Case(f"{100 * np.isnan(scene).mean():02.0f}", DAY, scene, truth, background, {})
-    told = []
+    results = []
     for seed in range(SEEDS):
         started = time.perf_counter()
         filled = fill_base(scene, background, static, seed)
-        told.append({**_errors(case, filled), "seconds": time.perf_counter() - started})
-    return {key: [one[key] for one in told] for key in told[0]}
+        results.append({**_errors(case, filled), "seconds": time.perf_counter() - started})
+    return {key: [one[key] for one in results] for key in results[0]}
 
 
 def _errors(case: Case, filled: Posterior) -> dict[str, float]:

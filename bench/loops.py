@@ -113,14 +113,14 @@ def usual_epochs(task: Task, epochs: int) -> None:
     optimizer = torch.optim.Adam(task.network.parameters(), lr=task.point.lr)
     for _ in range(epochs):
         task.network.train()
-        told = 0.0
+        total = 0.0
         for parts in loader:
             batch = _augmented(task.problem, parts)
             optimizer.zero_grad()
             loss = _mean_loss(task, batch)
             loss.backward()
             optimizer.step()
-            told += loss.item()
+            total += loss.item()
         _judge(task, judge)
 
 

@@ -27,7 +27,7 @@ NEEDS = {OPTUNA_ARTICLES: "optuna", OPTUNA_OURS: "optuna", PBT: "ray"}
 def run_miha(column: str, problem: Mnist, schedule: Schedule, runs: Path, seed: int) -> Result:
     """One run of MIHA, which continues if it was interrupted, and its best model's accuracy."""
     operators = {**dict.fromkeys(HYPERPARAMETERS, 1.0), "augmentation": 3.0} if column == FULL else ARTICLE_OPERATORS
-    said: dict[str, Any] = {"search": {"operators": operators, "crossovers": 0}}  # nine draws are all
+    sections: dict[str, Any] = {"search": {"operators": operators, "crossovers": 0}}  # nine draws are all
     name = {UNCHANGED: "unchanged", ARTICLES: "article", FULL: "full"}[column]
     config = RunConfig(
         problem=problem,
@@ -37,7 +37,7 @@ def run_miha(column: str, problem: Mnist, schedule: Schedule, runs: Path, seed: 
         start={"batch_size": DIGITS_BATCH},
         unchanged=column == UNCHANGED,
         run={"workers": 1},
-        **said,
+        **sections,
     )
     run = optimize(config)
     judged = problem.judge({OURS: run.model}, run.run_dir / "cache", seed).metrics

@@ -79,7 +79,7 @@ def many_candidates(run_dir: Path, workers: int) -> RunConfig:
 
 
 class Work(NamedTuple):
-    """A run to carry out in both ways, and how many candidates to share its difference among (0: not told)."""
+    """A run to carry out in both ways, and how many candidates to share its difference among (0: not shown)."""
 
     make: Callable[[Path], RunConfig]
     candidates: int = 0
@@ -161,8 +161,8 @@ def work_table(results: Results) -> str:
         bare, flow, ratio = (median(results.values(name, key)) for key in (*KINDS, "ratio"))
         idle = [f"{median(results.values(name, f'{kind}, not training')):.2f}" for kind in KINDS]
         each = f"{1000 * (flow - bare) / work.candidates:.1f}" if work.candidates else "–"
-        told = f"{ratio:.3f} ({' '.join(format(one, '.3f') for one in sorted(results.values(name, 'ratio')))})"
-        rows.append([name, f"{bare:.2f}", f"{flow:.2f}", told, *idle, each])
+        ratios = f"{ratio:.3f} ({' '.join(format(one, '.3f') for one in sorted(results.values(name, 'ratio')))})"
+        rows.append([name, f"{bare:.2f}", f"{flow:.2f}", ratios, *idle, each])
     header = ["work", "library, s", "flow, s", "ratio (each)", *(f"{kind}: no stage trains, s" for kind in KINDS)]
     return table([*header, "ms more a candidate"], rows)
 

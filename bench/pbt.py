@@ -123,8 +123,8 @@ def search(problem: Mnist, seed: int, budget: int, annealed: int) -> Result:
     seconds = time.perf_counter() - started
     network = problem.build_network()
     network.load_state_dict(weights)
-    said = {key: best.config[key] for key in SPACE}
-    return {**accuracies(network, problem.test()), "epochs": spent, "seconds": seconds, "best": said}
+    found = {key: best.config[key] for key in SPACE}
+    return {**accuracies(network, problem.test()), "epochs": spent, "seconds": seconds, "best": found}
 
 
 def _tuner(problem: Mnist, seed: int, epochs: int, annealed: int, folder: str) -> tune.Tuner:

@@ -112,14 +112,14 @@ def tables(kept: Results) -> str:
 
 def _table(sets: dict[str, list[Result]]) -> str:
     rows = []
-    for method, told in METHODS.items():
+    for method, label in METHODS.items():
         row, seconds = [], []
         for gaps in sets.values():
             those = [gap for gap in gaps if method in gap["errors"]]
             row += [_error(those, len(gaps), method), _difference(those, method)]
             seconds += [gap["seconds"][method] for gap in those]
         if seconds:
-            rows.append([told, *row, f"{mean(seconds):.1f}"])
+            rows.append([label, *row, f"{mean(seconds):.1f}"])
     counts = [f"{name}, {len(gaps)} gaps" for name, gaps in sets.items()]
     header = [part for count in counts for part in (count, "less the base's")]
     return table(["mean absolute error", *header, "seconds"], rows)

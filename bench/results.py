@@ -57,10 +57,10 @@ class Results:
         self.settings = json.loads(json.dumps(settings, default=str))
         self.results: dict[str, dict[str, Result]] = {}
         if self.file.exists() and not fresh:
-            said = json.loads(self.file.read_text())
-            if said["settings"] != self.settings:
+            stored = json.loads(self.file.read_text())
+            if stored["settings"] != self.settings:
                 raise MihaError(f"{self.file} holds results of other settings. Pass --fresh to measure them all anew.")
-            self.results = said["results"]
+            self.results = stored["results"]
 
     def once(self, column: str, seed: int | str, measure: Callable[[], Result]) -> Result:
         """The stored result of a column and seed, or else what ``measure`` returns, stored."""
@@ -96,8 +96,8 @@ class Results:
 
     def save(self) -> None:
         """Write the JSON."""
-        said = {"bench": self.name, "settings": self.settings, "machine": machine(), "results": self.results}
-        write_json(self.file, said)
+        content = {"bench": self.name, "settings": self.settings, "machine": machine(), "results": self.results}
+        write_json(self.file, content)
 
     def publish(self, text: str) -> None:
         """Print a Markdown text, and put it into the document beside the command and the machine."""
@@ -106,8 +106,8 @@ class Results:
             facts = machine()
             days = sorted(result["date"] for column in self.results.values() for result in column.values())
             when = " to ".join(dict.fromkeys([days[0], days[-1]])) if days else today()
-            told = f"`{facts['command']}`\n\n{text}\n\n{facts['cpu']}, {facts['cores']} cores; {when}, "
-            put_block(self.document, f"bench.{self.name}", told + f"PyTorch {facts['libraries']['torch']}.")
+            block = f"`{facts['command']}`\n\n{text}\n\n{facts['cpu']}, {facts['cores']} cores; {when}, "
+            put_block(self.document, f"bench.{self.name}", block + f"PyTorch {facts['libraries']['torch']}.")
 
 
 def process_pool(processes: int) -> ProcessPoolExecutor:
@@ -136,8 +136,8 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 def spread(values: Sequence[float], form: str = ".4f") -> str:
     """Mean and standard deviation over seeds, e.g. ``0.9853 ± 0.0012``; the mean alone of one value."""
-    told = format(mean(values), form)
-    return f"{told} ± {format(stdev(values), form)}" if len(values) > 1 else told
+    average = format(mean(values), form)
+    return f"{average} ± {format(stdev(values), form)}" if len(values) > 1 else average
 
 
 def _brief(result: Result) -> str:

@@ -1,4 +1,4 @@
-"""Runs of MIHA in a benchmark: what they may change, and what is told of each."""
+"""Runs of MIHA in a benchmark: what they may change, and what is reported of each."""
 
 import pandas as pd
 from torch import nn

@@ -153,14 +153,14 @@ def tables(kept: Results) -> str:
     for column in sorted(kept.results, key=lambda name: tuple(map(int, name.split("x")))[::-1]):
         runs: dict[str, Any] = kept.results[column]
         days, side = column.split("x")
-        told = [
+        cells = [
             f"{runs[m]['seconds']:.1f} s, {runs[m]['gigabytes']:.2f} GB"
             + (f", {runs[m]['error']:.3f}" if m != "files" else "")
             if m in runs
             else ""
             for m in METHODS
         ]
-        rows.append([f"{days} days, {side}²", *told])
+        rows.append([f"{days} days, {side}²", *cells])
     header = ["CPU time, peak of memory, mean absolute error (K)", *METHODS.values()]
     growth = []
     for by in ("days", "pixels"):

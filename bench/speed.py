@@ -147,7 +147,7 @@ def _errors(seed: int, epochs: int) -> Result:
 # ---------------------------------------------------------------- growth
 
 
-GROWTH = {  # what is told of the sizes, and the sizes
+GROWTH = {  # what the sizes are, and the sizes
     "stage": ("pixels", growth.SIDES),
     "fill": ("pixels", growth.SIDES),
     "candidates": ("candidates", growth.CANDIDATES),
@@ -174,15 +174,15 @@ def growth_rows(results: Results) -> list[list[str]]:
     rows = []
     for work, (what, shapes) in GROWTH.items():
         if f"growth {work}" in results.results:
-            sizes, told = list(map(math.prod, shapes)), []
+            sizes, cells = list(map(math.prod, shapes)), []
             for key in ("seconds", "mebibytes"):
                 medians = list(map(statistics.median, zip(*results.values(f"growth {work}", key), strict=True)))
-                told.append(f"{growth.exponent(sizes, medians):.2f} ({medians[0]:.3g} → {medians[-1]:.3g})")
+                cells.append(f"{growth.exponent(sizes, medians):.2f} ({medians[0]:.3g} → {medians[-1]:.3g})")
             rows.append(
                 [
                     f"{work}: {what} {sizes[0]} → {sizes[-1]}, exponent",
-                    f"time, s: {told[0]}",
-                    f"MiB: {told[1]}",
+                    f"time, s: {cells[0]}",
+                    f"MiB: {cells[1]}",
                     "≤ 1.05",
                 ]
             )
@@ -197,12 +197,12 @@ def measure_start(results: Results, repeats: int, digits: Path) -> None:
     miha = [sys.executable, "-c", "from flows.cli import main; main()"]
 
     def once() -> Result:
-        told = _seconds(lambda: subprocess.run([*miha, "--help"], cwd=ROOT, stdout=subprocess.DEVNULL, check=True))
+        seconds = _seconds(lambda: subprocess.run([*miha, "--help"], cwd=ROOT, stdout=subprocess.DEVNULL, check=True))
         with TemporaryDirectory() as folder:
             command = [*miha, "optimize", "--no-prefect", "--problem", "mnist", "--data", str(digits.absolute())]
             command += ["--run-dir", folder, "--set", "schedule.initial_epochs=1", "--set", "schedule.cycles=0"]
             first = model_path(Path(folder), "init")
-            return {"help": told, "first epoch": _seconds(lambda: _run_until(command, first))}
+            return {"help": seconds, "first epoch": _seconds(lambda: _run_until(command, first))}
 
     for repeat in range(repeats):
         results.once("start", repeat, once)
@@ -237,14 +237,14 @@ def rows_of(results: Results) -> list[list[str]]:
     for name in _tasks():
         if (column := f"loop {name}") in results.results:
             ours = f"{_median(results, column, 'ours')} epochs/s"
-            for reference, told, aims in (
+            for reference, label, aims in (
                 ("usual", "DataLoader and default Adam", {"FNN": "≥ 2.5"}),
                 ("bare", "bare loop, fused Adam", {"FNN": "≥ 0.95", "U-Net": "≥ 0.95"}),
             ):
                 figures = f"{ours} / {_median(results, column, reference)}"
                 rows.append(
                     [
-                        f"{name}: our loop / {told}",
+                        f"{name}: our loop / {label}",
                         figures,
                         _ratio(results, column, "ours", reference),
                         aims.get(name, ""),
@@ -285,11 +285,11 @@ def rows_of(results: Results) -> list[list[str]]:
         )
     rows += growth_rows(results)
     if "start" in results.results:
-        for key, told, aim in (
+        for key, label, aim in (
             ("help", "miha --help", "< 0.5 s"),
             ("first epoch", "miha optimize --no-prefect, digits: first epoch trained", "< 5 s"),
         ):
-            rows.append([told, "", f"{_median(results, 'start', key)} s", aim])
+            rows.append([label, "", f"{_median(results, 'start', key)} s", aim])
     return rows
 
 

@@ -104,9 +104,16 @@ def run_one(name: str, column: str, seed: int, digits: Path, scenes: Path, runs:
         sums = {}
     used = None if column == RANDOM else share_that_went_on(run_dir)
     error, loss = task.errors(problem, run.model)
-    told = {"error": error, "loss": loss, "valid_loss": run.best.valid_loss, **figures_of(run), **sums, "used": used}
+    result = {
+        "error": error,
+        "loss": loss,
+        "valid_loss": run.best.valid_loss,
+        **figures_of(run),
+        **sums,
+        "used": used,
+    }
     shutil.rmtree(run_dir)  # gigabytes in all
-    return told
+    return result
 
 
 def run_before(task: Task, problem: Problem, seed: int, run_dir: Path) -> Path:
@@ -150,7 +157,7 @@ def ratios(results: Results, task: str, column: str, against: str, key: str = "e
     return [above[seed][key] / below[seed][key] for seed in sorted(above.keys() & below.keys(), key=int)]
 
 
-def told(values: list[float]) -> str:
+def median_of(values: list[float]) -> str:
     """Geometric mean of ratios, with its 95 % confidence interval (t of their logarithms)."""
     logs = [math.log(value) for value in values]
     mean = statistics.mean(logs)
@@ -171,7 +178,10 @@ def error_table(results: Results, task: str, unit: str) -> str:
                 [
                     column,
                     spread(results.values(key, "error"), ".3f"),
-                    *(told(found) if (found := ratios(results, task, column, one)) else "" for one in (STRONG, BEFORE)),
+                    *(
+                        median_of(found) if (found := ratios(results, task, column, one)) else ""
+                        for one in (STRONG, BEFORE)
+                    ),
                     f"{statistics.mean(results.values(key, 'epochs')):.0f}",
                     f"{100 * statistics.mean(used):.0f} %" if used else "",
                     spread(results.values(key, "seconds"), ".0f"),
@@ -189,8 +199,8 @@ def pooled_table(results: Results) -> str:
         found = {name: ratios(results, name, column, BEFORE) for name in UNITS}
         pairs = [ratio for values in found.values() for ratio in values]
         if column != BEFORE and pairs:
-            means = [f"{name} {told(values).partition(' ')[0]}" for name, values in found.items() if values]
-            rows.append([column, told(pairs), str(len(pairs)), ", ".join(means)])
+            means = [f"{name} {median_of(values).partition(' ')[0]}" for name, values in found.items() if values]
+            rows.append([column, median_of(pairs), str(len(pairs)), ", ".join(means)])
     return table(["column", f"error over {BEFORE}'s, all pairs", "pairs", "by task"], rows)
 
 

@@ -106,7 +106,7 @@ class Task(NamedTuple):
         start: the article's.
         strong: what one who knows the field would choose.
         operators: how often each has its turn.
-        errors: of a model on the test: the error that is told (UNITS), and the loss that fitness goes by.
+        errors: of a model on the test: the error that is reported (UNITS), and the loss that fitness goes by.
     """
 
     problem: Callable[[], Problem]

@@ -11,12 +11,14 @@ from flows.cli import app
 ROOT = Path(__file__).parents[1]
 COMMANDS = "<!-- commands -->"
 INCLUDE = re.compile(r"<!-- include (\S+) -->")
+MARK = re.compile(r"^ *<!-- (?:run by|not run: ).* -->\n", re.MULTILINE)  # above a block, see tests/test_docs.py
 PAGES = {"../data/README.md": "data-sets.md", "../CONTRIBUTING.md": "contributing.md"}  # files → pages of the site
 
 
 def on_page_markdown(markdown: str, **_: Any) -> str:
     """MkDocs calls this with the text of each page."""
     markdown = INCLUDE.sub(lambda found: (ROOT / found[1]).read_text(encoding="utf-8"), markdown)
+    markdown = MARK.sub("", markdown)
     markdown = re.sub(r"\]\((?:\.\./)?docs/", "](", markdown)
     for file, page in PAGES.items():
         markdown = markdown.replace(f"]({file}", f"]({page}")

@@ -17,6 +17,7 @@ from flows.reading import Reading, reads_rasters
 from flows.results import export, lineage, report, show
 from flows.showing import shown
 from miha.errors import MihaError
+from miha.wording import plural
 
 # Nothing calls home, and Prefect's own chatter stays in its log unless the user asks for it.
 QUIET = {
@@ -44,7 +45,7 @@ RunOption = Annotated[Path, typer.Option(help="folder of the run")]
 
 
 def main() -> None:
-    """Run a command; an error made on purpose is told on stderr and ends with exit code 2."""
+    """Run a command; an error of MIHA is printed on stderr and ends with exit code 2."""
     for name, value in QUIET.items():
         os.environ.setdefault(name, value)
     signal.signal(signal.SIGTERM, _terminate)
@@ -181,7 +182,7 @@ def _train(config: Any, prefect: bool, tensorboard: Path | None = None) -> None:
 
     with shown("Stopped. The same command continues where it was.", tensorboard) as console:
         if prefect:
-            Experiment(config).check()  # a mistake is told before Prefect starts
+            Experiment(config).check()  # a mistake is reported before Prefect starts
             choose_server()
             from flows.optimize import carry_out  # Prefect reads its settings when it is imported
 
@@ -282,7 +283,7 @@ def fill(
             processes = workers or os.cpu_count() or 1
             failed = fill_history(dates, out, archive, data, options, everywhere, max_std, causal, prefect, processes)
             if failed:
-                console.print(f"{failed} days could not be filled; the reasons stand above")
+                console.print(f"{plural(failed, 'day')} could not be filled; the reasons stand above")
 
 
 @app.command()

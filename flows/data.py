@@ -7,6 +7,7 @@ import typer
 
 from flows.reading import StrictOption
 from flows.showing import shown
+from miha.wording import plural
 
 
 def simulate(
@@ -20,7 +21,7 @@ def simulate(
     from miha.rasters.simulate import simulate as write
 
     write(out, days, height, width, seed)
-    print(f"simulated: {days} days of {height}x{width} pixels, seed {seed} → {out}")
+    print(f"simulated: {plural(days, 'day')} of {height}x{width} pixels, seed {seed} → {out}")
 
 
 def fetch(

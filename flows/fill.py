@@ -6,11 +6,13 @@ from pathlib import Path
 from prefect import Task, flow
 from prefect.task_runners import ThreadPoolTaskRunner
 
+from flows.view.drawing import maps_of
 from miha.events import Counted, publish
-from miha.gapfill.series import Day, Series, start, tell
+from miha.gapfill.series import Day, Series, announce, start
 from miha.locking import held
 from miha.rasters.stack import ReadOptions
 from miha.training.workers import working
+from tasks.artifacts import Progress, show_figure
 from tasks.filling import fill_block, fill_scene, load_filler
 
 
@@ -38,12 +40,17 @@ def fill(
         causal: only days before a scene's own fill it.
     """
     load_filler.cache_clear()  # an archive may have been replaced since the last flow of this process
-    plan = load_filler(model, data, reading, causal).plan(inputs, out)  # a bad scene is told before the first is filled
+    plan = load_filler(model, data, reading, causal).plan(inputs, out)  # checks all scenes before the first is filled
     futures = [
         fill_scene.submit(source, target, model, data, reading, everywhere, max_std, causal)
         for source, target in plan.items()
     ]
-    return [future.result() for future in futures]
+    progress, written = Progress("scenes", len(futures)), list[Path]()
+    for future in futures:
+        written.append(future.result())
+        progress.advance()
+    show_figure(maps_of(written[-1]), "last-scene", str(written[-1]))
+    return written
 
 
 BLOCK = 8  # days of one task
@@ -62,17 +69,22 @@ def fill_series(series: Series, processes: int) -> dict[str, str]:
     """
     with held(series.out, "choose another folder for the filled days."):
         days = start(series)
-        tell(series, days)
+        announce(series, days)
         left = [day for day in days if not day.done]
         with working(processes):
             blocks = [left[first : first + BLOCK] for first in range(0, len(left), BLOCK)]
             futures = [_named(block).submit(series, block) for block in blocks]
             failed: dict[str, str] = {}
             done = len(days) - len(left)
+            progress = Progress("days", len(days), done)
             for block, future in zip(blocks, futures, strict=True):
                 failed |= future.result()
                 done += len(block)
+                progress.advance(len(block))
                 publish(Counted("days", done, len(days), f"{block[-1].when}"))
+            written = [day.target for day in left if day.target.exists()]
+            if written:
+                show_figure(maps_of(written[-1]), "last-scene", str(written[-1]))
             return failed
 
 

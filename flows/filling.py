@@ -26,7 +26,7 @@ def fill_scenes(
     from flows.server import choose_server, reach_server, start_server
 
     start_server()
-    open_filler(model, data, reading, causal).plan(inputs, out)  # a mistake is told before Prefect starts
+    open_filler(model, data, reading, causal).plan(inputs, out)  # a mistake is reported before Prefect starts
     choose_server()
     from flows.fill import fill
 
@@ -66,7 +66,7 @@ def fill_history(
     from flows.server import choose_server, reach_server, start_server
 
     start_server()
-    days_of(series)  # a mistake is told before Prefect starts
+    days_of(series)  # a mistake is reported before Prefect starts
     choose_server()
     from flows.fill import fill_series as flow
 

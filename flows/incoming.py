@@ -3,15 +3,20 @@
 from pathlib import Path
 
 from prefect import flow
+from prefect.events import emit_event
 from prefect.task_runners import ThreadPoolTaskRunner
 from pydantic import BaseModel
 
+from flows.view.drawing import maps_of
 from miha.errors import ConfigError, DataError
 from miha.gapfill.release import released_model
 from miha.locking import held
 from miha.rasters.writing import target_of
+from tasks.artifacts import Progress, show_figure
 from tasks.filling import fill_scene, load_filler
 from tasks.incoming import find_unfilled, set_aside
+
+FILLED = "miha.scenes-filled"  # the event that deploy/automations.yaml waits for
 
 
 class Filled(BaseModel):
@@ -55,12 +60,20 @@ def fill_incoming(
             return Filled(filled=[], set_aside=rejected)
         model = released_model(models / dataset)
         load_filler.cache_clear()  # the history may have grown since the last flow of this process
-        load_filler(model, data)  # a bad data set is told here, and blamed on no scene
+        load_filler(model, data)  # a bad data set fails here, and no scene is set aside for it
         futures = {scene: fill_scene.submit(scene, target_of(scene, out), model, data) for scene in scenes}
-        outcomes = {scene: future.result(raise_on_failure=False) for scene, future in futures.items()}
+        progress, outcomes = Progress("scenes", len(futures)), {}
+        for scene, future in futures.items():
+            outcomes[scene] = future.result(raise_on_failure=False)
+            progress.advance()
         broken = {scene: str(error) for scene, error in outcomes.items() if isinstance(error, DataError)}
         for scene, reason in broken.items():
             set_aside(scene, rejected_folder, reason)
+    filled = [path for path in outcomes.values() if isinstance(path, Path)]
+    if filled:
+        show_figure(maps_of(filled[-1]), "last-scene", str(filled[-1]))
+        resource = {"prefect.resource.id": f"miha.data-set.{dataset}", "prefect.resource.name": dataset}
+        emit_event(FILLED, resource, payload={"scenes": [path.name for path in filled]})
     for scene in outcomes.keys() - broken.keys():  # what is no fault of the scene fails the flow, after all others
         futures[scene].result()
-    return Filled(filled=[path for path in outcomes.values() if isinstance(path, Path)], set_aside=rejected | broken)
+    return Filled(filled=filled, set_aside=rejected | broken)

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from flows.reading import Reading, reads_rasters
+from miha.wording import plural
 
 
 def doctor(
@@ -35,7 +36,10 @@ def view(
     from flows.view.server import Viewer
 
     with Viewer(folder, reading(None), port) as viewer:
-        print(f"{len(viewer.catalogue.days)} scenes: open {viewer.address} in a browser. Ctrl-C ends this.", flush=True)
+        print(
+            f"{plural(len(viewer.catalogue.days), 'scene')}: open {viewer.address} in a browser. Ctrl-C ends this.",
+            flush=True,
+        )
         try:
             viewer.serve_forever()
         except KeyboardInterrupt:

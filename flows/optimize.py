@@ -83,7 +83,11 @@ def _run_name() -> str:
 
 @flow(name="optimize", flow_run_name=_run_name, task_runner=ThreadPoolTaskRunner())  # type: ignore[arg-type]
 def optimize(config: RunConfig) -> Summary:
-    """Train a network once while its hyperparameters adapt: initial training, cycles of candidates, final training."""
+    """Train a network once while its hyperparameters adapt: initial training, cycles of candidates, final training.
+
+    Args:
+        config: the problem, the run directory, and whatever is to differ from the defaults.
+    """
     _tag(config)
     experiment = Experiment(config)
     if not experiment.ended_before():

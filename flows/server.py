@@ -56,8 +56,8 @@ def choose_server() -> None:
     """
     if (process := start_server()) is not None and not os.environ.get(API_URL):
         assert process.stdout is not None
-        said, _, _ = select.select([process.stdout], [], [], STARTUP)
-        address = process.stdout.readline().strip() if said else ""
+        ready, _, _ = select.select([process.stdout], [], [], STARTUP)
+        address = process.stdout.readline().strip() if ready else ""
         if not address:
             process.kill()
             raise ConfigError(NOT_STARTED)

@@ -14,6 +14,7 @@ from miha.evolution.point import SearchSpace, Start
 from miha.evolution.steps import Step
 from miha.problems.problem import BUILT_IN, Problem
 from miha.problems.registry import build_problem, problem_class
+from miha.wording import plural
 
 
 class Schedule(Section):
@@ -73,7 +74,7 @@ class Schedule(Section):
             self.candidate_epochs,
             self.fixing_epochs,
         )
-        spent = "unchanged hyperparameters" if unchanged else f"{c} cycles of {p} candidates"
+        spent = "unchanged hyperparameters" if unchanged else f"{plural(c, 'cycle')} of {plural(p, 'candidate')}"
         candidates = f"{p}·{self.racing} + {self.finishers}·{self.finishing_epochs}" if self.racing else f"{p}·{n}"
         return f"{m} + {c} × ({candidates} + {k}) + {self.closing_epochs}; {spent}"
 

@@ -21,6 +21,7 @@ from miha.records.record import StageRecord
 from miha.records.selection import STOPPED, CandidateOutcome, Failure, Selection
 from miha.training.archives import read_if_whole
 from miha.training.spec import StageSpec
+from miha.wording import plural
 
 Outcome = StageRecord | Failure
 _Decision = TypeVar("_Decision", bound=BaseModel)
@@ -105,7 +106,7 @@ class Decisions:
                     self._failure_file(stage).unlink(missing_ok=True)
             fates = "; ".join(f"{one.candidate} ({one.change}) {one.status}" for one in judged)
             raise RunError(
-                f"{survivors} candidates of cycle {cycle} survived, faults.min_survivors is "
+                f"{plural(survivors, 'candidate')} of cycle {cycle} survived, faults.min_survivors is "
                 f"{self.min_survivors}: {fates}. Remove the cause and run the same command again."
             )
         return Selection(

@@ -1,4 +1,4 @@
-"""What can go wrong, said to the person at the keyboard.
+"""Errors, with messages for the person at the keyboard.
 
 Every error that MIHA raises on purpose is a :class:`MihaError`; its message says what is wrong, where, the value,
 and what to do. The command line prints it on one line and exits with 2.

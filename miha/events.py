@@ -55,11 +55,11 @@ class Working:
 
 
 @dataclass(frozen=True)
-class Told:
-    """A line for whoever watches; it ends what :class:`Working` began."""
+class Message:
+    """A line to show; it ends what :class:`Working` began."""
 
     line: str
-    kind: Literal["told"] = "told"
+    kind: Literal["message"] = "message"
 
 
 @dataclass(frozen=True)
@@ -147,7 +147,7 @@ Event = (
     RunStarted
     | Counted
     | Working
-    | Told
+    | Message
     | StageStarted
     | EpochEnded
     | StageReused
@@ -215,7 +215,7 @@ def receiving() -> Iterator[str]:
 
 
 def _receive(inbox: socket.socket) -> None:
-    """Read until told to close: were a message to end this, every worker would wait for its events to be read."""
+    """Read until asked to close: were a message to end this, every worker would wait for its events to be read."""
     while (message := inbox.recv(65536)) != _CLOSE:
         try:
             publish(from_json(message))

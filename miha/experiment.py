@@ -11,7 +11,7 @@ from functools import partial
 from miha.config import RunConfig
 from miha.decisions import Decisions, Outcome
 from miha.errors import RunError
-from miha.events import RunEnded, RunStarted, Selected, Told, Working, publish
+from miha.events import Message, RunEnded, RunStarted, Selected, Working, publish
 from miha.evolution.change import UNCHANGED
 from miha.evolution.steps import FILE, Leg, steps_of, write_steps
 from miha.plan import Plan
@@ -22,6 +22,7 @@ from miha.records.tables import population_frame
 from miha.rundir import RunDirectory
 from miha.training.spec import StageSpec
 from miha.training.workers import compute_all
+from miha.wording import plural
 
 
 @dataclass
@@ -62,7 +63,7 @@ class Experiment:
     """The state of one run.
 
     Attributes:
-        plan: what its stages are told.
+        plan: the specifications of its stages.
         directory: where its files are.
         decisions: those that were taken.
         base: record of the network before any training.
@@ -127,11 +128,13 @@ class Experiment:
         with self.directory.held():
             self.directory.refuse_loss(self.plan.decisive(), config.replace)
             self.directory.claim(self.plan.decisive())
-            told = config.describe()
-            publish(RunStarted(config.budget, told, str(config.run_dir), compute.device, compute.precision))
+            description = config.describe()
+            publish(RunStarted(config.budget, description, str(config.run_dir), compute.device, compute.precision))
             if prior := self.plan.prior:
                 chances = ", ".join(f"{name} {prior.mean(name):.2f}" for name in config.search.operators)
-                publish(Told(f"chance of each operator to win, by {len(config.search.prior)} earlier runs: {chances}"))
+                publish(
+                    Message(f"chance of each operator to win, by {len(config.search.prior)} earlier runs: {chances}")
+                )
             yield
             self._conclude()
 
@@ -141,7 +144,7 @@ class Experiment:
         publish(Working(f"samples from {self.plan.problem.data}"))
         parallel_map = partial(compute_all, retries=self.config.faults.retries, work="samples")
         self.plan.problem.build().prepare(self.directory.cache, self.config.seed, parallel_map)
-        publish(Told(f"samples ready after {time.monotonic() - started:.0f} s"))
+        publish(Message(f"samples ready after {time.monotonic() - started:.0f} s"))
 
     # ---------------------------------------------------------------- from stage to stage
 
@@ -166,7 +169,9 @@ class Experiment:
         before = [(cycle.parent, cycle.selection) for cycle in self.cycles if cycle.selection]
         specs = self.plan.population(number, parent, before)
         if len(specs) < (wanted := self.config.schedule.population_size):
-            publish(Told(f"cycle {number}: {len(specs)} candidates, not {wanted}: no more distinct changes"))
+            publish(
+                Message(f"cycle {number}: {plural(len(specs), 'candidate')}, not {wanted}: no more distinct changes")
+            )
         return Cycle(number, parent, specs)
 
     def finishers(self, cycle: Cycle, heats: list[Outcome]) -> list[int]:
@@ -182,7 +187,7 @@ class Experiment:
         alike = [one for one in members if one.hyperparameters.activations == members[0].hyperparameters.activations]
         if len(alike) < len(members):
             others = ", ".join(str(one.stage.candidate) for one in members if one not in alike)
-            publish(Told(f"cycle {cycle.number}: not averaged, since activations differ: candidates {others}"))
+            publish(Message(f"cycle {cycle.number}: not averaged, since activations differ: candidates {others}"))
         return self.plan.soup(len(cycle.specs), alike) if len(alike) > 1 else None
 
     def puts_off(self) -> bool:
@@ -275,8 +280,8 @@ class Experiment:
         if config.run.keep == "final":
             self.directory.keep_final_only()
         assert self.base is not None, "the walk begins with it"
-        told = gains(self.base, best, population_frame(self.selections))
-        publish(RunEnded(best.name, best.epochs[-1], str(config.run_dir), told))
+        sentences = gains(self.base, best, population_frame(self.selections))
+        publish(RunEnded(best.name, best.epochs[-1], str(config.run_dir), sentences))
 
 
 def _leg(record: StageRecord, annealing: bool = False) -> Leg:

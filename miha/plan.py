@@ -1,4 +1,4 @@
-"""What the stages of a run are told, from its configuration alone. Nothing here trains, decides or remembers."""
+"""The specification of each stage of a run, from its configuration alone. Nothing here trains, decides or remembers."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

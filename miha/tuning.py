@@ -80,11 +80,11 @@ def tune(
         "gradient_norm": max_gradient_norm,
         "piece": largest_piece,
     }
-    said = {"run_dir": run_dir, "schedule": split(epochs), **settings}
+    content = {"run_dir": run_dir, "schedule": split(epochs), **settings}
     if isinstance(size := getattr(train, "batch_size", None), int):
-        said["start"] = {"batch_size": size, **said.get("start", {})}
+        content["start"] = {"batch_size": size, **content.get("start", {})}
     unread = {"name": "miha.problems.assembled:Assembled", "identity": "", **of_problem}
-    config = make_config({**said, "problem": unread})  # a mistake is told before data are read
+    config = make_config({**content, "problem": unread})  # a mistake is reported before data are read
     if config.run.workers != 1:
         refuse_unguarded("miha.tune")
     problem = Assembled.save(parts, config.run_dir.absolute(), **of_problem)

@@ -9,7 +9,10 @@ from prefect.cache_policies import NO_CACHE
 from miha.experiment import Cycle, Experiment
 from miha.records.record import StageRecord
 from miha.records.selection import Selection
+from miha.records.tables import read_tables
 from miha.report.page import write_report
+from miha.report.plots import plot_history
+from tasks.artifacts import show_figure
 
 
 @task(task_run_name="cycle {number}, population", cache_policy=NO_CACHE)
@@ -45,5 +48,8 @@ def select_fittest(experiment: Experiment, cycle: Cycle) -> Selection:
 @task(task_run_name="report", cache_policy=NO_CACHE)
 def report(run_dir: Path, summary: str) -> None:
     """Write ``report.html``, and the summary on the Prefect page."""
-    write_report(run_dir)
-    create_markdown_artifact(markdown=summary, key="summary", description="Outcome of the run")
+    page = write_report(run_dir)
+    history, population = read_tables(run_dir)
+    show_figure(plot_history(history, population), "history", "Validation loss, with the candidates of each cycle")
+    text = f"{summary}\n\nReport: `{page.absolute()}`"
+    create_markdown_artifact(markdown=text, key="summary", description="Outcome of the run")

@@ -35,7 +35,7 @@ def prepare_if_changed(raw: Path, data: Path, stamp: Path) -> bool:
 def release(run_dir: Path, data: Path, models: Path) -> Verdict:
     """Release the run's best model if it is better, and say so on the Prefect page."""
     verdict = release_if_better(model_path(run_dir, "best"), run_dir.name, data, models)
-    said = f"**{run_dir.name}** was {'released' if verdict.released else 'not released'}: {verdict.reason}."
-    get_run_logger().info(said.replace("*", ""))
-    create_markdown_artifact(markdown=said, key="release", description=f"Verdict on the new model of {models.name}")
+    sentence = f"**{run_dir.name}** was {'released' if verdict.released else 'not released'}: {verdict.reason}."
+    get_run_logger().info(sentence.replace("*", ""))
+    create_markdown_artifact(markdown=sentence, key="release", description=f"Verdict on the new model of {models.name}")
     return verdict

@@ -8,6 +8,7 @@ from miha.records.record import StageRecord
 from miha.training.spec import StageSpec
 from miha.training.workers import working
 from miha.walk import Runner
+from tasks.artifacts import Progress
 from tasks.deciding import generate_population, select_fittest
 from tasks.training import prepare_samples, training_task
 
@@ -18,6 +19,8 @@ class PrefectRunner(Runner):
     def __init__(self, experiment: Experiment) -> None:
         self.faults = experiment.config.faults
         self.on_cluster = experiment.config.run.dask is not None
+        mainline = len(experiment.plan.legs) or experiment.config.schedule.cycles + 2  # initial, each cycle, final
+        self.progress = Progress("stages", 1 + mainline)  # the base, too
 
     def pool(self, processes: int) -> AbstractContextManager[None]:
         return working(processes)
@@ -43,4 +46,6 @@ class PrefectRunner(Runner):
                 results.append(future.result())
             except Exception as error:  # whatever it was, the walk decides; Dask has errors of its own for lost workers
                 results.append(error)
+        if specs and specs[0].stage.candidate is None and isinstance(results[0], StageRecord):
+            self.progress.advance()
         return results

@@ -18,6 +18,7 @@ from miha.records.record import StageRecord
 from miha.training.spec import StageSpec
 from miha.training.stage import run_stage
 from miha.training.workers import is_transient, submit
+from miha.wording import plural
 from tasks.cluster import send_from_cluster
 
 
@@ -39,7 +40,7 @@ def training_task(spec: StageSpec, faults: Faults) -> Task[[StageSpec], StageRec
     """``train_stage`` under the name of what it trains, tried again after failures that may pass."""
 
     async def may_pass(task: Any, run: TaskRun, state: State[Any]) -> bool:
-        """Whether another try makes sense: not for what the library said on purpose. Asked while tries are left."""
+        """Whether another try makes sense: not for an error of MIHA. Asked while tries are left."""
         error = await state.aresult(raise_on_failure=False)
         if isinstance(error, BaseException) and not is_transient(error):
             return False
@@ -84,7 +85,7 @@ def _line(event: Event) -> str:
 
 @_line.register
 def _(event: StageStarted) -> str:
-    return f"{event.stage}: {event.epochs} epochs, {event.done} of them done before"
+    return f"{event.stage}: {plural(event.epochs, 'epoch')}, {event.done} of them done before"
 
 
 @_line.register
@@ -98,7 +99,7 @@ def _(event: EpochEnded) -> str:
 
 @_line.register
 def _(event: StageReused) -> str:
-    return f"{event.stage}: trained before, {event.epochs} epochs reused"
+    return f"{event.stage}: trained before, {plural(event.epochs, 'epoch')} reused"
 
 
 @_line.register

@@ -45,9 +45,9 @@ def small_fill(simulated: Path, tmp_path: Path) -> Callable[..., RunConfig]:
     """Make a configuration that trains a tiny U-Net on the simulated data in a second or two."""
 
     def make(run_dir: str = "run", data: Path = simulated, **sections: dict[str, Any]) -> RunConfig:
-        said = {key: {**SMALL.get(key, {}), **sections.get(key, {})} for key in {*SMALL, *sections}}
-        said["problem"]["data"] = data
-        return make_config({**said, "run_dir": tmp_path / run_dir})
+        content = {key: {**SMALL.get(key, {}), **sections.get(key, {})} for key in {*SMALL, *sections}}
+        content["problem"]["data"] = data
+        return make_config({**content, "run_dir": tmp_path / run_dir})
 
     return make
 
@@ -62,13 +62,13 @@ def tiny() -> TinyProblem:
 def tiny_config(tmp_path: Path) -> Callable[..., RunConfig]:
     """Make a configuration for the tiny problem, or another: two cycles of four candidates."""
 
-    def make(run_dir: str = "run", **said: Any) -> RunConfig:
+    def make(run_dir: str = "run", **given: Any) -> RunConfig:
         schedule = {"initial_epochs": 2, "cycles": 2, "population_size": 4, "candidate_epochs": 2, "fixing_epochs": 1}
-        schedule |= said.pop("schedule", {})
-        run = {"workers": 1} | said.pop("run", {})
-        start = {"batch_size": 16} | said.pop("start", {})
+        schedule |= given.pop("schedule", {})
+        run = {"workers": 1} | given.pop("run", {})
+        start = {"batch_size": 16} | given.pop("start", {})
         sections = {"schedule": schedule, "run": run, "start": start}
-        return make_config({"run_dir": tmp_path / run_dir, "problem": TinyProblem(), **sections, **said})
+        return make_config({"run_dir": tmp_path / run_dir, "problem": TinyProblem(), **sections, **given})
 
     return make
 

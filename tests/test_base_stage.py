@@ -61,7 +61,7 @@ class Blind(TinyProblem):
         return loss * math.nan, metric, count
 
 
-def test_a_validation_loss_that_is_not_finite_before_training_is_told_and_nothing_is_trained(tiny_config):
+def test_a_validation_loss_that_is_not_finite_before_training_is_reported_and_nothing_is_trained(tiny_config):
     started = []
     with (
         observed_by(started.append),

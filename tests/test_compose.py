@@ -31,8 +31,8 @@ def test_the_page_is_reachable_from_this_machine_alone_and_no_password_is_in_the
 
 
 def test_prefect_has_the_commands_with_their_options(services):
-    told = "\n".join(str(service.get("command", "")) for service in services.values())
-    commands = re.findall(r'prefect [^&"\n]+', told)
+    lines = "\n".join(str(service.get("command", "")) for service in services.values())
+    commands = re.findall(r'prefect [^&"\n]+', lines)
     assert len(commands) == 5
     for command in commands:
         words = [word for word in command.split()[1:] if word != "--no-prompt"]

@@ -42,7 +42,7 @@ def test_the_budget_is_2m_plus_c_times_population_and_fixing():
     assert config.schedule.budget == 12
 
 
-def test_all_mistakes_are_told_at_once_by_name():
+def test_all_mistakes_are_reported_at_once_by_name():
     with pytest.raises(ConfigError) as caught:
         make_config(
             {
@@ -71,7 +71,7 @@ def test_all_mistakes_are_told_at_once_by_name():
 
 
 @pytest.mark.parametrize(
-    ("said", "message"),
+    ("content", "message"),
     [
         ({"faults": {"min_survivors": 9}}, "faults.min_survivors 9 is above schedule.population_size 4"),
         ({"start": {"batch_size": 500}}, "start.batch_size 500 is outside"),
@@ -92,9 +92,9 @@ def test_all_mistakes_are_told_at_once_by_name():
         ({"search": {"min_momentum": 0.9, "max_momentum": 0.8}}, "min_momentum 0.9 is above max_momentum 0.8"),
     ],
 )
-def test_values_that_do_not_fit_together_are_told(said, message):
+def test_values_that_do_not_fit_together_are_reported(content, message):
     with pytest.raises(ConfigError, match=message):
-        make_config(said)
+        make_config(content)
 
 
 def test_settings_go_over_the_file_and_options_over_both(tmp_path):
@@ -131,7 +131,7 @@ def test_the_name_of_the_problem_chooses_its_settings():
     ("content", "message"),
     [("a: [", "cannot be read as YAML"), ("- 1", "must hold sections"), (None, "cannot be read")],
 )
-def test_a_file_that_is_no_configuration_is_told(tmp_path, content, message):
+def test_a_file_that_is_no_configuration_is_reported(tmp_path, content, message):
     file = tmp_path / "run.yaml"
     if content is not None:
         file.write_text(content)
@@ -140,7 +140,7 @@ def test_a_file_that_is_no_configuration_is_told(tmp_path, content, message):
 
 
 @pytest.mark.parametrize("setting", ["seed", "=3", "seed.x=3", "seed=[1"])
-def test_a_malformed_setting_is_told(setting):
+def test_a_malformed_setting_is_reported(setting):
     with pytest.raises(ConfigError):
         read_config([], ["seed=1", setting], {})
 
@@ -154,7 +154,7 @@ def keys(model, prefix=""):
     """All keys of a configuration with their fields, in their order; those of one problem alone are marked."""
     for name, field in model.model_fields.items():
         if name == "problem":
-            yield from ((f"problem.{key}", said) for key, said in GapFill.model_fields.items())
+            yield from ((f"problem.{key}", field) for key, field in GapFill.model_fields.items())
             for kind in (Pretraining, Mnist):
                 own = inspect.get_annotations(kind).keys() & kind.model_fields.keys() - {"name"}
                 yield from ((f"problem.{key} ({kind.built_in})", kind.model_fields[key]) for key in sorted(own))
@@ -167,11 +167,11 @@ def keys(model, prefix=""):
 def documented(key, field):
     """The row of the documentation that a key should have."""
     default = field.get_default(call_default_factory=True)
-    told = {"None": "none", "True": "true", "False": "false"}.get(str(default), f"`{default}`")
+    default_text = {"None": "none", "True": "true", "False": "false"}.get(str(default), f"`{default}`")
     if isinstance(default, dict):
         assert set(default.values()) == {1.0}
-        told = "each of the nine: `1.0`"
-    return f"| `{key}` | {told} | {field.description} |"
+        default_text = "each of the nine: `1.0`"
+    return f"| `{key}` | {default_text} | {field.description} |"
 
 
 def test_every_key_is_in_the_documentation_with_its_default_and_its_explanation():
@@ -187,7 +187,7 @@ def test_the_schema_for_a_form_lists_the_settings_of_each_problem_with_their_exp
     *built_in, own = problem["anyOf"]
     assert own["title"] == "module:Class of your own"
     for kind, listed in zip((GapFill, Pretraining, Mnist), built_in, strict=True):
-        assert {key: said["description"] for key, said in listed["properties"].items()} == {
+        assert {key: field["description"] for key, field in listed["properties"].items()} == {
             key: field.description for key, field in kind.model_fields.items()
         }
         assert listed["properties"]["name"]["default"] == kind.built_in
@@ -206,7 +206,7 @@ def test_the_schema_for_a_form_lists_what_each_other_section_takes():
     "setting",
     ["problem=mnist", "problem.name=[1]", "start.lr=.inf", "run.checkpoint_every=.inf", "faults.timeout=.nan"],
 )
-def test_odd_values_are_told_as_any_other(setting):
+def test_odd_values_are_reported_as_any_other(setting):
     with pytest.raises(ConfigError, match="the configuration is wrong"):
         read_config([], [setting], {})
 
@@ -216,7 +216,7 @@ def test_an_empty_problem_is_the_default_and_a_pattern_needs_no_quotes():
     assert read_config([], ["problem.date_pattern=%Y%j"], {}).problem.date_pattern == "%Y%j"
 
 
-def test_hyperparameters_start_with_the_optimizers_own_values_unless_told():
+def test_hyperparameters_start_with_the_optimizers_own_values_unless_set():
     offer = Offer(
         layers={"act": ("ReLU", "Tanh")},
         activations={"act": "Tanh"},
@@ -228,9 +228,9 @@ def test_hyperparameters_start_with_the_optimizers_own_values_unless_told():
     assert (point.lr, point.weight_decay, point.momentum, point.beta2) == (1e-3, 1e-2, 0.9, 0.999)
     assert (point.loss, point.dropout, point.augmentation) == ("l1", 0.1, 0.0)
     assert point.activations == {"act": "Tanh"}
-    told = {"lr": 0.1, "weight_decay": 0.0, "momentum": 0.5, "loss": "mse", "dropout": 0.0, "augmentation": 0.5}
-    point = make_config({"start": {"optimizer": "SGD", **told}}).start.point(offer)
-    assert {name: getattr(point, name) for name in told} == told
+    start = {"lr": 0.1, "weight_decay": 0.0, "momentum": 0.5, "loss": "mse", "dropout": 0.0, "augmentation": 0.5}
+    point = make_config({"start": {"optimizer": "SGD", **start}}).start.point(offer)
+    assert {name: getattr(point, name) for name in start} == start
 
 
 def test_dropouts_that_differ_stay_as_they_are_written():
@@ -238,16 +238,16 @@ def test_dropouts_that_differ_stay_as_they_are_written():
 
 
 @pytest.mark.parametrize(
-    ("said", "message"),
+    ("start", "message"),
     [
         ({"loss": "hinge"}, "start.loss is 'hinge', which the problem does not offer: it offers none"),
         ({"dropout": 0.1}, "start.dropout is 0.1, but the network has no nn.Dropout"),
         ({"augmentation": 0.1}, "start.augmentation is 0.1, but the problem has none"),
     ],
 )
-def test_a_start_that_the_problem_has_no_place_for_is_told(said, message):
+def test_a_start_that_the_problem_has_no_place_for_is_reported(start, message):
     with pytest.raises(ConfigError, match=message):
-        make_config({"start": said}).start.point(Offer())
+        make_config({"start": start}).start.point(Offer())
 
 
 PARAMS = yaml.safe_load((ROOT / "params.yaml").read_text())

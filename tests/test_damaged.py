@@ -29,7 +29,7 @@ def without(path, key):
     path.write_text(json.dumps(content))
 
 
-def assert_told(caught, path, key, remedy):
+def assert_reported(caught, path, key, remedy):
     """One line, of file, key and remedy."""
     message = str(caught.value)
     assert "\n" not in message
@@ -55,14 +55,14 @@ def test_a_configuration_that_is_no_json(copy, tmp_path, content):
     (copy / "config.json").write_text(content)
     with pytest.raises(RunError) as caught:
         evaluate(copy, tmp_path)
-    assert_told(caught, copy / "config.json", None, r"Run optimize again to restore it\.$")
+    assert_reported(caught, copy / "config.json", None, r"Run optimize again to restore it\.$")
 
 
 def test_a_configuration_without_its_seed(copy, tmp_path):
     without(copy / "config.json", "seed")
     with pytest.raises(RunError) as caught:
         evaluate(copy, tmp_path)
-    assert_told(caught, copy / "config.json", "seed", r"Run optimize again to restore it\.$")
+    assert_reported(caught, copy / "config.json", "seed", r"Run optimize again to restore it\.$")
 
 
 @pytest.mark.parametrize("key", [None, "schedule", "schedule.cycles"])
@@ -73,7 +73,7 @@ def test_a_configuration_of_a_run_that_goes_on(tiny_config, key):
     without(file, key) if key else file.write_text("{")
     with pytest.raises(RunError) as caught:
         miha.optimize(config)
-    assert_told(caught, file, key, "Choose another --run-dir, or pass --replace to lose them")
+    assert_reported(caught, file, key, "Choose another --run-dir, or pass --replace to lose them")
     miha.optimize(config.model_copy(update={"replace": True}))
     assert file.read_text() == before
 
@@ -84,7 +84,7 @@ def test_a_provenance_that_is_no_json(copy, use, content):
     (copy / "provenance.json").write_text(content)
     with pytest.raises(RunError) as caught:
         use(copy)
-    assert_told(caught, copy / "provenance.json", None, r"Remove it and run optimize again\.$")
+    assert_reported(caught, copy / "provenance.json", None, r"Remove it and run optimize again\.$")
 
 
 @pytest.mark.parametrize(
@@ -94,7 +94,7 @@ def test_a_provenance_without_a_key(copy, key):
     without(copy / "provenance.json", key)
     with pytest.raises(RunError) as caught:
         write_report(copy)
-    assert_told(caught, copy / "provenance.json", key, r"Remove it and run optimize again\.$")
+    assert_reported(caught, copy / "provenance.json", key, r"Remove it and run optimize again\.$")
 
 
 def test_a_provenance_of_a_run_that_kept_its_final_models_only(tiny_config):
@@ -103,7 +103,7 @@ def test_a_provenance_of_a_run_that_kept_its_final_models_only(tiny_config):
     without(file, "configuration.run.keep")
     with pytest.raises(RunError) as caught:
         miha.optimize(config)
-    assert_told(caught, file, "configuration.run.keep", r"Remove it and run optimize again\.$")
+    assert_reported(caught, file, "configuration.run.keep", r"Remove it and run optimize again\.$")
     file.unlink()
     assert miha.optimize(config).model.exists()
 
@@ -117,7 +117,7 @@ def test_a_pointer_to_what_is_released(tmp_path, read, key):
     without(file, key) if key else file.write_text("{")
     with pytest.raises(ArchiveError) as caught:
         read(tmp_path)
-    assert_told(caught, file, key, r"Restore it or remove it\.$")
+    assert_reported(caught, file, key, r"Restore it or remove it\.$")
 
 
 @pytest.mark.parametrize("key", [None, "name", "url", "folder", "bounds"])
@@ -127,5 +127,5 @@ def test_the_origin_of_fetched_files(upstream, tmp_path, key):
     without(file, key) if key else file.write_text("{")
     with pytest.raises(DataError) as caught:
         prepare(tmp_path / "raw", tmp_path / "scenes")
-    assert_told(caught, file, key, r"Fetch the data again\.$")
+    assert_reported(caught, file, key, r"Fetch the data again\.$")
     assert not (tmp_path / "scenes").exists()

@@ -20,7 +20,7 @@ def test_the_manifest_in_the_package_lists_every_file_of_a_published_set():
     assert all(len(checksum) == 64 for name in PUBLISHED for checksum in checksums(name).values())
 
 
-def test_an_unknown_data_set_is_told(tmp_path):
+def test_an_unknown_data_set_is_reported(tmp_path):
     with pytest.raises(DataError, match="unknown data set 'atlantis'; known are madrid"):
         fetch("atlantis", tmp_path / "out")
 
@@ -62,7 +62,7 @@ def test_a_wrong_checksum_names_the_file_and_keeps_nothing(upstream, tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["published"]
 
 
-def test_without_internet_and_local_files_the_remedy_is_told(tmp_path, monkeypatch):
+def test_without_internet_and_local_files_the_remedy_is_reported(tmp_path, monkeypatch):
     monkeypatch.delenv("MIHA_DATA_DIR", raising=False)
 
     def unreachable(*_, **__):
@@ -117,7 +117,7 @@ def test_preparing_again_gives_the_same_bytes(upstream, tmp_path):
     assert files[0] == files[1]
 
 
-def test_what_is_no_fetched_city_is_told_and_nothing_is_written(upstream, tmp_path):
+def test_what_is_no_fetched_city_is_reported_and_nothing_is_written(upstream, tmp_path):
     (tmp_path / "empty").mkdir()
     with pytest.raises(DataError, match="it has no training_sample/"):
         prepare(tmp_path / "empty", tmp_path / "scenes")

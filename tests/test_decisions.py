@@ -107,7 +107,7 @@ def test_a_diverged_candidate_is_recorded_and_never_wins(tiny_config, monkeypatc
 
 def test_a_diverged_candidate_is_no_survivor(tiny_config, monkeypatch):
     monkeypatch.setattr(Optimizer, "children", explode)
-    with pytest.raises(RunError, match=r"1 candidates of cycle 1 survived.*0 \(unchanged\) ok; 1 .* diverged"):
+    with pytest.raises(RunError, match=r"1 candidate of cycle 1 survived.*0 \(unchanged\) ok; 1 .* diverged"):
         miha.optimize(tiny_config(search={"operators": {"optimizer": 1}}, faults={"min_survivors": 2}))
 
 
@@ -156,7 +156,7 @@ def test_no_candidate_wins_over_the_control_if_all_are_within_the_noise(tiny_con
     pd.testing.assert_frame_equal(cautious[cautious.cycle == 1][same], fitter[fitter.cycle == 1][same])
 
 
-def test_the_noise_of_a_candidate_is_told_of_its_shares_and_the_controls(tiny_config):
+def test_the_noise_of_a_candidate_is_that_of_its_shares_and_the_controls(tiny_config):
     run = miha.optimize(tiny_config())
     population = pd.read_csv(run.run_dir / "population.csv")
     parent = read_manifest(run.run_dir / "model/model_init.zip").record

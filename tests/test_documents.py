@@ -23,7 +23,7 @@ def file(tmp_path):
     return tmp_path / "kept.json"
 
 
-def told(file, failure=RunError):
+def message_of(file, failure=RunError):
     with pytest.raises(failure) as caught:
         read_document(file, Kept, failure, REMEDY)
     return str(caught.value)
@@ -35,9 +35,9 @@ def test_a_whole_file_is_read(file):
 
 
 @pytest.mark.parametrize("content", [b"", b"{", WHOLE[:-10].encode(), b"\xff\xfe\x00", b"[" * 5000])
-def test_what_is_no_json_is_told_with_file_and_remedy(file, content):
+def test_what_is_no_json_is_reported_with_file_and_remedy(file, content):
     file.write_bytes(content)
-    message = told(file)
+    message = message_of(file)
     assert message.startswith(f"{file} is damaged: Invalid JSON")
     assert message.endswith(f". {REMEDY}")
 
@@ -53,25 +53,25 @@ def test_what_is_no_json_is_told_with_file_and_remedy(file, content):
         ('{"name": null, "parts": []}', "name", "Input should be a valid string"),
     ],
 )
-def test_a_key_that_is_missing_or_wrong_is_told_with_file_and_remedy(file, content, key, what):
+def test_a_key_that_is_missing_or_wrong_is_reported_with_file_and_remedy(file, content, key, what):
     file.write_text(content)
-    message = told(file)
+    message = message_of(file)
     assert message.startswith(f"{file} is damaged: {key}: {what}")
     assert message.endswith(f". {REMEDY}")
 
 
 @pytest.mark.parametrize("content", ["[]", "3", "null"])
-def test_json_of_another_kind_is_told(file, content):
+def test_json_of_another_kind_is_reported(file, content):
     file.write_text(content)
-    assert told(file).startswith(f"{file} is damaged: Input should be")
+    assert message_of(file).startswith(f"{file} is damaged: Input should be")
 
 
-def test_a_file_that_cannot_be_read_is_told_with_the_reason(file):
-    assert told(file) == f"{file} cannot be read (No such file or directory). {REMEDY}"
+def test_a_file_that_cannot_be_read_is_reported_with_the_reason(file):
+    assert message_of(file) == f"{file} cannot be read (No such file or directory). {REMEDY}"
     file.mkdir()
-    assert told(file) == f"{file} cannot be read (Is a directory). {REMEDY}"
+    assert message_of(file) == f"{file} cannot be read (Is a directory). {REMEDY}"
 
 
 def test_the_error_is_of_the_class_that_was_asked_for(file):
     file.write_text("{}")
-    assert "name: Field required" in told(file, ArchiveError)
+    assert "name: Field required" in message_of(file, ArchiveError)

@@ -85,9 +85,9 @@ def reproduced(tmp_path_factory) -> Clone:
 def test_a_second_repro_is_a_no_op(reproduced):
     before = reproduced.lock()
     started = time.monotonic()
-    said = reproduced.dvc("repro", "evaluate@tiny")
+    output = reproduced.dvc("repro", "evaluate@tiny")
     assert time.monotonic() - started < 10
-    assert "Data and pipelines are up to date" in said
+    assert "Data and pipelines are up to date" in output
     assert reproduced.lock() == before
 
 
@@ -183,14 +183,14 @@ def test_experiments_are_compared_by_error_epochs_and_hyperparameters(reproduced
         ({"datasets": {"tiny": {"start": {"lr": -1}}}}, "start.lr"),
     ],
 )
-def test_a_mistake_in_params_is_told_by_the_stage(tmp_path, change, message):
+def test_a_mistake_in_params_is_reported_by_the_stage(tmp_path, change, message):
     clone = Clone(tmp_path / "clone", {**TINY, **change})
-    said = clone.dvc("repro", "optimize@tiny", check=False)
-    assert message in said
+    output = clone.dvc("repro", "optimize@tiny", check=False)
+    assert message in output
     assert not (clone.folder / "runs" / "tiny" / "model").exists()
 
 
-def test_an_unknown_data_set_is_told(tmp_path):
+def test_an_unknown_data_set_is_reported(tmp_path):
     clone = Clone(tmp_path / "clone", {**TINY, "published": ["madrid", "atlantis"]})
     assert "evaluate@atlantis" in clone.dvc("repro", "evaluate@atlantis", check=False)
     assert "unknown data set 'atlantis'" in clone.dvc("repro", "fetch@atlantis", check=False)

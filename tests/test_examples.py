@@ -27,19 +27,36 @@ def test_each_example_is_short():
 def test_an_example_compares_with_unchanged_and_draws(tmp_path, capsys, path):
     example = runpy.run_path(str(path))
     example["main"](7, tmp_path, run={"workers": 1}, start={"batch_size": 100}, show=False)
-    said = capsys.readouterr().out
-    assert re.search(r"^unchanged \{'valid_loss': \d+\.", said)
-    assert re.search(r"^tuned     \{'valid_loss': \d+\.", said, re.MULTILINE)
+    output = capsys.readouterr().out
+    assert re.search(r"^unchanged \{'valid_loss': \d+\.", output)
+    assert re.search(r"^tuned     \{'valid_loss': \d+\.", output, re.MULTILINE)
     assert (tmp_path / "history.png").read_bytes().startswith(b"\x89PNG")
 
 
-@pytest.mark.slow
-def test_the_notebook_runs_from_top_to_bottom(tmp_path):
-    notebook = nbformat.read(ROOT / "examples" / "tune.ipynb", as_version=4)
+def cells_of(name, folder):
+    """The outputs of each code cell of a notebook, executed in a folder from top to bottom."""
+    notebook = nbformat.read(ROOT / "examples" / name, as_version=4)
     assert not any(cell.get("outputs") for cell in notebook.cells), "it is kept without outputs"
-    kernel = {"metadata": {"path": str(tmp_path)}}
+    kernel = {"metadata": {"path": str(folder)}}
     NotebookClient(notebook, timeout=300, kernel_name="python3", resources=kernel).execute()
-    *_, plot, network = [cell.outputs for cell in notebook.cells if cell.cell_type == "code"]
-    assert any("image/png" in output.get("data", {}) for output in plot)
+    return [cell.outputs for cell in notebook.cells if cell.cell_type == "code"]
+
+
+def shows_an_image(outputs):
+    return any("image/png" in output.get("data", {}) for output in outputs)
+
+
+@pytest.mark.slow
+def test_the_notebook_about_tuning_runs(tmp_path):
+    *_, plot, network = cells_of("tune.ipynb", tmp_path)
+    assert shows_an_image(plot)
     assert network[0]["data"]["text/plain"].startswith("tensor(")
     assert Path(tmp_path, "runs", "notebook", "report.html").exists()
+
+
+def test_the_notebook_about_filling_runs(tmp_path):
+    *_, maps, errors = cells_of("fill.ipynb", tmp_path)
+    assert shows_an_image(maps)
+    error, share = re.findall(r"([\d.]+)(?: K|%)", errors[0]["text"])
+    assert 0 < float(error) < 1
+    assert float(share) >= 90

@@ -72,8 +72,8 @@ def test_inputs_by_name_are_exported_by_name(tmp_path):
 @pytest.mark.slow
 def test_a_model_of_a_problem_of_one_s_own_is_exported_by_the_command(tiny_config, tmp_path):
     run = miha.optimize(tiny_config())
-    told = CliRunner().invoke(app, ["export", str(run.model), "--out", str(tmp_path / "net.pt2")])
-    assert told.exit_code == 0, told.output
+    result = CliRunner().invoke(app, ["export", str(run.model), "--out", str(tmp_path / "net.pt2")])
+    assert result.exit_code == 0, result.output
     inputs = torch.rand(9, 2)
     ours = trained_network(TinyProblem(), read_archive(run.model))
     assert torch.allclose(torch.export.load(tmp_path / "net.pt2").module()(inputs), ours(inputs), **SAME)
@@ -101,7 +101,7 @@ class Branching(nn.Module):
         return self.act(self.layer(inputs)) if inputs.sum() > 0 else self.layer(inputs)
 
 
-def test_what_cannot_be_exported_is_told_and_leaves_no_file(tmp_path, monkeypatch):
+def test_what_cannot_be_exported_is_reported_and_leaves_no_file(tmp_path, monkeypatch):
     run = trained(tmp_path, branching, of_tensors(4))
     with pytest.raises(ConfigError, match=r"cannot export the network of .*without branches on values"):
         export(run.model, tmp_path / "net.pt2")

@@ -52,7 +52,7 @@ def test_a_folder_that_cannot_take_its_place_leaves_the_former_one_there(tmp_pat
     assert (tmp_path / "out" / "kept.txt").exists()
 
 
-def test_a_place_that_cannot_be_written_is_told(tmp_path):
+def test_a_place_that_cannot_be_written_is_reported(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(StorageError, match="cannot write"):
         write_json(tmp_path / "file" / "a.json", 1)

@@ -27,7 +27,7 @@ def try_to_hold(folder: Path, answers) -> None:
         answers.put(str(error))
 
 
-def test_a_second_process_is_refused_and_told_who_holds_the_folder(tmp_path):
+def test_a_second_process_is_refused_with_the_name_of_who_holds_the_folder(tmp_path):
     answers = FORKSERVER.Queue()
     with held(tmp_path / "run", "choose another."):
         process = FORKSERVER.Process(target=try_to_hold, args=(tmp_path / "run", answers))

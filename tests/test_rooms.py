@@ -63,9 +63,9 @@ def test_these_libraries_are_installed_here_and_not_to_be_found_there(poor, libr
 
 @pytest.mark.parametrize("workers", [1, 2])
 def test_the_tuner_trains_reports_and_evaluates_without_them(poor, tmp_path, workers):
-    told = poor(RUN, tmp_path / "run", workers)
-    assert told.returncode == 0, told.stderr
-    counted, losses = told.stdout.splitlines()
+    result = poor(RUN, tmp_path / "run", workers)
+    assert result.returncode == 0, result.stderr
+    counted, losses = result.stdout.splitlines()
     assert counted == "6 6"
     trained, evaluated = map(float, losses.split())
     assert evaluated == pytest.approx(trained)
@@ -73,15 +73,17 @@ def test_the_tuner_trains_reports_and_evaluates_without_them(poor, tmp_path, wor
 
 
 def test_digits_are_configured_without_them(poor):
-    told = poor("from miha.config import make_config\nprint(make_config({'problem': {'name': 'mnist'}}).problem.name)")
-    assert told.stdout == "mnist\n", told.stderr
+    result = poor(
+        "from miha.config import make_config\nprint(make_config({'problem': {'name': 'mnist'}}).problem.name)"
+    )
+    assert result.stdout == "mnist\n", result.stderr
 
 
 def test_gap_filling_says_what_it_lacks_and_how_to_get_it(poor):
-    told = poor("from miha.config import make_config\nmake_config({})")
-    assert "miha.errors.ConfigError: the configuration is wrong" in told.stderr
+    result = poor("from miha.config import make_config\nmake_config({})")
+    assert "miha.errors.ConfigError: the configuration is wrong" in result.stderr
     assert re.search(
-        r"problem 'gapfill' needs (rasterio|scipy|sklearn): pip install 'miha\[rasters\]'$", told.stderr.strip()
+        r"problem 'gapfill' needs (rasterio|scipy|sklearn): pip install 'miha\[rasters\]'$", result.stderr.strip()
     )
 
 
@@ -91,11 +93,11 @@ def test_what_gap_filling_asks_to_install_can_be_installed():
 
 
 def test_a_form_lists_the_problems_that_can_be_imported(poor):
-    told = poor(
+    result = poor(
         "from miha.config import RunConfig\n"
         "print(*(kind['title'] for kind in RunConfig.model_json_schema()['properties']['problem']['anyOf']))"
     )
-    assert told.stdout == "Mnist module:Class of your own\n", told.stderr
+    assert result.stdout == "Mnist module:Class of your own\n", result.stderr
 
 
 def test_the_library_imports_neither_prefect_nor_dvc_for_any_of_its_rooms(tmp_path):
@@ -104,6 +106,6 @@ def test_the_library_imports_neither_prefect_nor_dvc_for_any_of_its_rooms(tmp_pa
         for path in (ROOT / "miha").rglob("*.py")
     )
     code = "\n".join(chain(("import sys",), (f"import {name}" for name in modules), ("print(*sys.modules)",)))
-    told = subprocess.run([str(BIN / "python"), "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
-    assert {"miha.gapfill.problem", "miha.experiment"} <= set(told.stdout.split())
-    assert not {"prefect", "dvc"} & set(told.stdout.split())
+    result = subprocess.run([str(BIN / "python"), "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert {"miha.gapfill.problem", "miha.experiment"} <= set(result.stdout.split())
+    assert not {"prefect", "dvc"} & set(result.stdout.split())

@@ -34,7 +34,7 @@ def test_a_run_leaves_exactly_these_files(tiny_config):
     }
 
 
-def test_the_budget_is_kept_and_told_before_the_run(tiny_config):
+def test_the_budget_is_kept_and_printed_before_the_run(tiny_config):
     config = tiny_config()
     run, events = watch(config)
     budget = 2 * 2 + 2 * (4 * 2 + 1)
@@ -176,16 +176,16 @@ def test_a_finished_run_is_not_trained_again(tiny_config):
     assert contents(first.run_dir) == before
 
 
-@pytest.mark.parametrize(("said", "left"), [({}, ["2_2", "2_3"]), (CROSSING, ["2_2", "2_3", "2_4", "2_5"])])
-def test_an_interrupted_run_continues_with_the_same_bits(tiny_config, said, left):
-    undisturbed = miha.optimize(tiny_config("undisturbed", **said))
+@pytest.mark.parametrize(("sections", "left"), [({}, ["2_2", "2_3"]), (CROSSING, ["2_2", "2_3", "2_4", "2_5"])])
+def test_an_interrupted_run_continues_with_the_same_bits(tiny_config, sections, left):
+    undisturbed = miha.optimize(tiny_config("undisturbed", **sections))
 
     with observed_by(cutting(StageStarted, "2_2")), pytest.raises(KeyboardInterrupt):
-        miha.optimize(tiny_config(**said))
-    run, events = watch(tiny_config(**said))
+        miha.optimize(tiny_config(**sections))
+    run, events = watch(tiny_config(**sections))
     assert trained(events) == [*left, "2", "final"]
     crossed = pd.read_csv(run.run_dir / "population.csv").crossed.any()
-    assert crossed == (said is CROSSING)
+    assert crossed == (sections is CROSSING)
     assert contents(run.run_dir) == contents(undisturbed.run_dir)
 
 
@@ -210,9 +210,9 @@ def test_the_unchanged_baseline_trains_as_many_epochs_without_a_population(tiny_
 
 def test_configuration_and_provenance_say_what_was_run(tiny_config):
     run = miha.optimize(tiny_config(seed=4))
-    said = json.loads((run.run_dir / "config.json").read_text())
-    assert said["seed"] == 4
-    assert said["problem"]["points"] == 70
+    config = json.loads((run.run_dir / "config.json").read_text())
+    assert config["seed"] == 4
+    assert config["problem"]["points"] == 70
     assert str(run.run_dir) not in (run.run_dir / "config.json").read_text()
     provenance = json.loads((run.run_dir / "provenance.json").read_text())
     assert {"miha", "git_revision", "data_digest", "configuration", "libraries", "device", "host", "finished"} <= set(

@@ -70,6 +70,6 @@ def test_a_full_run_under_prefect_reaches_for_no_other_machine(guarded, simulate
         ["fill", scene, "--prefect", "--data", str(simulated), "--run-dir", run, "--out", str(tmp_path / "filled")],
         ["evaluate", "--data", str(simulated), "--run-dir", run],
     ):
-        told = subprocess.run([str(BIN / "miha"), *arguments], env=env, capture_output=True, text=True, check=False)
-        assert told.returncode == 0, told.stdout + told.stderr
+        result = subprocess.run([str(BIN / "miha"), *arguments], env=env, capture_output=True, text=True, check=False)
+        assert result.returncode == 0, result.stdout + result.stderr
     assert calls.read_text() == ""

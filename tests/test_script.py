@@ -24,10 +24,10 @@ def run(tmp_path, code):
 
 @pytest.mark.parametrize("code", REFUSED)
 def test_a_call_that_workers_would_make_again_is_refused_with_its_line(tmp_path, code):
-    told = run(tmp_path, code)
+    result = run(tmp_path, code)
     line = len(code.splitlines()) + 1
-    assert f"script.py, line {line}: f trains in processes" in told.stderr
-    assert "Call it under `if __name__ == '__main__':`." in told.stderr
+    assert f"script.py, line {line}: f trains in processes" in result.stderr
+    assert "Call it under `if __name__ == '__main__':`." in result.stderr
 
 
 @pytest.mark.parametrize("code", ALLOWED)

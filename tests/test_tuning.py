@@ -28,9 +28,9 @@ def mae(output, target):
     return (output - target).abs().mean()
 
 
-def tune(tmp_path, build, data, name="run", **said):
+def tune(tmp_path, build, data, name="run", **settings):
     common = {"loss": functional.mse_loss, "metric": mae, "epochs": 7, "show": False, "run": {"workers": 1}}
-    return miha.tune(**{**common, "build": build, **data, "run_dir": tmp_path / name, **said})
+    return miha.tune(**{**common, "build": build, **data, "run_dir": tmp_path / name, **settings})
 
 
 def loss_of(run, valid):
@@ -185,8 +185,8 @@ def test_loaders_give_their_batch_size_and_collate_function_and_their_processes_
 def test_gradients_are_clipped_and_summed_up_as_is_asked(tmp_path):
     data = of_tensors(4)
     runs = {
-        name: tune(tmp_path, Tied, data, name, start={"optimizer": "SGD", "batch_size": 32}, **said)
-        for name, said in {
+        name: tune(tmp_path, Tied, data, name, start={"optimizer": "SGD", "batch_size": 32}, **settings)
+        for name, settings in {
             "plain": {},
             "pieces": {"largest_piece": 10},
             "clipped": {"max_gradient_norm": 1e-6},
@@ -295,10 +295,10 @@ MISTAKES = {
 }
 
 
-@pytest.mark.parametrize(("said", "kind", "message"), MISTAKES.values(), ids=MISTAKES)
-def test_a_mistake_is_told_before_anything_is_trained(tmp_path, said, kind, message):
+@pytest.mark.parametrize(("settings", "kind", "message"), MISTAKES.values(), ids=MISTAKES)
+def test_a_mistake_is_reported_before_anything_is_trained(tmp_path, settings, kind, message):
     with pytest.raises(kind, match=message):
-        tune(tmp_path, **{"build": normalised, "data": of_tensors(4)} | said)
+        tune(tmp_path, **{"build": normalised, "data": of_tensors(4)} | settings)
     assert not (tmp_path / "run" / "model").exists()
 
 
@@ -307,7 +307,7 @@ def test_activations_that_are_functions_are_no_mistake_where_none_may_change(tmp
     assert run.best.valid_loss < run.history.valid_loss.iloc[0]
 
 
-def test_a_loss_that_is_not_finite_after_the_first_epoch_is_told_with_what_to_do(tmp_path):
+def test_a_loss_that_is_not_finite_after_the_first_epoch_is_reported_with_what_to_do(tmp_path):
     with pytest.raises(RunError, match=r"init \(initial training\) diverged in epoch 1.*start.lr"):
         tune(tmp_path, normalised, of_tensors(4), start={"optimizer": "SGD", "lr": 9.0}, loss=exploding)
 

@@ -8,6 +8,7 @@ import matplotlib
 import numpy as np
 import rasterio
 from matplotlib.colors import to_hex
+from matplotlib.figure import Figure
 from matplotlib.image import imsave
 from numpy.typing import NDArray
 from rasterio.enums import MaskFlags, Resampling
@@ -26,6 +27,7 @@ UNKNOWN = (226, 230, 234, 255)  # colour of pixels without a value
 MOST_PIXELS = 2000  # along a side of a picture
 LOOKED_AT = 12  # scenes from which the ends of a legend are taken
 THUMBNAIL = 128  # pixels along a side of these
+MAP = 400  # columns of a map for the Prefect page
 
 
 @dataclass(frozen=True)
@@ -140,6 +142,23 @@ def draw(values: Image, layer: str, low: float, high: float) -> bytes:
     buffer = io.BytesIO()
     imsave(buffer, pixels, format="png", pil_kwargs={"compress_level": 1})
     return buffer.getvalue()
+
+
+def maps_of(path: Path) -> Figure:
+    """A filled scene as it was observed, as it was filled, and the standard deviation of what was filled."""
+    height, width = shape_of(path)
+    part = Part(0, 0, width, height, MAP, MAP * height // width or 1).clipped(height, width)
+    figure = Figure(figsize=(12, 1 + 3.4 * min(2.0, height / width)), layout="constrained")
+    figure.suptitle(path.name)
+    low, high = legend_of([path], "filled", ReadOptions())
+    for axes, layer in zip(figure.subplots(1, 3), ("observed", "filled", "std"), strict=True):
+        file = sidecars_of(path)[1] if layer == "std" else path
+        limits = legend_of([file], "std", ReadOptions()) if layer == "std" else (low, high)
+        values = read_part(file, layer, part, ReadOptions())
+        image = axes.imshow(values, cmap=COLOURS[layer], vmin=limits[0], vmax=limits[1], interpolation="nearest")
+        axes.set(xticks=[], yticks=[], facecolor="#e2e6ea", title="standard deviation" if layer == "std" else layer)
+        figure.colorbar(image, ax=axes, label=unit_of(path, ReadOptions()) or "value", shrink=0.85)
+    return figure
 
 
 def shades(layer: str) -> list[str]:

@@ -58,7 +58,7 @@ class Viewer(ThreadingHTTPServer):
         return f"http://{HOST}:{self.server_port}/"
 
     def description(self) -> dict[str, Any]:
-        """What the page is told: days with their layers, legends, size."""
+        """What the page shows: days with their layers, legends, size."""
         first = next(iter(self.catalogue.days[0].layers.values()))
         height, width = shape_of(first)
         unit = unit_of(first, self.options)

@@ -42,13 +42,13 @@ class Change(BaseModel):
             return f"mean of {', '.join(map(str, self.members))}: {self.model_copy(update={'members': ()})}"
         if not self.operator:
             return "unchanged"
-        return f"{'crossover: ' * self.crossed}{self.target} {_told(self.before)}→{_told(self.after)}"
+        return f"{'crossover: ' * self.crossed}{self.target} {_formatted(self.before)}→{_formatted(self.after)}"
 
 
 UNCHANGED = Change()
 
 
-def _told(value: Value) -> str:
+def _formatted(value: Value) -> str:
     if value is None:
         return "as written"
     return f"{value:g}" if isinstance(value, float) else str(value)

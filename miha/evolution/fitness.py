@@ -85,7 +85,7 @@ def noise(parent_loss: float, shares: Sequence[float], control: Sequence[float])
 
     It is what a paired bootstrap over the blocks of validation samples tends to as its draws become many (Efron and
     Tibshirani 1993, An Introduction to the Bootstrap, section 5.3), times √(n / (n - 1)). 0 of a single block, whose
-    noise cannot be told.
+    noise cannot be estimated.
 
     Args:
         parent_loss: validation loss of the parent.

@@ -72,8 +72,8 @@ def legs_of(steps: Sequence[Step], offer: Offer) -> list[Leg]:
             start = Start.model_validate({key: value for key, value in values.items() if key != "activations"})
             point = start.point(offer).model_copy(update={"activations": activations})
         except (ValidationError, ConfigError) as error:
-            told = error.errors()[0] if isinstance(error, ValidationError) else None
-            reason = f"{'.'.join(map(str, told['loc']))}: {told['msg']}" if told else str(error)
+            detail = error.errors()[0] if isinstance(error, ValidationError) else None
+            reason = f"{'.'.join(map(str, detail['loc']))}: {detail['msg']}" if detail else str(error)
             raise ConfigError(f"step {number} of the schedule to replay does not fit: {reason}") from None
         for layer, name in activations.items():
             if name not in (*offer.layers.get(layer, ()), offer.activations.get(layer)):
@@ -107,8 +107,8 @@ def write_steps(path: Path, steps: Iterable[Step]) -> None:
     lines, first = [_HEAD], 1
     for step in steps:
         content = step.model_dump(exclude_defaults=True)
-        told = yaml.safe_dump([content], sort_keys=False, default_flow_style=None, width=10_000)
-        lines.append(f"# epochs {first} to {first + step.epochs - 1}\n{told}")
+        entry = yaml.safe_dump([content], sort_keys=False, default_flow_style=None, width=10_000)
+        lines.append(f"# epochs {first} to {first + step.epochs - 1}\n{entry}")
         first += step.epochs
     write_text(path, "".join(lines))
 
@@ -140,12 +140,12 @@ def _change(before: Hyperparameters | None, after: Hyperparameters) -> Change:
     return Change(
         operator="replay",
         target=", ".join(changed),
-        before=", ".join(_told(key, old[key], changed[key]) for key in changed),
-        after=", ".join(_told(key, value, value) for key, value in changed.items()),
+        before=", ".join(_formatted(key, old[key], changed[key]) for key in changed),
+        after=", ".join(_formatted(key, value, value) for key, value in changed.items()),
     )
 
 
-def _told(key: str, value: Any, changed: Any) -> str:
+def _formatted(key: str, value: Any, changed: Any) -> str:
     if key == "activations":
         return " ".join(f"{layer} {value.get(layer)}" for layer in changed)
     return f"{value:g}" if isinstance(value, float) else str(value)

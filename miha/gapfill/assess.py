@@ -18,6 +18,7 @@ from miha.gapfill.judging import BASELINES, baselines
 from miha.gapfill.predictors import Static
 from miha.rasters.stack import ReadOptions
 from miha.training.workers import submit, working
+from miha.wording import plural
 
 CLASSES = (0, 25, 50, 75, 100)  # percent of the scene that tell gaps apart
 NETWORK = "network"  # column of a model that is judged beside
@@ -64,7 +65,7 @@ class Assessment:
         unit = f", {self.unit}" if self.unit else ""
         axes.set(xlabel="gap, percent of the scene", ylabel=f"mean absolute error{unit}", ylim=(0, None))
         days = self.gaps["day"].nunique()
-        axes.set_title(f"{len(self.gaps)} gaps on {days} days, each day left out of what fills it")
+        axes.set_title(f"{plural(len(self.gaps), 'gap')} on {plural(days, 'day')}, each day left out of what fills it")
         axes.legend(frameon=False)
         return figure
 

@@ -1,4 +1,4 @@
-"""Held-out gaps filled by several methods, and what can be said of their errors: means with intervals, and curves."""
+"""Held-out gaps filled by several methods, and their errors: means with intervals, and curves."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -78,7 +78,7 @@ class Comparison:
         low, high = np.percentile(drawn, [2.5, 97.5])
         return Mean(1 - float(values[method] / values[over]), float(low), float(high))
 
-    def gain_told(self, network: str, base: str) -> str:
+    def gain_sentence(self, network: str, base: str) -> str:
         """What a network adds to the base it starts from, in a sentence."""
         gain = self.gain(network, base)
         verb, size = "lowers" if gain.value > 0 else "raises", f"{100 * abs(gain.value):.1f} %"

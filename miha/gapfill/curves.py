@@ -13,7 +13,7 @@ from miha.problems.presentation import Plot
 
 OURS = {"color": "#00224e", "marker": "o", "lw": 2.4, "ms": 6, "zorder": 5}
 BASE = {"color": "#b8860b", "marker": "s", "lw": 1.8, "ms": 5, "ls": "--", "zorder": 4}
-OTHERS: tuple[dict[str, Any], ...] = tuple(  # told apart by marker and dashes as well as by shade
+OTHERS: tuple[dict[str, Any], ...] = tuple(  # distinguished by marker and dashes as well as by shade
     {"color": shade, "marker": marker, "ls": line, "lw": 1.2, "ms": 4}
     for shade, marker, line in (
         ("#5c6773", "^", "-"),

@@ -14,7 +14,7 @@ import torch
 from pydantic import ValidationError
 
 from miha.errors import ArchiveError, DataError
-from miha.events import Counted, Told, publish
+from miha.events import Counted, Message, publish
 from miha.evolution.seeds import stream
 from miha.gapfill.base import PROCESS, Base, fill_base, process_of
 from miha.gapfill.days import MIN_VISIBLE, Split
@@ -33,6 +33,7 @@ from miha.rasters.stack import Image, ReadOptions, Scene, Stack, misfit, read_da
 from miha.rasters.writing import plan_fills
 from miha.records.archive import read_archive
 from miha.threads import fixed_threads
+from miha.wording import plural
 
 MIRRORINGS: tuple[tuple[int, ...], ...] = ((), (-1,), (-2,), (-1, -2))  # axes to flip, in one opinion each
 
@@ -79,7 +80,7 @@ class Filler(ABC):
             raise DataError(f"{path} does not fit the history: {difference}. Bring it to that grid (gdalwarp).")
         scene.check_codes(self.reading)
         if self.history and (reason := misfit(scene, self.history.level, self.reading)):
-            publish(Told(f"filled all the same: {reason}"))
+            publish(Message(f"filled all the same: {reason}"))
         if (~scene.gaps).sum() < MIN_VISIBLE:
             raise TooLittleSeen(
                 f"{path} has {(~scene.gaps).sum()} valid pixels; at least {MIN_VISIBLE} are needed to fill it."
@@ -109,13 +110,13 @@ class Filler(ABC):
         others = len(self.others(when))
         if others < self.least_days:
             raise DataError(
-                f"the history has {others} days beside {when}; a network needs at least {self.least_days}. "
+                f"the history has {plural(others, 'day')} beside {when}; a network needs at least {self.least_days}. "
                 "Fill without a model, or add days."
             )
         return when
 
     def plan(self, sources: Sequence[Path], out: Path) -> dict[Path, Path]:
-        """Input → output of several fills; everything that can be told before the first is filled.
+        """Input → output of several fills; checks everything that can be checked before the first is filled.
 
         The scenes that were read for it are kept until they are filled.
 
@@ -161,8 +162,8 @@ class Filler(ABC):
         blank: date | None = None,
     ) -> None:
         """Write what becomes of a scene, and tell of it: :func:`miha.gapfill.made.write_made`."""
-        told = write_made(made, source, target, self.reading, never_seen, sharing, everywhere, max_std, blank)
-        publish(Told(told))
+        message = write_made(made, source, target, self.reading, never_seen, sharing, everywhere, max_std, blank)
+        publish(Message(message))
 
     def other(self, band: int) -> "BaseFiller":
         """What fills another band of the scenes: the base."""
@@ -331,7 +332,7 @@ class NetworkFiller(Filler):
 def open_filler(
     model: Path | None, data: Path | None, reading: ReadOptions = ReadOptions(), causal: bool = False
 ) -> Filler:
-    """What fills: a trained model, which needs ``data``; or without one the base, reading rasters as told.
+    """What fills: a trained model, which needs ``data``; or without one the base, reading rasters as ``reading`` says.
 
     With ``causal`` only days before a scene's own fill it.
 

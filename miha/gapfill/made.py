@@ -13,6 +13,7 @@ from miha.gapfill.guess import Window
 from miha.gapfill.process import Posterior
 from miha.rasters.stack import Image, Mask, ReadOptions, Scene
 from miha.rasters.writing import Part, write_parts
+from miha.wording import plural
 
 
 class TooLittleSeen(DataError):
@@ -25,18 +26,18 @@ class Made:
 
     scene: Callable[[Window], tuple[Image, Mask]]
     fill: Callable[[Window], Posterior]
-    told: str = ""  # of where the fill comes from, if not from the scene
+    origin: str = ""  # where the fill comes from, if not from the scene
     sharing: tuple[int, ...] = ()  # other bands that the same mask hides
 
     @classmethod
-    def nothing(cls, fill: Callable[[Window], Posterior], told: str) -> "Made":
+    def nothing(cls, fill: Callable[[Window], Posterior], origin: str) -> "Made":
         """Of a day without a scene."""
 
         def scene(where: Window) -> tuple[Image, Mask]:
             shape = where[0].stop - where[0].start, where[1].stop - where[1].start
             return np.full(shape, np.nan, np.float32), np.zeros(shape, bool)
 
-        return cls(scene, fill, told)
+        return cls(scene, fill, origin)
 
     @classmethod
     def whole(cls, scene: Scene, filled: Posterior) -> "Made":
@@ -67,7 +68,7 @@ def write_made(
     max_std: float | None,
     blank: date | None,
 ) -> str:
-    """Write what becomes of a scene, window by window; returns what is to be told of it.
+    """Write what becomes of a scene, window by window; returns a message about it.
 
     Args:
         made: what becomes of its band.
@@ -106,4 +107,4 @@ def write_made(
     empty = "".join(f", {counted[name]} {why} left empty" for name, why in left if counted[name])
     empty += f", {counted['kept']} kept as they were" if counted["kept"] else ""
     bands = f" in each of {len(sharing) + 1} bands, which share a mask" if sharing else ""
-    return f"{target}: {counted['filled']} pixels filled{bands}{made.told}{empty}"
+    return f"{target}: {plural(counted['filled'], 'pixel')} filled{bands}{made.origin}{empty}"

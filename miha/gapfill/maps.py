@@ -103,7 +103,7 @@ def _plot(filler: NetworkFiller, case: Case) -> Figure:
 def plot_fill(scene: Image, filled: Image, truth: Image, std: Image, unit: str, title: str) -> Figure:
     """Before, after, truth, error and standard deviation of one scene; maps are (height, width), NaN where unknown.
 
-    Error and deviation have one scale: what is dark in both is wrong where the fill said so.
+    Error and deviation have one scale: a pixel dark in both has a large error, and a large deviation announced it.
     """
     figure = Figure(figsize=(14.5, 3.6), layout="constrained")
     panels = figure.subplots(1, 5)

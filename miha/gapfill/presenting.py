@@ -18,6 +18,7 @@ from miha.gapfill.maps import chosen_cases, map_row
 from miha.problems.presentation import Estimate, Presentation
 from miha.problems.problem import ParallelMap
 from miha.rasters.stack import Image
+from miha.wording import plural
 
 QUICK_GAPS = 4  # that the report of every run judges by: four seconds each for 10,000 pixels
 Job = tuple[Path, Path, str, bool, int]  # archive, data set, stamp of the archive, thorough or not, number of the gap
@@ -112,15 +113,15 @@ def _what(filler: NetworkFiller, cases: Sequence[Case]) -> str:
     on = judged[0].isoformat() if len(judged) == 1 else f"{len(judged)} days"
     return (
         f"Clouds hide parts of these scenes. A network learned to fill such gaps from {len(filler.split.train)} of "
-        f"{days} days ({first} to {last}, {height} × {width} pixels). It was tested on {len(cases)} gaps of {on}, "
-        "which it never saw."
+        f"{days} days ({first} to {last}, {height} × {width} pixels). It was tested on "
+        f"{plural(len(cases), 'gap')} of {on}, which it never saw."
     )
 
 
 def _sentences(comparison: Comparison, unit: str) -> list[str]:
     means = comparison.means()
     found = [f"The base alone, which needs no training, has an error of {means[BASE].value:.2f} {unit}."]
-    found.append(comparison.gain_told(NETWORK, BASE))
+    found.append(comparison.gain_sentence(NETWORK, BASE))
     others = {name: mean for name, mean in means.items() if name not in (NETWORK, BASE)}
     if others:
         best = min(others, key=lambda name: others[name].value)

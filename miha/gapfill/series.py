@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict
 
 from miha.documents import read_document
 from miha.errors import ConfigError, DataError
-from miha.events import Counted, Told, publish
+from miha.events import Counted, Message, publish
 from miha.files import digest_file, remove_unfinished, write_json
 from miha.gapfill.between import Between
 from miha.gapfill.filler import Filler, open_filler
@@ -24,6 +24,7 @@ from miha.rasters.scene import list_scenes
 from miha.rasters.stack import ReadOptions, read_date
 from miha.rasters.writing import plan_fills, sidecars_of
 from miha.training.workers import is_transient, submit, working
+from miha.wording import plural
 
 RETRIES = 2  # of a day whose process died
 SETTINGS = "series.json"
@@ -182,11 +183,11 @@ def _between(filler: Filler, day: Day) -> Made:
     assert history is not None, "a series is of a history"
     between, grid = Between(filler.others(day.when), day.when), history.grid
     why = "no scene is of it" if day.blank else "it shows too little"
-    told = f" from {len(between.near)} days around it, since {why}"
+    origin = f" from {plural(len(between.near), 'day')} around it, since {why}"
     if day.blank:
-        return Made.nothing(between.fill, told)
+        return Made.nothing(between.fill, origin)
     scene = OpenScene(day.source, filler.reading, (grid.height, grid.width))
-    return Made(scene.read, between.fill, told, scene.sharing)
+    return Made(scene.read, between.fill, origin, scene.sharing)
 
 
 def fill_days(series: Series, days: Sequence[Day], counting: bool = True) -> dict[date, str]:
@@ -203,7 +204,7 @@ def fill_days(series: Series, days: Sequence[Day], counting: bool = True) -> dic
                 break
             except DataError as error:
                 failed[day.when] = str(error)
-                publish(Told(f"{day.when} is left out: {error}"))
+                publish(Message(f"{day.when} is left out: {error}"))
                 break
             except Exception as error:
                 if not retry or not is_transient(error):
@@ -224,13 +225,13 @@ def start(series: Series) -> list[Day]:
     days = days_of(series)
     settings = series.model_dump(mode="json", exclude={"data", "out", "first", "last", "model"})
     settings["model"] = digest_file(series.model) if series.model else None
-    said = series.out / SETTINGS
-    if said.exists() and any(day.done for day in days):
-        former = read_document(said, _Settings, ConfigError, "Choose another --out.").model_dump(mode="json")
+    settings_file = series.out / SETTINGS
+    if settings_file.exists() and any(day.done for day in days):
+        former = read_document(settings_file, _Settings, ConfigError, "Choose another --out.").model_dump(mode="json")
         if former != settings:
             raise ConfigError(f"{series.out} holds days that were filled with other settings. Choose another --out.")
     remove_unfinished(series.out)
-    write_json(said, settings)
+    write_json(settings_file, settings)
     return days
 
 
@@ -246,14 +247,16 @@ def fill_series(series: Series, processes: int) -> dict[date, str]:
     """
     with held(series.out, "choose another folder for the filled days."):
         days = start(series)
-        tell(series, days)
+        announce(series, days)
         with working(processes):
             return fill_days(series, days)
 
 
-def tell(series: Series, days: Sequence[Day]) -> None:
+def announce(series: Series, days: Sequence[Day]) -> None:
     """Say what is to be done."""
     done, blank = sum(day.done for day in days), sum(day.blank for day in days)
     missing = f", {blank} of them without a scene" if blank else ""
     before = f"; {done} are done" if done else ""
-    publish(Told(f"{len(days)} days from {days[0].when} to {days[-1].when}{missing} → {series.out}{before}"))
+    publish(
+        Message(f"{plural(len(days), 'day')} from {days[0].when} to {days[-1].when}{missing} → {series.out}{before}")
+    )

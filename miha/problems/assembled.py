@@ -59,8 +59,8 @@ class Assembled(Problem):
         sources = (parts.train, parts.valid)
         ways = [(type(source.dataset), source.collate, source.target) for source in sources]
         functions = identity([parts.build, parts.loss, parts.measure, ways])
-        told = digest_json([functions, *(source.fingerprint() for source in sources)])
-        problem = cls(data=folder, identity=told, **settings)
+        digest = digest_json([functions, *(source.fingerprint() for source in sources)])
+        problem = cls(data=folder, identity=digest, **settings)
         pickled = _pickled(parts)
         with replacing(problem.file) as temporary:
             temporary.write_bytes(pickled)

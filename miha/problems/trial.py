@@ -1,4 +1,4 @@
-"""A network tried out on one batch before anything is trained, so that a mistake is told at once and by name."""
+"""A network tried out on one batch before anything is trained, so that a mistake is reported at once and by name."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -83,11 +83,11 @@ def _output(network: nn.Module, problem: Assembled, batch: Batch, name: str) -> 
 
 
 def _check_loss(problem: Assembled, output: Any, batch: Batch, name: str) -> None:
-    told = f"output {_shape(output)}, target {_shape(batch.target)}"
+    shapes = f"output {_shape(output)}, target {_shape(batch.target)}"
     try:
         loss, metric, _ = problem.validation(output, batch)
     except (RuntimeError, TypeError, ValueError, IndexError, AttributeError) as error:
-        raise ConfigError(f"loss or metric does not take what there is ({name}: {told}): {error}") from error
+        raise ConfigError(f"loss or metric does not take what there is ({name}: {shapes}): {error}") from error
     if not loss.isfinite():
         bad = [part for part, value in (("input", batch.inputs), ("target", batch.target)) if not _finite(value)]
         where = f"an {bad[0]} is NaN or infinite" if bad else "look at the scale of inputs and targets"

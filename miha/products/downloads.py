@@ -14,6 +14,7 @@ from miha.products.cubes import days_of_bands
 from miha.products.patterns import Pattern
 from miha.products.product import Recipe
 from miha.rasters.dates import read_date
+from miha.wording import plural
 
 _REMOTE = {"https://": "/vsicurl/https://", "http://": "/vsicurl/http://", "s3://": "/vsis3/", "gs://": "/vsigs/"}
 _TARS = (".tar", ".tar.gz", ".tgz", ".tar.bz2")
@@ -124,7 +125,7 @@ def find_observations(files: Sequence[str], recipes: Sequence[Recipe]) -> Downlo
         wanted = ", ".join(text for recipe in recipes for text in recipe.files)
         seen = ", ".join(Path(path).name for path in files[:3]) or "none at all"
         raise DataError(
-            f"none of {len(files)} files is a scene of this product: wanted are {wanted}; there are {seen}"
+            f"none of {plural(len(files), 'file')} is a scene of this product: wanted are {wanted}; there are {seen}"
             f"{', …' if len(files) > 3 else ''}. Choose another --product or --layer, or change its files."
         )
     ordered = tuple(sorted(found, key=lambda observation: (observation.when, observation.path)))

@@ -16,7 +16,7 @@ import rasterio
 from rasterio.errors import NotGeoreferencedWarning, RasterioError
 
 from miha.errors import ConfigError, DataError
-from miha.events import Counted, Told, publish
+from miha.events import Counted, Message, publish
 from miha.files import replacing_folder
 from miha.products.downloads import Observation, find_observations, list_files
 from miha.products.grid import GridChoice, StackGrid, on_grid, overlap
@@ -25,6 +25,7 @@ from miha.products.page import write_page
 from miha.products.product import Daily, Product
 from miha.products.reading import open_scene
 from miha.products.record import DayRecord, GridRecord, LeftOut, StackRecord, write_record
+from miha.wording import plural
 
 _log = logging.getLogger(__name__)
 CACHE = 256 * 1024 * 1024  # bytes that GDAL may keep of blocks; it would take a twentieth of the memory
@@ -44,8 +45,10 @@ class _Unusable(DataError):
 
     def __init__(self, observation: Observation, reason: object) -> None:
         self.observation = observation
-        told = str(reason) if isinstance(reason, DataError) else f"{observation.path} cannot be read: {_line(reason)}."
-        super().__init__(told)
+        message = (
+            str(reason) if isinstance(reason, DataError) else f"{observation.path} cannot be read: {_line(reason)}."
+        )
+        super().__init__(message)
 
 
 def _line(reason: object) -> str:
@@ -138,7 +141,7 @@ def _prepare(
     )
     write_record(out, record)
     write_page(out, record, download.observations)
-    _tell(record)
+    _report(record)
     return record
 
 
@@ -232,7 +235,7 @@ class _Maker:
 
     @contextmanager
     def _layer(self, observation: Observation, work: Path, number: int) -> Iterator[Layer]:
-        """A scene on the grid; whatever is wrong with it is told as such."""
+        """A scene on the grid; whatever is wrong with it raises _Unusable."""
         own = work / str(number)
         own.mkdir(exist_ok=True)
         with ExitStack() as stack:
@@ -260,7 +263,7 @@ def _blamed(observation: Observation) -> Iterator[None]:
         raise _Unusable(observation, error) from error
 
 
-def _tell(record: StackRecord) -> None:
+def _report(record: StackRecord) -> None:
     several = sum(len(day.sources) > 1 for day in record.days)
     if several:
         ways = {
@@ -268,4 +271,4 @@ def _tell(record: StackRecord) -> None:
             "mean": "their mean counts",
             "best": "that with most clear pixels counts, the others fill its gaps",
         }
-        publish(Told(f"{several} days have several scenes: {ways[record.daily]} (--daily)"))
+        publish(Message(f"several scenes on {plural(several, 'day')}: {ways[record.daily]} (--daily)"))

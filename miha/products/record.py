@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict
 from miha.documents import read_document
 from miha.errors import DataError
 from miha.files import write_json
+from miha.wording import plural
 
 STACK_FILE = "stack.json"
 
@@ -64,8 +65,9 @@ class StackRecord(_Entry):
     def summary(self) -> str:
         """What it is, in a line."""
         return (
-            f"{self.product} {self.layer}: {len(self.days)} days of {self.grid.height}x{self.grid.width} pixels, "
-            f"{self.days[0].date} to {self.days[-1].date}, {self.valid:.0%} seen, {len(self.left_out)} scenes left out"
+            f"{self.product} {self.layer}: {plural(len(self.days), 'day')} of "
+            f"{self.grid.height}x{self.grid.width} pixels, {self.days[0].date} to {self.days[-1].date}, "
+            f"{self.valid:.0%} seen, {plural(len(self.left_out), 'scene')} left out"
         )
 
 

@@ -19,6 +19,7 @@ from miha.errors import DataError, StorageError
 from miha.rasters.masks import grown
 from miha.rasters.options import ReadOptions
 from miha.rasters.suspect import Level, undeclared_codes
+from miha.wording import plural
 
 Image = NDArray[np.float32]  # (height, width), in the data's unit; NaN where there is no observation
 Mask = NDArray[np.bool_]  # (height, width)
@@ -48,7 +49,7 @@ class Grid:
         if not np.allclose(self.transform, other.transform, rtol=1e-9, atol=1e-9):
             return f"its transform is {other.transform}, not {self.transform}"
         if self.bands != other.bands:
-            return f"it has {other.bands} bands, not {self.bands}"
+            return f"it has {plural(other.bands, 'band')}, not {self.bands}"
         return None
 
 
@@ -196,7 +197,7 @@ def opened(path: Path, options: ReadOptions) -> Iterator[DatasetReader]:
         with open_raster(path) as source:
             if not 1 <= options.band <= source.count:
                 raise DataError(
-                    f"{path} has {source.count} bands, so there is no band {options.band}. Set problem.band."
+                    f"{path} has {plural(source.count, 'band')}, so there is no band {options.band}. Set problem.band."
                 )
             yield source
     except (RasterioError, OSError) as error:
@@ -280,7 +281,9 @@ def _clear(path: Path, source: DatasetReader, options: ReadOptions, window: Wind
         raise DataError(f"{path} has no quality file {rule.file} (problem.clear.file). Add it, or remove the scene.")
     with open_raster(file) as layer:
         if not 1 <= rule.band <= layer.count:
-            raise DataError(f"{file} has {layer.count} bands, so there is no band {rule.band}. Set problem.clear.band.")
+            raise DataError(
+                f"{file} has {plural(layer.count, 'band')}, so there is no band {rule.band}. Set problem.clear.band."
+            )
         if difference := _grid_of(source).difference(replace(_grid_of(layer), bands=source.count)):
             raise DataError(f"{file} does not fit {path.name}: {difference}. Bring all rasters to one grid (gdalwarp).")
         return rule.clear(layer.read(rule.band, window=window))

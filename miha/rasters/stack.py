@@ -28,6 +28,7 @@ from miha.rasters.scene import (
     sample_scene,
 )
 from miha.rasters.suspect import Level, common_level
+from miha.wording import plural
 
 __all__ = [  # what most of the library needs of rasters
     "Grid",
@@ -71,7 +72,7 @@ class Stack:
     def _repr_html_(self) -> str:
         seen = 100 * float((~np.isnan(self.values)).mean())
         return (
-            f"<b>Stack</b> of {len(self)} days, {self.dates[0]} to {self.dates[-1]}: {self.grid.height} × "
+            f"<b>Stack</b> of {plural(len(self), 'day')}, {self.dates[0]} to {self.dates[-1]}: {self.grid.height} × "
             f"{self.grid.width} pixels{', ' + escape(self.unit) if self.unit else ''}, {seen:.0f} % observed"
             f"{', simulated' if self.simulated else ''}"
         )

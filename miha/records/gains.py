@@ -4,6 +4,7 @@ import pandas as pd
 
 from miha.evolution.fitness import noise
 from miha.records.record import StageRecord
+from miha.wording import plural
 
 
 def gains(base: StageRecord, best: StageRecord, population: pd.DataFrame) -> tuple[str, ...]:
@@ -22,10 +23,10 @@ def _of_training(base: StageRecord, best: StageRecord) -> str:
         return "Training added nothing: no model validated better than the base, so the base is the best model."
     gain = (base.valid_loss - best.valid_loss) / (abs(base.valid_loss) or 1.0)
     error = noise(base.valid_loss, best.shares, base.shares)
-    told = f"Training lowered the validation loss of the base by {100 * gain:.1f} %"
+    sentence = f"Training lowered the validation loss of the base by {100 * gain:.1f} %"
     if gain <= error:
-        return f"{told}, no more than its standard error of {100 * error:.1f} %: it may have added nothing."
-    return f"{told} (standard error {100 * error:.1f} %)."
+        return f"{sentence}, no more than its standard error of {100 * error:.1f} %: it may have added nothing."
+    return f"{sentence} (standard error {100 * error:.1f} %)."
 
 
 def _of_changes(population: pd.DataFrame) -> str:
@@ -34,7 +35,7 @@ def _of_changes(population: pd.DataFrame) -> str:
     cycles, won = population.cycle.nunique(), int((population.selected & (population.operator != "")).sum())
     soups = int((population.selected & (population.members != "")).sum())
     return (
-        f"In {won} of {cycles} cycles a change of hyperparameters won over the unchanged control. What the "
+        f"In {won} of {plural(cycles, 'cycle')} a change of hyperparameters won over the unchanged control. What the "
         "changes added in all is not known: it takes a second run without them (--unchanged) to compare with."
         + (f" In {soups} of them the mean of several candidates went on." if soups else "")
     )

@@ -23,7 +23,7 @@ class CandidateOutcome(BaseModel):
 
     ``status`` is ``ok``, ``diverged``, ``stopped`` (the worse half of a race), or ``failed: why``. Scores are
     None unless the candidate is ``ok``. ``noise`` is the standard error of the difference between its loss and the
-    control's, as a fraction of the parent's like ``level``; 0 where it cannot be told.
+    control's, as a fraction of the parent's like ``level``; 0 where it cannot be estimated.
     """
 
     model_config = ConfigDict(frozen=True)

@@ -49,12 +49,12 @@ def descent(history: pd.DataFrame, population: pd.DataFrame) -> list[Step]:
         history: rows as in ``history.csv``.
         population: rows as in ``population.csv``.
     """
-    sentences, told, steps = cycle_sentences(population), set[int](), list[Step]()
+    sentences, described, steps = cycle_sentences(population), set[int](), list[Step]()
     mainline = history[history.candidate.isna()]
     for (kind, number), epochs in mainline.groupby(["stage", "cycle"], sort=False):
         cycle = int(str(number))
-        if kind == "fixing" and cycle in sentences and cycle not in told:
-            told.add(cycle)
+        if kind == "fixing" and cycle in sentences and cycle not in described:
+            described.add(cycle)
             steps.append(Step(f"Cycle {cycle}", sentences[cycle], _candidates(population[population.cycle == cycle])))
         steps.append(Step(STAGES.get(str(kind), f"{kind} training"), _of_stage(epochs)))
     return steps

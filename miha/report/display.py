@@ -23,6 +23,7 @@ from miha.events import (
     Counted,
     EpochEnded,
     Event,
+    Message,
     RunEnded,
     RunStarted,
     Selected,
@@ -30,10 +31,10 @@ from miha.events import (
     StageRetried,
     StageReused,
     StageStarted,
-    Told,
     Working,
 )
 from miha.records.record import StageId
+from miha.wording import plural
 
 NO_TERMINAL_WIDTH = 160
 ALL_EPOCHS = "all epochs"
@@ -99,7 +100,7 @@ class Display:
     @_show.register
     def _(self, event: RunStarted) -> None:
         self.console.print(
-            f"[bold]Budget {event.budget} epochs[/] = {event.schedule}; {event.device}, {event.precision}; "
+            f"[bold]Budget {plural(event.budget, 'epoch')}[/] = {event.schedule}; {event.device}, {event.precision}; "
             f"{escape(event.run_dir)}"
         )
         self._bar(ALL_EPOCHS, ALL_EPOCHS, event.budget)
@@ -109,7 +110,7 @@ class Display:
         self._bar("working", event.work, None)
 
     @_show.register
-    def _(self, event: Told) -> None:
+    def _(self, event: Message) -> None:
         self._close("working")
         self.console.print(event.line, markup=False)
 
@@ -125,7 +126,7 @@ class Display:
     def _(self, event: StageStarted) -> None:
         self._bar(event.stage, f"{event.stage} ({event.change})", event.epochs, event.done)
         if event.done:
-            self.console.print(f"{event.stage}: continues after {event.done} epochs")
+            self.console.print(f"{event.stage}: continues after {plural(event.done, 'epoch')}")
         self._trained(event.stage, event.done)
 
     @_show.register

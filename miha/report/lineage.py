@@ -31,8 +31,8 @@ def lineage_tree(run_dir: Path) -> Tree:
     for _, epochs in mainline.groupby(["stage", "cycle"], sort=False):
         stage = StageId(kind=epochs.stage.iloc[0], cycle=int(epochs.cycle.iloc[0]))
         fixed = stage.kind == "fixing"
-        said = [f"[bold]{stage.name}[/]", _epochs(epochs), *([f"from {winner}"] if fixed and winner else [])]
-        node = tree.add("  ".join([*said, *(["[green]best[/]"] if stage.name == best_name else [])]))
+        label = [f"[bold]{stage.name}[/]", _epochs(epochs), *([f"from {winner}"] if fixed and winner else [])]
+        node = tree.add("  ".join([*label, *(["[green]best[/]"] if stage.name == best_name else [])]))
         following = {"initial": 1, "fixing": stage.cycle + 1}.get(stage.kind)
         winner = ""
         for one in population[population.cycle == following].itertuples():
@@ -45,16 +45,16 @@ def lineage_tree(run_dir: Path) -> Tree:
 def _epochs(rows: pd.DataFrame) -> str:
     """From which epoch to which, and the loss after the last."""
     first, last = rows.epoch.iloc[0], rows.epoch.iloc[-1]
-    said = f"epoch {last}" if first == last else f"epochs {first}–{last}"
+    span = f"epoch {last}" if first == last else f"epochs {first}–{last}"
     loss = rows.valid_loss.iloc[-1]
-    return f"{said}  loss {'not finite' if pd.isna(loss) else f'{loss:.4g}'}"
+    return f"{span}  loss {'not finite' if pd.isna(loss) else f'{loss:.4g}'}"
 
 
 def _candidate(name: str, one: Any, history: pd.DataFrame) -> str:
     rows = history[(history.cycle == one.cycle) & (history.candidate == one.candidate)]
-    said = [name, escape(one.change), *([_epochs(rows)] if len(rows) else [])]
+    label = [name, escape(one.change), *([_epochs(rows)] if len(rows) else [])]
     if not pd.isna(one.fitness):
-        said.append(f"fitness {one.fitness:+.4f}")
+        label.append(f"fitness {one.fitness:+.4f}")
     if one.status != "ok":
-        said.append(escape(one.status))
-    return "  ".join([*said, *(["selected"] if one.selected else [])])
+        label.append(escape(one.status))
+    return "  ".join([*label, *(["selected"] if one.selected else [])])

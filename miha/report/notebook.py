@@ -7,6 +7,7 @@ from miha.records.archive import read_manifest
 from miha.records.gains import gains
 from miha.records.record import model_path
 from miha.records.tables import count_epochs, read_tables
+from miha.wording import plural
 
 
 def run_html(run_dir: Path) -> str:
@@ -22,7 +23,7 @@ def run_html(run_dir: Path) -> str:
     figures += [f"{name} {value:.4f}" for name, value in last.metrics.items() if value is not None]
     report = run_dir / "report.html"
     lines = [
-        f"<b>Run {escape(str(run_dir))}</b>: {count_epochs(history)} epochs, best model {escape(best.name)}",
+        f"<b>Run {escape(str(run_dir))}</b>: {plural(count_epochs(history), 'epoch')}, best model {escape(best.name)}",
         escape(", ".join(figures)),
         *map(escape, gains(base, best, population)),
         f'<a href="{escape(report.absolute().as_uri())}">report</a>' if report.exists() else "no report",

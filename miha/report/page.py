@@ -33,6 +33,7 @@ from miha.records.tables import count_epochs, read_prior, read_tables
 from miha.report.descent import descent
 from miha.report.plots import plot_history
 from miha.training.workers import compute_all, working
+from miha.wording import plural
 
 MOST_PROCESSES = 4  # each needs a second to start
 
@@ -69,7 +70,7 @@ def write_report(run_dir: Path, thorough: bool = False) -> Path:
         best=best,
         base=base,
         sentences=[*shown.sentences, *gains(base.record, best.record, population)],
-        cost=f"{count_epochs(history)} epochs trained: {_budget(provenance)}",
+        cost=f"{plural(count_epochs(history), 'epoch')} trained: {_budget(provenance)}",
         figure=plot_history(history, population),
         history_alt=_history_alt(history, population),
         steps=descent(history, population),
@@ -86,8 +87,8 @@ def write_report(run_dir: Path, thorough: bool = False) -> Path:
 
 def _chances(run_dir: Path) -> list[dict[str, Any]]:
     """How often each operator won over the control, in this run and those of its prior, and its chance to win again."""
-    said = read_document(run_dir / "config.json", _Prior, RunError, "Run optimize again.")
-    tally = (said.prior or Tally()) + (read_prior([run_dir]) or Tally())
+    config = read_document(run_dir / "config.json", _Prior, RunError, "Run optimize again.")
+    tally = (config.prior or Tally()) + (read_prior([run_dir]) or Tally())
     rows = [
         {"name": name, "wins": tally.wins[name], "tries": tally.tries[name], "chance": tally.mean(name)}
         for name in HYPERPARAMETERS
@@ -103,10 +104,10 @@ class _Prior(BaseModel):
 
 
 def _budget(provenance: Provenance) -> str:
-    told = provenance.configuration
-    if told.replay:
+    config = provenance.configuration
+    if config.replay:
         return f"{provenance.epochs} along a schedule that another run found"
-    return f"{provenance.epochs} = {Schedule.model_validate(told.schedule).describe(told.unchanged)}"
+    return f"{provenance.epochs} = {Schedule.model_validate(config.schedule).describe(config.unchanged)}"
 
 
 def _presented(run_dir: Path, best: Manifest, data: Path, processes: int, thorough: bool) -> tuple[Presentation, str]:
@@ -121,9 +122,10 @@ def _presented(run_dir: Path, best: Manifest, data: Path, processes: int, thorou
 def _history_alt(history: pd.DataFrame, population: pd.DataFrame) -> str:
     mainline = history[history.candidate.isna()]
     first, last = mainline.valid_loss.iloc[0], mainline.valid_loss.iloc[-1]
+    cycles = plural(population.cycle.nunique(), "cycle")
     return (
         f"Line chart of the validation loss along the mainline: from {first:.4f} to {last:.4f} over "
-        f"{mainline.epoch.max()} epochs, with the candidates of {population.cycle.nunique()} cycles."
+        f"{plural(mainline.epoch.max(), 'epoch')}, with the candidates of {cycles}."
     )
 
 

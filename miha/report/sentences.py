@@ -5,6 +5,7 @@ from typing import Any
 import pandas as pd
 
 from miha.records.selection import STOPPED
+from miha.wording import plural
 
 NAMES = {
     "lr": "learning rate",
@@ -43,16 +44,16 @@ def change_phrase(row: Any) -> str:
     before = _short(row.before)
     name = NAMES.get(row.target, row.target.replace("_", " "))
     if row.operator == "optimizer":
-        told = f"the optimizer {after} in place of {before}"
+        phrase = f"the optimizer {after} in place of {before}"
     elif row.operator == "activation":
-        told = f"{after} in place of {before} as the activation {row.target}"
+        phrase = f"{after} in place of {before} as the activation {row.target}"
     elif row.operator == "augmentation":
-        told = f"augmentation of strength {after} in place of {before}"
+        phrase = f"augmentation of strength {after} in place of {before}"
     elif row.target in SCALED and (times := _times(row.before, row.after)):
-        told = f"a {name} {times} as {'large' if row.target == 'batch_size' else 'high'} ({after})"
+        phrase = f"a {name} {times} as {'large' if row.target == 'batch_size' else 'high'} ({after})"
     else:
-        told = f"a {name} of {after} in place of {before}"
-    return f"{told}, tried in an earlier cycle," if row.crossed else told
+        phrase = f"a {name} of {after} in place of {before}"
+    return f"{phrase}, tried in an earlier cycle," if row.crossed else phrase
 
 
 def cycle_sentences(population: pd.DataFrame) -> dict[int, str]:
@@ -71,23 +72,23 @@ def _sentence(rows: pd.DataFrame) -> str:
     tried = len(trained) - 1
     stopped = int((trained.status == STOPPED).sum())
     failed = int((~trained.status.isin(("ok", STOPPED))).sum())
-    lost = f" {failed} of {len(trained)} candidates failed." if failed else ""
+    lost = f" {failed} of {plural(len(trained), 'candidate')} failed." if failed else ""
     lost += f" {stopped} of {len(trained)} stopped early." if stopped else ""
     if winner.candidate == 0:
         many = "The one change" if tried == 1 else f"None of the {tried} changes"
         verb = "that was tried did not lower" if tried == 1 else "that were tried lowered"
         return f"{many} {verb} the validation loss by more than its noise; nothing was changed.{lost}"
-    told = change_phrase(winner)
-    told = told[0].upper() + told[1:]
+    change = change_phrase(winner)
+    change = change[0].upper() + change[1:]
     if control is None:
-        return f"{told} was the fittest; the unchanged network failed, so what it gained cannot be told.{lost}"
+        return f"{change} was the fittest; the unchanged network failed, so its gain is not known.{lost}"
     gain = 100 * (float(winner.level) - float(control.level))
     word = "lowered" if gain >= 0 else "raised"
     noise = 100 * float(winner.noise) if pd.notna(winner.noise) else 0.0
+    effect = f"{change} {word} the validation loss by {_percent(abs(gain))}"
     if not noise:
-        return f"{told} {word} the validation loss by {_percent(abs(gain))}, beside training on unchanged.{lost}"
-    beside = "more than" if gain > noise else "within"
-    return f"{told} {word} the validation loss by {_percent(abs(gain))}, {beside} its noise of {_percent(noise)}.{lost}"
+        return f"{effect}, compared with unchanged training.{lost}"
+    return f"{effect}, {'more than' if gain > noise else 'within'} its noise of {_percent(noise)}.{lost}"
 
 
 def _times(before: str, after: str) -> str:

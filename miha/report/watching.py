@@ -12,7 +12,7 @@ from miha.report.display import Display
 
 @contextmanager
 def watched(console: Console | None, tensorboard: Path | None = None) -> Iterator[None]:
-    """Have events told on a console, and written for TensorBoard; each only if it is given."""
+    """Show events on a console and write them for TensorBoard, each only if it is given."""
     with ExitStack() as watching:
         if console is not None:
             watching.enter_context(observed_by(watching.enter_context(Display(console))))

@@ -1,4 +1,4 @@
-"""What a stage is told, as JSON. Its digest covers all that decides the weights, and nothing else."""
+"""The specification of a stage, as JSON. Its digest covers all that decides the weights, and nothing else."""
 
 import functools
 import inspect

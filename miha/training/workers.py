@@ -40,7 +40,7 @@ class _Workers:
             if self.stopped:
                 cancelled = Future[Any]()
                 cancelled.cancel()
-                cancelled.set_running_or_notify_cancel()  # so that whoever waits is told
+                cancelled.set_running_or_notify_cancel()  # so that whoever waits is notified
                 return cancelled
             if not self.pool.active:
                 self.pool.stop()
@@ -57,7 +57,7 @@ class _Workers:
             self.stopped = True
             for future in list(self.pending):
                 if future.cancel():
-                    with suppress(RuntimeError):  # the pool has told of it already; a pool that stops may never tell
+                    with suppress(RuntimeError):  # the pool may have set it already, or, if it stops, never
                         future.set_running_or_notify_cancel()
             self.pool.stop()
             self.pool.join(timeout=30)

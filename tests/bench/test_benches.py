@@ -55,9 +55,9 @@ def test_digits(digits, tmp_path, module, columns):
     epochs = {"initial_epochs": 1, "cycles": 1, "candidate_epochs": 1, "fixing_epochs": 1}
     epochs |= {"final_epochs": 1, "trial_epochs": 3}
     mnist(seeds=1, data=digits, **epochs, samples=200, only=columns, runs=tmp_path, results=tmp_path, document=document)
-    said = json.loads((tmp_path / "mnist.json").read_text())["results"]
-    assert {figures["0"]["epochs"] for figures in said.values()} == {7}
-    assert PBT not in said
+    results = json.loads((tmp_path / "mnist.json").read_text())["results"]
+    assert {figures["0"]["epochs"] for figures in results.values()} == {7}
+    assert PBT not in results
     assert OPTUNA_OURS in document.read_text() or module == "bench"
 
 
@@ -160,7 +160,7 @@ def test_a_value_of_a_change_is_a_number_a_name_or_none(text, value):
         ({"operator": "momentum", "target": "beta2", "before": 0.999, "after": 0.995}, "momentum"),
     ],
 )
-def test_the_kind_of_a_change_is_told_from_its_operator(change, kind):
+def test_the_kind_of_a_change_follows_from_its_operator(change, kind):
     assert kind_of(Change(**change)) == kind
 
 
@@ -174,7 +174,7 @@ def test_winners_are_counted_crossed_over_or_not(tmp_path):
     )
 
 
-def test_time_of_training_is_told_from_events(tmp_path):
+def test_time_of_training_is_measured_by_events(tmp_path):
     training = Training()
     with observed_by(training):
         carry_out("library", many_candidates(tmp_path, 1))
@@ -220,6 +220,6 @@ def test_loops_are_timed(tmp_path):
 @pytest.mark.slow
 def test_runs_are_killed_until_they_finish(tmp_path):
     faults(kills=1, out=tmp_path, document=tmp_path / "results.md")
-    said = json.loads((tmp_path / "faults.json").read_text())["results"]["run"].values()
-    assert sum(run["whole run"] + run["one worker"] for run in said) >= 1
-    assert all(run["same bits"] for run in said)
+    runs = json.loads((tmp_path / "faults.json").read_text())["results"]["run"].values()
+    assert sum(run["whole run"] + run["one worker"] for run in runs) >= 1
+    assert all(run["same bits"] for run in runs)

@@ -50,15 +50,15 @@ def test_every_method_fills_the_same_gaps_and_a_later_call_measures_no_gap_anew(
     document = tmp_path / "results.md"
     for _ in range(2):
         peers([simulated], gaps=1, processes=1, results=tmp_path, document=document)
-        said = json.loads((tmp_path / "peers.json").read_text())["results"][simulated.name]
-        assert said.keys() == {"0"}
-        assert said["0"]["errors"].keys() == METHODS.keys() - {NETWORK}
-        said["0"]["errors"][BASE] = 7.125
+        results = json.loads((tmp_path / "peers.json").read_text())["results"][simulated.name]
+        assert results.keys() == {"0"}
+        assert results["0"]["errors"].keys() == METHODS.keys() - {NETWORK}
+        results["0"]["errors"][BASE] = 7.125
         (tmp_path / "peers.json").write_text(
-            json.dumps({"settings": {"run": None}, "results": {simulated.name: said}}, allow_nan=False)
+            json.dumps({"settings": {"run": None}, "results": {simulated.name: results}}, allow_nan=False)
         )
     shown = document.read_text()
-    assert all(told in shown for name, told in METHODS.items() if name != NETWORK)
+    assert all(label in shown for name, label in METHODS.items() if name != NETWORK)
     assert "7.125" in shown
 
 
@@ -79,9 +79,9 @@ def test_a_scene_alone_is_judged_where_the_truth_is_known(tmp_path):
     observed[8:16, 10:25] = np.nan
     truth[:3] = np.nan
     np.savez(tmp_path / "scene.npz", observed=observed, truth=truth)
-    told = fill_alone(tmp_path / "scene.npz")
-    assert all(mae <= rmse < 0.3 for mae, rmse in zip(told["mae"], told["rmse"], strict=True))
-    assert all(name in lone_table(told) for name in PUBLISHED)
+    result = fill_alone(tmp_path / "scene.npz")
+    assert all(mae <= rmse < 0.3 for mae, rmse in zip(result["mae"], result["rmse"], strict=True))
+    assert all(name in lone_table(result) for name in PUBLISHED)
 
 
 @pytest.mark.slow
@@ -89,6 +89,6 @@ def test_a_real_scene_alone_is_filled_within_honest_intervals():
     file = Path(os.environ.get("MIHA_DATA_DIR", "")) / "heaton" / "modis_20160804.npz"
     if not file.is_file():
         pytest.skip("needs the scene of the competition: set MIHA_DATA_DIR to a folder that holds heaton/")
-    told = fill_alone(file)
-    assert max(told["rmse"]) < 1.8
-    assert all(0.92 < held < 0.97 for held in told["held"])
+    result = fill_alone(file)
+    assert max(result["rmse"]) < 1.8
+    assert all(0.92 < held < 0.97 for held in result["held"])

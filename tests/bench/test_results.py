@@ -11,7 +11,7 @@ from bench.gapfill import ablation_table, comparison, winners
 from bench.results import DOCUMENT, RESULTS, Results, put_block, spread, table
 from miha.errors import MihaError
 from miha.gapfill.kernel import LEARNED
-from tests.support.processes import ROOT, alive, descendants, environment, running, said, wait_for
+from tests.support.processes import ROOT, alive, descendants, environment, logged, running, wait_for
 
 
 @pytest.fixture
@@ -46,10 +46,10 @@ def test_results_of_other_settings_are_neither_reused_nor_lost(make):
 def test_the_json_says_where_and_with_what(make):
     results = make(epochs=3)
     results.once("ours", 0, lambda: {"accuracy": 0.5})
-    said = json.loads(results.file.read_text())
-    assert said["settings"] == {"epochs": 3}
-    assert said["results"]["ours"]["0"]["accuracy"] == 0.5
-    assert {"cpu", "cores", "libraries", "git_revision", "date", "command"} <= set(said["machine"])
+    content = json.loads(results.file.read_text())
+    assert content["settings"] == {"epochs": 3}
+    assert content["results"]["ours"]["0"]["accuracy"] == 0.5
+    assert {"cpu", "cores", "libraries", "git_revision", "date", "command"} <= set(content["machine"])
 
 
 def test_values_come_in_the_order_of_the_seeds(make):
@@ -87,7 +87,7 @@ def test_processes_of_a_bench_that_is_killed_end_with_it(tmp_path):
     )
     env = environment(tmp_path, PYTHONPATH=str(ROOT))
     with running([sys.executable, str(script)], log, env) as process:
-        wait_for(said(log, "working"), 60, log)
+        wait_for(logged(log, "working"), 60, log)
         children = descendants(process.pid)
         assert alive(children)
         process.kill()
@@ -133,8 +133,8 @@ TABLES = {
 
 @pytest.mark.parametrize(("name", "number"), [(name, number) for name in TABLES for number in range(len(TABLES[name]))])
 def test_the_documentation_shows_the_stored_figures(name, number):
-    told = TABLES[name][number](stored(name))
-    lines = told.splitlines() if isinstance(told, str) else [line_of(row) for row in told]
+    table = TABLES[name][number](stored(name))
+    lines = table.splitlines() if isinstance(table, str) else [line_of(row) for row in table]
     page = DOCUMENT.read_text()
     begin, end = page.index(f"<!-- bench.{name} -->"), page.index(f"<!-- /bench.{name} -->")
     shown = page[begin:end].splitlines()
@@ -156,8 +156,8 @@ METHODS = ("CRAN_gapfill", "SSGP-toolbox", "gapfilling_rasters", "mean_plus_offs
 
 def evaluated(city):
     """Mean absolute errors of the run that is kept of a city: by method, MIHA last, of each gap and their mean."""
-    said = json.loads((ROOT / "evaluations" / f"{city}.json").read_text())
-    columns = [*(said["methods"][method] for method in METHODS), said["mae"]]
+    content = json.loads((ROOT / "evaluations" / f"{city}.json").read_text())
+    columns = [*(content["methods"][method] for method in METHODS), content["mae"]]
     return [{**column["gaps"], "mean": column["mean"]} for column in columns]
 
 

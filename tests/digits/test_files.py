@@ -26,7 +26,7 @@ def test_images_and_labels_are_read_as_they_were_written(digits):
         (gzip.compress(np.array([2049], ">u4").tobytes(), mtime=0), "buffer"),
     ],
 )
-def test_what_is_no_file_of_digits_is_told_with_the_remedy(tmp_path, content, why):
+def test_what_is_no_file_of_digits_is_reported_with_the_remedy(tmp_path, content, why):
     (tmp_path / "other.gz").write_bytes(content)
     with pytest.raises(
         DataError, match=rf"other\.gz is no gzipped IDX file of digits \(.*{why}.*Fetch the digits again"

@@ -21,7 +21,7 @@ GELU = Change(operator="activation", target="encoder.0.2", before="ReLU", after=
         (GELU.model_copy(update={"crossed": True}), "crossover: encoder.0.2 ReLU→GELU"),
     ],
 )
-def test_a_change_is_told_in_words(change, label):
+def test_a_change_has_a_label(change, label):
     assert str(change) == label
 
 

@@ -121,7 +121,7 @@ def test_the_noise_is_a_fraction_of_the_parents_loss_as_the_level_is():
 
 
 @pytest.mark.parametrize("shares", [[], [0.5]])
-def test_of_a_single_block_no_noise_can_be_told(shares):
+def test_a_single_block_gives_no_estimate_of_noise(shares):
     assert noise(1.0, shares, [0.25] * len(shares)) == 0
 
 

@@ -84,12 +84,12 @@ def test_no_weight_decay_at_all_is_within_any_bounds():
         ({}, {"min_beta2": 0.9995}, r"start\.beta2 0\.999 is outside"),
     ],
 )
-def test_a_start_out_of_bounds_is_told_even_if_the_optimizer_implies_it(start, bounds, message):
+def test_a_start_out_of_bounds_is_reported_even_if_the_optimizer_implies_it(start, bounds, message):
     with pytest.raises(ValueError, match=message):
         SearchSpace(**bounds).check(Start(**start))
 
 
-def test_bounds_in_the_wrong_order_are_told():
+def test_bounds_in_the_wrong_order_are_reported():
     with pytest.raises(ValidationError, match=r"min_dropout 0\.5 is above max_dropout 0\.3"):
         SearchSpace(min_dropout=0.5, max_dropout=0.3)
 
@@ -104,33 +104,33 @@ def test_what_a_start_leaves_out_is_the_optimizers_and_the_networks_and_the_prob
 
 
 def test_what_a_start_says_is_kept():
-    said = {"optimizer": "SGD", "lr": 0.5, "weight_decay": 0.1, "momentum": 0.7, "batch_size": 7}
-    said |= {"loss": "l1", "dropout": 0.3, "augmentation": 0.5}
-    point = Start(**said).point(EVERYTHING)
-    assert {key: getattr(point, key) for key in said} == said
+    start = {"optimizer": "SGD", "lr": 0.5, "weight_decay": 0.1, "momentum": 0.7, "batch_size": 7}
+    start |= {"loss": "l1", "dropout": 0.3, "augmentation": 0.5}
+    point = Start(**start).point(EVERYTHING)
+    assert {key: getattr(point, key) for key in start} == start
     assert point.beta2 is None
 
 
 @pytest.mark.parametrize(
-    ("said", "message"),
+    ("start", "message"),
     [
         ({"loss": "hinge"}, "start.loss is 'hinge', which the problem does not offer: it offers none; leave it out"),
         ({"dropout": 0.1}, "start.dropout is 0.1, but the network has no nn.Dropout"),
         ({"augmentation": 0.5}, "start.augmentation is 0.5, but the problem has none"),
     ],
 )
-def test_a_start_that_problem_and_network_have_no_place_for_is_told(said, message):
+def test_a_start_that_problem_and_network_have_no_place_for_is_reported(start, message):
     with pytest.raises(ConfigError, match=message):
-        Start(**said).point(Offer())
+        Start(**start).point(Offer())
 
 
-def test_a_loss_that_is_not_offered_is_told_with_those_that_are():
+def test_a_loss_that_is_not_offered_is_reported_with_those_that_are():
     with pytest.raises(ConfigError, match="it offers mse, l1"):
         Start(loss="hinge").point(EVERYTHING)
 
 
 @pytest.mark.parametrize(
-    ("said", "message"),
+    ("values", "message"),
     [
         ({"optimizer": "Adamm"}, "unknown optimizer 'Adamm'; known are SGD"),
         ({"optimizer": "Adagrad", "momentum": 0.9}, "Adagrad has no momentum, but it is 0.9"),
@@ -141,9 +141,9 @@ def test_a_loss_that_is_not_offered_is_told_with_those_that_are():
         ({"magic": 1}, "magic"),
     ],
 )
-def test_a_point_that_cannot_be_is_told(said, message):
+def test_a_point_that_cannot_be_is_reported(values, message):
     with pytest.raises(ValidationError, match=message):
-        Hyperparameters(**{"optimizer": "Adam", **said})
+        Hyperparameters(**{"optimizer": "Adam", **values})
 
 
 def test_a_point_that_is_read_back_is_the_same():

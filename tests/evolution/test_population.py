@@ -40,7 +40,7 @@ def values(operator: str, field: str | None = None, **options) -> list:
     return [getattr(child.point, field or operator) for child in children_of(operator, **options)]
 
 
-def told(operator: str, **options) -> list[str]:
+def labels(operator: str, **options) -> list[str]:
     return [str(child.change) for child in children_of(operator, **options)]
 
 
@@ -105,14 +105,14 @@ def test_a_change_says_what_the_child_has_and_its_parent_had(operator):
     children = children_of(operator, weight_decay=0.01, augmentation=0.5)
     assert children
     for child in children:
-        said = child.change
-        assert (said.operator, said.crossed, said.drawn) == (operator, False, True)
+        change = child.change
+        assert (change.operator, change.crossed, change.drawn) == (operator, False, True)
         if operator == "activation":
-            before, after = PARENT.activations[said.target], child.point.activations[said.target]
+            before, after = PARENT.activations[change.target], child.point.activations[change.target]
         else:
             parent = PARENT.model_copy(update={"weight_decay": 0.01, "augmentation": 0.5})
-            before, after = getattr(parent, said.target), getattr(child.point, said.target)
-        assert (said.before, said.after) == (before, after)
+            before, after = getattr(parent, change.target), getattr(child.point, change.target)
+        assert (change.before, change.after) == (before, after)
         assert before != after
 
 
@@ -159,7 +159,7 @@ def test_an_operator_without_children_is_never_drawn():
 def test_learning_rate_steps_are_factors_of_two_and_five_within_bounds():
     assert values("lr", lr=0.001) == [0.0002, 0.0005, 0.002, 0.005]
     assert values("lr", lr=0.4, space=SearchSpace(max_lr=0.5)) == [0.08, 0.2, 0.5]
-    assert told("lr", lr=0.001)[2] == "lr 0.001→0.002"
+    assert labels("lr", lr=0.001)[2] == "lr 0.001→0.002"
 
 
 def test_weight_decay_finds_a_way_up_from_none_and_back():
@@ -167,7 +167,7 @@ def test_weight_decay_finds_a_way_up_from_none_and_back():
     assert values("weight_decay", optimizer="AdamW") == [0.01, 0.1]
     assert values("weight_decay", weight_decay=0.01) == [0, 0.001, 0.003, 0.03, 0.1]
     assert values("weight_decay", weight_decay=0.01, space=SearchSpace(max_weight_decay=0.01)) == [0, 0.001, 0.003]
-    assert told("weight_decay")[1] == "weight_decay 0→0.0001"
+    assert labels("weight_decay")[1] == "weight_decay 0→0.0001"
 
 
 @pytest.mark.parametrize(
@@ -187,33 +187,33 @@ def test_momentum_steps_are_factors_of_what_it_lacks_of_1(optimizer, momenta, be
     assert [point.beta2 for point in points if point.beta2 != own["beta2"]] == beta2s
 
 
-def test_momentum_and_beta2_are_told_apart():
-    assert {"momentum 0.9→0.95", "beta2 0.999→0.9995"} <= set(told("momentum"))
+def test_momentum_and_beta2_have_different_labels():
+    assert {"momentum 0.9→0.95", "beta2 0.999→0.9995"} <= set(labels("momentum"))
 
 
 def test_a_loss_changes_to_another_that_the_problem_offers():
     assert values("loss") == ["l1", "huber", "log_cosh"]
-    assert told("loss")[0] == "loss mse→l1"
+    assert labels("loss")[0] == "loss mse→l1"
     assert values("loss", offer=NOTHING) == []
 
 
 def test_dropout_steps_are_tenths_within_bounds():
     assert values("dropout", dropout=0.0) == [0.1, 0.2]
     assert values("dropout", dropout=0.4) == [0.2, 0.3, 0.5]
-    assert told("dropout", dropout=0.0)[0] == "dropout 0→0.1"
+    assert labels("dropout", dropout=0.0)[0] == "dropout 0→0.1"
     assert values("dropout", offer=NOTHING) == []
 
 
 def test_dropouts_that_differ_as_written_change_to_one_around_their_mean():
     assert values("dropout", offer=Offer(dropouts=(0.1, 0.3)), dropout=None) == [0.0, 0.1, 0.3, 0.4]
-    assert told("dropout", offer=Offer(dropouts=(0.1, 0.3)), dropout=None)[1] == "dropout as written→0.1"
+    assert labels("dropout", offer=Offer(dropouts=(0.1, 0.3)), dropout=None)[1] == "dropout as written→0.1"
 
 
 def test_augmentation_goes_up_all_the_way_and_down_by_a_quarter():
     assert values("augmentation") == [1.0]
     assert values("augmentation", augmentation=0.5) == [0.25, 1.0]
     assert values("augmentation", augmentation=1.0) == [0.75]
-    assert told("augmentation")[0] == "augmentation 0→1"
+    assert labels("augmentation")[0] == "augmentation 0→1"
     assert values("augmentation", offer=NOTHING) == []
 
 

@@ -56,8 +56,8 @@ def miha(*arguments, capsys=None, monkeypatch=None):
 def call(capsys, monkeypatch):
     def run(*arguments):
         code = miha(*arguments, monkeypatch=monkeypatch)
-        said = capsys.readouterr()
-        return code, said.out, said.err
+        captured = capsys.readouterr()
+        return code, captured.out, captured.err
 
     return run
 
@@ -70,28 +70,28 @@ def call(capsys, monkeypatch):
     ],
 )
 def test_every_command_explains_itself_its_arguments_and_its_options(command):
-    said = CliRunner().invoke(app, [command, "--help"], terminal_width=200)
-    assert said.exit_code == 0
-    assert "Usage" in said.output
+    result = CliRunner().invoke(app, [command, "--help"], terminal_width=200)
+    assert result.exit_code == 0
+    assert "Usage" in result.output
     known = typer.main.get_command(app).commands[command]
     assert known.help
     for parameter in known.params:
         assert parameter.help, f"{command}: {parameter.name} is not explained"
 
 
-def test_the_version_is_told(call):
+def test_the_version_is_printed(call):
     assert call("--version") == (0, f"miha {version('miha')}\n", "")
 
 
 def test_a_shell_can_complete_commands(tmp_path):
-    told = subprocess.run(
+    result = subprocess.run(
         [sys.executable, "-c", "from flows.cli import app; app(prog_name='miha')"],
         env={**os.environ, "_MIHA_COMPLETE": "complete_bash", "COMP_WORDS": "miha sim", "COMP_CWORD": "1"},
         capture_output=True,
         text=True,
         check=True,
     )
-    assert told.stdout.split() == ["simulate"]
+    assert result.stdout.split() == ["simulate"]
 
 
 def test_help_needs_neither_pytorch_nor_prefect():
@@ -104,37 +104,37 @@ def test_help_needs_neither_pytorch_nor_prefect():
 def test_the_whole_job_from_simulation_to_report(call, tmp_path):
     scenes, run, out = tmp_path / "scenes", tmp_path / "run", tmp_path / "out"
     assert call("simulate", scenes, "--days", 12, "--height", 32, "--width", 40, "--seed", 1)[0] == 0
-    code, said, _ = call("optimize", "--data", scenes, "--run-dir", run, "--no-prefect", "--workers", 1, *SMALL)
+    code, output, _ = call("optimize", "--data", scenes, "--run-dir", run, "--no-prefect", "--workers", 1, *SMALL)
     assert code == 0
-    assert "Budget 5 epochs = 1 + 1 × (2·1 + 1) + 1" in said
-    assert "cycle 1" in said
-    assert "selected" in said
-    assert "Best model" in said
+    assert "Budget 5 epochs = 1 + 1 × (2·1 + 1) + 1" in output
+    assert "cycle 1" in output
+    assert "selected" in output
+    assert "Best model" in output
 
-    code, said, _ = call("fill", *list_rasters(scenes / "gapped"), "--run-dir", run, "--data", scenes, "--out", out)
+    code, output, _ = call("fill", *list_rasters(scenes / "gapped"), "--run-dir", run, "--data", scenes, "--out", out)
     assert code == 0
     for source in list_rasters(scenes / "gapped"):
         before, after = read_scene(source), read_scene(out / source.name)
         assert not after.gaps.any()
         assert np.array_equal(before.values[~before.gaps], after.values[~before.gaps])
 
-    code, said, _ = call(
+    code, output, _ = call(
         "evaluate", "--run-dir", run, "--data", scenes, "--json", tmp_path / "m.json", "--against", run
     )
     assert code == 0
-    assert "simulated" in said
+    assert "simulated" in output
     metrics = json.loads((tmp_path / "m.json").read_text())
     assert set(metrics["mae"]["gaps"]) == {"05", "10", "20", "30", "40", "50", "75", "95"}
     assert set(metrics["methods"]) == {"mean_plus_offset", "ridge", "trees", "base", "run"}
     assert metrics["mae"]["mean"] == pytest.approx(np.mean(list(metrics["mae"]["gaps"].values())))
     assert metrics["methods"]["run"] == metrics["mae"]
 
-    code, said, _ = call("show", run / "model" / "model_best.zip")
+    code, output, _ = call("show", run / "model" / "model_best.zip")
     assert code == 0
     for name in ("lr", "weight decay", "momentum", "beta2", "batch size", "activations", "loss l1", "dropout"):
-        assert name in said
-    assert "git revision" in said
-    assert '"population_size": 2' in said.replace("\n", "")
+        assert name in output
+    assert "git revision" in output
+    assert '"population_size": 2' in output.replace("\n", "")
     page = run / "report.html"
     page.unlink()
     assert call("report", run)[0] == 0
@@ -147,9 +147,9 @@ def test_the_whole_job_from_simulation_to_report(call, tmp_path):
 
 def test_scenes_are_filled_without_a_run(call, simulated, tmp_path):
     sources, out = list_rasters(simulated / "gapped")[:2], tmp_path / "out"
-    code, said, _ = call("fill", *sources, "--data", simulated, "--out", out)
+    code, output, _ = call("fill", *sources, "--data", simulated, "--out", out)
     assert code == 0
-    assert said.count("pixels filled") == 2
+    assert output.count("pixels filled") == 2
     for source in sources:
         before, after = read_scene(source), read_scene(out / source.name)
         assert not after.gaps.any()
@@ -170,15 +170,15 @@ def test_a_scene_is_filled_without_a_data_set_and_not_where_the_fill_is_unsure(c
     assert np.array_equal(read_scene(tmp_path / "out" / "scene.tif").gaps, origin == 2)
 
 
-def test_what_error_to_expect_is_told_drawn_and_written(call, simulated, tmp_path):
+def test_the_error_to_expect_is_printed_drawn_and_written(call, simulated, tmp_path):
     picture, table = tmp_path / "errors.png", tmp_path / "errors.csv"
-    code, said, _ = call("assess", simulated, "--gaps", 4, "--workers", 1, "--picture", picture, "--csv", table)
+    code, output, _ = call("assess", simulated, "--gaps", 4, "--workers", 1, "--picture", picture, "--csv", table)
     assert code == 0
-    assert "mean absolute error, K" in said
-    rows = [line.split() for line in said.splitlines()]
+    assert "mean absolute error, K" in output
+    rows = [line.split() for line in output.splitlines()]
     assert ["gap", "mean_plus_offset", "ridge", "trees", "base"] in rows
     assert [row[0] for row in rows if row][-3:-1] == ["all", "standard"]
-    assert "Share of hidden values inside the base's intervals of 50 %:" in said
+    assert "Share of hidden values inside the base's intervals of 50 %:" in output
     assert picture.read_bytes().startswith(b"\x89PNG")
     head, *lines = table.read_text().splitlines()
     assert head == "day,size,mean_plus_offset,ridge,trees,base,50,80,95,crps"
@@ -186,7 +186,7 @@ def test_what_error_to_expect_is_told_drawn_and_written(call, simulated, tmp_pat
 
 
 def test_the_unchanged_baseline_is_an_option(call, simulated, tmp_path):
-    code, said, _ = call(
+    code, output, _ = call(
         "optimize",
         "--data",
         simulated,
@@ -199,7 +199,7 @@ def test_the_unchanged_baseline_is_an_option(call, simulated, tmp_path):
         *SMALL,
     )
     assert code == 0
-    assert "unchanged hyperparameters" in said
+    assert "unchanged hyperparameters" in output
     assert not list((tmp_path / "run").glob("population/*.zip"))
 
 
@@ -238,15 +238,15 @@ def test_a_mistake_is_one_clear_message_with_exit_code_2_and_nothing_written(
     import re
 
     monkeypatch.chdir(tmp_path)
-    code, _, said = call(*arguments)
+    code, _, errors = call(*arguments)
     assert code == 2
-    assert said.startswith("miha: ")
-    assert re.search(message, said)
-    assert "Traceback" not in said
+    assert errors.startswith("miha: ")
+    assert re.search(message, errors)
+    assert "Traceback" not in errors
     assert list(tmp_path.iterdir()) == []
 
 
-def test_an_unknown_option_is_told_with_exit_code_2(call):
+def test_an_unknown_option_is_reported_with_exit_code_2(call):
     assert call("optimize", "--dada", "x")[0] == 2
 
 
@@ -261,16 +261,16 @@ def test_output_that_is_no_terminal_is_plain(simulated, tmp_path):
         "--no-prefect",
         *SMALL,
     ]
-    said = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "NO_COLOR": "1"}, check=True)
-    assert "\x1b" not in said.stdout
-    assert "Budget" in said.stdout
+    result = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "NO_COLOR": "1"}, check=True)
+    assert "\x1b" not in result.stdout
+    assert "Budget" in result.stdout
 
 
-def test_a_mistake_is_told_before_prefect_starts(call, tmp_path):
-    code, out, said = call("optimize", "--data", tmp_path / "nowhere", "--run-dir", tmp_path / "run")
+def test_a_mistake_is_reported_before_prefect_starts(call, tmp_path):
+    code, out, errors = call("optimize", "--data", tmp_path / "nowhere", "--run-dir", tmp_path / "run")
     assert code == 2
-    assert said.startswith("miha: no such folder")
-    assert "Traceback" not in out + said
+    assert errors.startswith("miha: no such folder")
+    assert "Traceback" not in out + errors
     assert not (tmp_path / "run").exists()
 
 

@@ -13,7 +13,7 @@ from miha.errors import ConfigError
 from miha.events import EpochEnded, StageStarted, observed_by
 from miha.records.archive import read_manifest
 from tests.support import faults
-from tests.support.processes import BIN, descendants, environment, free_port, running, said, wait_for
+from tests.support.processes import BIN, descendants, environment, free_port, logged, running, wait_for
 from tests.support.runs import contents, of_kind
 from tests.support.tiny import TinyProblem
 
@@ -34,7 +34,7 @@ def scheduler(tmp_path):
     command = [str(BIN / "dask"), "scheduler", "--host", "127.0.0.1", "--port", str(port), "--no-dashboard"]
     log = tmp_path / "scheduler.log"
     with running(command, log, environment(tmp_path / "home")):
-        wait_for(said(log, "Scheduler at:"), 60, log)
+        wait_for(logged(log, "Scheduler at:"), 60, log)
         yield f"tcp://127.0.0.1:{port}"
 
 
@@ -43,11 +43,11 @@ def workers(scheduler, tmp_path):
     env, logs = environment(tmp_path / "home"), [tmp_path / f"worker{number}.log" for number in (1, 2)]
     with running(worker(scheduler, "one"), logs[0], env) as one, running(worker(scheduler, "two"), logs[1], env) as two:
         for log in logs:
-            wait_for(said(log, "Registered to:"), 60, log)
+            wait_for(logged(log, "Registered to:"), 60, log)
         yield one, two
 
 
-def test_an_address_where_no_scheduler_answers_is_told(tiny, tiny_config):
+def test_an_address_where_no_scheduler_answers_is_reported(tiny, tiny_config):
     with pytest.raises(ConfigError, match=r"no Dask scheduler answers at tcp://127\.0\.0\.1:1.*dask scheduler"):
         carry_out(tiny_config(problem=tiny, run={"dask": "tcp://127.0.0.1:1"}))
 
@@ -58,7 +58,7 @@ def test_a_cluster_needs_prefect(tiny, tiny_config):
 
 
 @pytest.mark.slow
-def test_a_cluster_without_workers_is_told(scheduler, tiny, tiny_config):
+def test_a_cluster_without_workers_is_reported(scheduler, tiny, tiny_config):
     with pytest.raises(ConfigError, match="has no workers"):
         carry_out(tiny_config(problem=tiny, run={"dask": scheduler}))
 
@@ -119,10 +119,10 @@ def command(scheduler, data, run_dir, *settings):
 def test_the_command_line_trains_on_a_cluster(scheduler, workers, simulated, tmp_path):
     env = environment(tmp_path / "home")
     arguments = command(scheduler, simulated, tmp_path / "run")
-    told = subprocess.run(arguments, capture_output=True, text=True, env=env, check=False)
-    assert told.returncode == 0, told.stdout + told.stderr
-    assert "Best model:" in told.stdout
-    assert "init: validation loss" in told.stdout
+    result = subprocess.run(arguments, capture_output=True, text=True, env=env, check=False)
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert "Best model:" in result.stdout
+    assert "init: validation loss" in result.stdout
 
 
 @pytest.mark.slow
@@ -147,5 +147,5 @@ def test_a_run_that_is_killed_leaves_nothing_training_on_the_cluster_and_continu
         time.sleep(3)
         assert epochs() == kept < 3000
     with running(arguments, log, env) as process:
-        wait_for(said(log, f"init: continues after {kept} epochs"), 120, log)
+        wait_for(logged(log, f"init: continues after {kept} epochs"), 120, log)
         process.kill()

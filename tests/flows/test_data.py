@@ -20,17 +20,17 @@ def call(capsys, monkeypatch):
             code = main() or 0
         except SystemExit as stop:
             code = stop.code or 0
-        said = capsys.readouterr()
-        return code, said.out, said.err
+        captured = capsys.readouterr()
+        return code, captured.out, captured.err
 
     return run
 
 
 def test_a_prepared_download_is_filled_with_no_further_options(call, tmp_path):
     mod11a1(tmp_path / "raw", days=7, size=32, clouds=0.3)
-    code, said, errors = call("prepare", tmp_path / "raw", "--product", "mod11a1", "--out", tmp_path / "data")
+    code, output, errors = call("prepare", tmp_path / "raw", "--product", "mod11a1", "--out", tmp_path / "data")
     assert code == 0, errors
-    assert "mod11a1 LST_Day_1km: 7 days of 32x32 pixels, 2020-07-03 to 2020-07-09" in said
+    assert "mod11a1 LST_Day_1km: 7 days of 32x32 pixels, 2020-07-03 to 2020-07-09" in output
     scene = tmp_path / "data" / "history" / "2020-07-05.tif"
     code, _, errors = call("fill", scene, "--data", tmp_path / "data", "--out", tmp_path / "filled")
     assert code == 0, errors
@@ -42,18 +42,20 @@ def test_a_prepared_download_is_filled_with_no_further_options(call, tmp_path):
 
 
 def test_products_are_listed_and_printed_to_be_changed(call, tmp_path):
-    _, said, _ = call("products")
-    assert "mod11a1: MODIS land surface temperature" in said
-    assert "--layer LST_Day_1km | LST_Night_1km" in said
-    _, said, _ = call("products", "mod11a1")
-    (tmp_path / "mine.yaml").write_text(said.replace("name: mod11a1", "name: mine").replace("[0, 1]} # 1, 2 K", "[0]}"))
+    _, output, _ = call("products")
+    assert "mod11a1: MODIS land surface temperature" in output
+    assert "--layer LST_Day_1km | LST_Night_1km" in output
+    _, output, _ = call("products", "mod11a1")
+    (tmp_path / "mine.yaml").write_text(
+        output.replace("name: mod11a1", "name: mine").replace("[0, 1]} # 1, 2 K", "[0]}")
+    )
     mod11a1(tmp_path / "raw", days=1, size=32, clouds=0.3)
-    code, said, _ = call("prepare", tmp_path / "raw", "--product", tmp_path / "mine.yaml", "--out", tmp_path / "data")
-    assert (code, said.startswith("mine LST_Day_1km: 1 days of 32x32")) == (0, True)
+    code, output, _ = call("prepare", tmp_path / "raw", "--product", tmp_path / "mine.yaml", "--out", tmp_path / "data")
+    assert (code, output.startswith("mine LST_Day_1km: 1 day of 32x32")) == (0, True)
 
 
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("words", "reason"),
     [
         (("prepare", "raw", "--product", "modis"), "--product modis is unknown; known are generic, "),
         (("prepare", "raw", "--layer", "x"), "--layer: only with --product"),
@@ -63,10 +65,10 @@ def test_products_are_listed_and_printed_to_be_changed(call, tmp_path):
         (("products", "modis"), "unknown product modis; known are generic, "),
     ],
 )
-def test_mistakes_are_told_in_a_line(call, tmp_path, words, told):
+def test_mistakes_are_reported_in_a_line(call, tmp_path, words, reason):
     out = ("--out", tmp_path / "data") if words[0] == "prepare" else ()
     code, _, errors = call(*words, *out)
     assert code == 2
     assert errors.startswith("miha: ")
-    assert told in errors
+    assert reason in errors
     assert len(errors.splitlines()) == 1

@@ -1,7 +1,10 @@
+import base64
 import sys
 from datetime import date
 
 import pytest
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
 
 import miha
 from flows.fill import fill, fill_series
@@ -44,6 +47,19 @@ def test_a_scene_that_cannot_be_filled_fails_the_flow_before_any_is_written(simu
             [*list_rasters(simulated / "gapped")[:1], tmp_path / "20210601.tif"], tmp_path / "out", run.model, simulated
         )
     assert not (tmp_path / "out").exists()
+
+
+def test_the_page_shows_how_far_it_is_and_the_last_scene(simulated, tmp_path):
+    sources = list_rasters(simulated / "gapped")[:2]
+    state = fill(sources, tmp_path / "out", data=simulated, return_state=True)
+    mine = FlowRunFilter(id=FlowRunFilterId(any_=[state.state_details.flow_run_id]))
+    with get_client(sync_client=True) as client:
+        found = {artifact.key: artifact for artifact in client.read_artifacts(flow_run_filter=mine)}
+    assert (found["scenes"].data, found["scenes"].description) == (100, "2 of 2 scenes done")
+    assert found["last-scene"].description == str(tmp_path / "out" / sources[-1].name)
+    before, _, picture = found["last-scene"].data.removesuffix(")").partition(";base64,")
+    assert before.endswith("](data:image/png")
+    assert base64.b64decode(picture).startswith(b"\x89PNG")
 
 
 SPAN = {"first": date(2021, 5, 1), "last": date(2021, 5, 4)}

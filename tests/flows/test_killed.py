@@ -7,7 +7,7 @@ import subprocess
 
 import pytest
 
-from tests.support.processes import BIN, alive, descendants, environment, running, said, wait_for
+from tests.support.processes import BIN, alive, descendants, environment, logged, running, wait_for
 from tests.support.runs import contents
 
 SETTINGS = {
@@ -46,7 +46,7 @@ def test_a_killed_run_leaves_no_process_and_the_same_command_continues(simulated
     command, env = optimize(simulated, tmp_path / "run", *how), environment(tmp_path / "home")
     log = tmp_path / "log"
     with running(command, log, env) as process:
-        wait_for(said(log, "init: validation loss"), 120, log)
+        wait_for(logged(log, "init: validation loss"), 120, log)
         wait_for(lambda: any((tmp_path / "run/population").glob("*_checkpoint.zip")), 60, log)
         started = descendants(process.pid)
         assert len(started) >= 3

@@ -13,7 +13,7 @@ import httpx
 import pytest
 
 from miha.gapfill.release import released_model
-from tests.support.processes import BIN, ROOT, environment, free_port, running, said, wait_for
+from tests.support.processes import BIN, ROOT, environment, free_port, logged, running, wait_for
 
 pytestmark = pytest.mark.slow
 
@@ -38,14 +38,14 @@ class Site:
         self.incoming, self.filled = folder / "incoming", folder / "filled"
 
     def prefect(self, *arguments: str) -> str:
-        told = subprocess.run(
+        result = subprocess.run(
             [str(BIN / "prefect"), *arguments], capture_output=True, text=True, env=self.env, cwd=ROOT, check=False
         )
-        assert told.returncode == 0, told.stdout + told.stderr
-        return told.stdout
+        assert result.returncode == 0, result.stdout + result.stderr
+        return result.stdout
 
     def retrain(self, *settings: str, watch: bool = True) -> str:
-        said = {
+        parameters = {
             "dataset": "sim",
             "data": str(self.scenes),
             "raw": None,
@@ -54,22 +54,22 @@ class Site:
             "models": str(self.models),
             "runs": str(self.runs),
         }
-        return self._run("retrain/retrain", said, watch)
+        return self._run("retrain/retrain", parameters, watch)
 
     def fill(self) -> str:
-        said = {
+        parameters = {
             "dataset": "sim",
             "data": str(self.scenes),
             "incoming": str(self.incoming),
             "out": str(self.filled),
             "models": str(self.models),
         }
-        return self._run("fill-incoming/fill", said, True)
+        return self._run("fill-incoming/fill", parameters, True)
 
     def _run(self, deployment: str, parameters: dict, watch: bool) -> str:
         more = ["--watch", "--watch-timeout", "300"] if watch else []
-        told = self.prefect("deployment", "run", deployment, "--params", json.dumps(parameters), *more)
-        return told.partition("flow-run/")[2].split()[0]
+        output = self.prefect("deployment", "run", deployment, "--params", json.dumps(parameters), *more)
+        return output.partition("flow-run/")[2].split()[0]
 
     def post(self, path: str, body: dict):
         answer = httpx.post(f"{self.url}/api/{path}", json=body, timeout=30)
@@ -100,7 +100,7 @@ def site(tmp_path_factory: pytest.TempPathFactory, simulated: Path):
         site.prefect("--no-prompt", "deploy", "--all")
         log = folder / "worker.log"
         with running([str(BIN / "prefect"), "worker", "start", "--pool", "miha"], log, env):
-            wait_for(said(log, "started!"), 60, log)
+            wait_for(logged(log, "started!"), 60, log)
             yield site
 
 
@@ -119,8 +119,8 @@ def test_the_first_retraining_is_released_and_a_model_that_is_not_better_is_not(
     assert site.state(second) == "Completed"
     assert len(list((site.runs / "sim").iterdir())) == 2
     assert released_model(site.models / "sim") == model
-    told = site.post("artifacts/filter", {"artifacts": {"key": {"any_": ["release"]}}})
-    assert "was not released: " in "".join(one["data"] for one in told)
+    artifacts = site.post("artifacts/filter", {"artifacts": {"key": {"any_": ["release"]}}})
+    assert "was not released: " in "".join(one["data"] for one in artifacts)
 
 
 def test_scenes_that_arrive_are_filled_once_and_a_broken_one_is_set_aside(site):
@@ -148,7 +148,7 @@ def test_a_run_that_was_killed_is_continued_by_a_retry_from_the_page(site):
     (run_dir,) = set((site.runs / "sim").iterdir()) - before
     os.kill(int((run_dir / ".holder").read_text().split()[1]), signal.SIGKILL)
     wait_for(lambda: site.state(flow_run) == "Crashed", 60)
-    wait_for(said(site.folder / "worker.log", "flow_runs.worker - Check whether"), 60)  # it has done with the crash
+    wait_for(logged(site.folder / "worker.log", "flow_runs.worker - Check whether"), 60)  # it has done with the crash
     site.post(
         f"flow_runs/{flow_run}/set_state", {"state": {"type": "SCHEDULED", "name": "AwaitingRetry"}, "force": True}
     )
@@ -195,4 +195,4 @@ def test_the_page_shows_names_tags_tables_and_what_the_child_processes_say(site)
     subprocess.run([*command, f"--screenshot={picture}", page], capture_output=True, timeout=120, check=True)
     assert picture.stat().st_size > 50_000
     tables = site.post("artifacts/filter", {"artifacts": {"flow_run_id": {"any_": [run["id"]]}}})
-    assert {one["key"] for one in tables} == {"cycle-1", "summary"}
+    assert {one["key"] for one in tables} == {"cycle-1", "summary", "history", "stages"}

@@ -64,8 +64,8 @@ def test_every_stage_is_a_task_with_a_telling_name(tiny, tiny_config):
 def test_the_log_has_the_end_of_every_stage_though_it_hears_of_it_late(tiny, tiny_config, caplog):
     with caplog.at_level("INFO", "prefect.task_runs"), observed_by(lambda event: time.sleep(0.05)):
         optimize(tiny_config(problem=tiny, run={"workers": 2}))
-    said = {message.partition(":")[0] for message in caplog.messages if ": finished after " in message}
-    assert said == {"base", "init", *(f"1_{n}" for n in range(4)), *(f"2_{n}" for n in range(4)), "1", "2", "final"}
+    stages = {message.partition(":")[0] for message in caplog.messages if ": finished after " in message}
+    assert stages == {"base", "init", *(f"1_{n}" for n in range(4)), *(f"2_{n}" for n in range(4)), "1", "2", "final"}
 
 
 def test_each_cycle_leaves_a_table_and_the_run_a_summary(tiny, tiny_config):
@@ -76,11 +76,14 @@ def test_each_cycle_leaves_a_table_and_the_run_a_summary(tiny, tiny_config):
             key: client.read_artifacts(
                 artifact_filter=ArtifactFilter(key=ArtifactFilterKey(any_=[key])), flow_run_filter=mine
             )
-            for key in ("cycle-1", "cycle-2", "summary")
+            for key in ("cycle-1", "cycle-2", "summary", "history", "stages")
         }
     assert all(len(artifacts) == 1 for artifacts in found.values())
     assert '"selected": "selected"' in str(found["cycle-1"][0].data)
     assert "Winning changes" in str(found["summary"][0].data)
+    assert str(tiny_config().run_dir / "report.html") in str(found["summary"][0].data)
+    assert "](data:image/png;base64," in found["history"][0].data
+    assert (found["stages"][0].data, found["stages"][0].description) == (100, "5 of 5 stages done")
 
 
 def test_a_killed_candidate_is_retried_and_its_siblings_are_unharmed(tiny, tiny_config, tmp_path):
@@ -120,7 +123,7 @@ def test_what_the_library_says_on_purpose_fails_the_flow_at_once(tiny, tiny_conf
         optimize(tiny_config(problem=tiny, seed=9))
 
 
-def test_a_stage_that_the_run_needs_and_that_fails_for_good_is_told_with_the_remedy(tiny_config, tmp_path):
+def test_a_stage_that_the_run_needs_and_that_fails_for_good_is_reported_with_the_remedy(tiny_config, tmp_path):
     faults.plan(tmp_path / "fault", "process killed", "epoch ended init", times=faults.ALWAYS)
     problem = TinyProblem(data=tmp_path / "fault")
     with pytest.raises(RunError, match=r"init \(initial training\) failed: ProcessExpired.*the same command again"):

@@ -7,8 +7,11 @@ import numpy as np
 import pytest
 import yaml
 from prefect import flow
+from prefect.utilities.callables import parameter_schema
 
+from flows.fill import fill, fill_series
 from flows.incoming import fill_incoming
+from flows.optimize import optimize as optimize_flow
 from flows.retrain import retrain, schedule_to_replay
 from miha.config_files import read_config
 from miha.datasets import fetch
@@ -131,16 +134,16 @@ def prepares(raw: Path, data: Path, stamp: Path) -> bool:
 
 def test_raw_files_are_prepared_anew_when_and_only_when_they_changed(upstream, tmp_path):
     raw, data = tmp_path / "raw", tmp_path / "scenes"
-    said = {"raw": raw, "data": data, "stamp": tmp_path / "models" / "prepared.sha256"}
+    settings = {"raw": raw, "data": data, "stamp": tmp_path / "models" / "prepared.sha256"}
     fetch("madrid", raw)
-    assert prepares(**said)
+    assert prepares(**settings)
     before = {path: path.stat().st_mtime_ns for path in data.rglob("*.tif")}
-    assert not prepares(**said)
+    assert not prepares(**settings)
     assert {path: path.stat().st_mtime_ns for path in data.rglob("*.tif")} == before
     day = raw / "training_sample" / "20190901T000000.npy"
     np.save(day, np.load(day) + 1)
     scene = read_scene(data / "history" / "20190901.tif").values
-    assert prepares(**said)
+    assert prepares(**settings)
     assert np.array_equal(read_scene(data / "history" / "20190901.tif").values, scene + 1)
 
 
@@ -149,9 +152,16 @@ def test_deployments_say_what_their_flows_take():
     flows = {"flows/retrain.py:retrain": retrain, "flows/incoming.py:fill_incoming": fill_incoming}
     assert {deployment["entrypoint"] for deployment in deployments} == flows.keys()
     for deployment in deployments:
-        said = deployment["parameters"]
-        inspect.signature(flows[deployment["entrypoint"]].fn).bind(**said)
-        assert read_config(said.get("config", []), said.get("settings", []), {})
+        parameters = deployment["parameters"]
+        inspect.signature(flows[deployment["entrypoint"]].fn).bind(**parameters)
+        assert read_config(parameters.get("config", []), parameters.get("settings", []), {})
+
+
+@pytest.mark.parametrize("named", [fill, fill_series, fill_incoming, optimize_flow, retrain], ids=lambda one: one.name)
+def test_the_form_on_the_page_explains_each_parameter(named):
+    properties = parameter_schema(named.fn).properties
+    assert properties
+    assert all(parameter.get("description") for parameter in properties.values()), properties
 
 
 def test_between_searches_the_schedule_that_was_found_last_is_replayed(tiny_config, tmp_path):

@@ -9,11 +9,11 @@ from miha.errors import ConfigError
 from tests.support.processes import alive, environment, wait_for
 
 
-def test_a_server_that_does_not_answer_is_told_with_the_remedy():
-    with temporary_settings({PREFECT_API_URL: "http://127.0.0.1:1/api"}), pytest.raises(ConfigError) as told:
+def test_a_server_that_does_not_answer_is_reported_with_the_remedy():
+    with temporary_settings({PREFECT_API_URL: "http://127.0.0.1:1/api"}), pytest.raises(ConfigError) as caught:
         reach_server()
-    assert "no Prefect server answers at http://127.0.0.1:1/api" in str(told.value)
-    assert "--no-prefect" in str(told.value)
+    assert "no Prefect server answers at http://127.0.0.1:1/api" in str(caught.value)
+    assert "--no-prefect" in str(caught.value)
 
 
 @pytest.mark.slow
@@ -45,7 +45,7 @@ def test_a_package_called_flows_in_the_current_folder_is_not_taken_for_ours(tmp_
     (tmp_path / "flows").mkdir()
     (tmp_path / "flows" / "__init__.py").write_text("raise SystemExit('not ours')")
     code = "from flows.server import start_server; print(start_server().stdout.readline())"
-    told = subprocess.run(
+    result = subprocess.run(
         [sys.executable, "-P", "-c", code],
         capture_output=True,
         text=True,
@@ -53,4 +53,4 @@ def test_a_package_called_flows_in_the_current_folder_is_not_taken_for_ours(tmp_
         cwd=tmp_path,
         check=True,
     )
-    assert told.stdout.startswith("http://127.0.0.1:")
+    assert result.stdout.startswith("http://127.0.0.1:")

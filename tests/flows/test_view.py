@@ -49,7 +49,7 @@ def get(address, **headers):
 def test_a_folder_of_filled_scenes_has_four_layers(filled):
     days = catalogue_of(filled, ReadOptions()).days
     assert [[*day.layers] for day in days] == [["observed", "filled", "std", "source"]] * 2
-    assert len({day.label for day in days}) == 2, "two scenes of one day are told apart"
+    assert len({day.label for day in days}) == 2, "two scenes of one day are kept apart"
 
 
 def test_a_data_set_has_its_days_in_order_and_gaps_with_their_truth(simulated):
@@ -86,11 +86,11 @@ def test_a_value_is_that_of_the_pixel_in_the_unit_of_the_data(filled):
     path = sorted(filled.glob("*gap??.tif"))[0]
     values = read_scene(path).values
     with served(filled) as address:
-        told = json.loads(get(f"{address}value?day=0&layer=filled&row=3&column=7"))
-        assert told == pytest.approx(float(values[3, 7]))
+        answer = json.loads(get(f"{address}value?day=0&layer=filled&row=3&column=7"))
+        assert answer == pytest.approx(float(values[3, 7]))
 
 
-def test_scenes_are_read_as_told(simulated):
+def test_scenes_are_read_as_the_options_say(simulated):
     with served(simulated, ReadOptions(nodata=[0], band=1)) as address:
         about = json.loads(get(f"{address}description"))
         assert about["layers"] == ["observed", "truth"]
@@ -118,20 +118,20 @@ def test_a_run_shows_its_data_set_and_its_report(simulated, tmp_path):
     ],
 )
 def test_what_is_not_there_is_refused(filled, asked, code):
-    with served(filled) as address, pytest.raises(urllib.error.HTTPError) as told:
+    with served(filled) as address, pytest.raises(urllib.error.HTTPError) as caught:
         get(address + asked)
-    assert told.value.code == code
+    assert caught.value.code == code
 
 
 def test_only_this_machine_is_answered_under_its_own_names(filled):
     with served(filled) as address:
         assert address.startswith("http://127.0.0.1:")
-        with pytest.raises(urllib.error.HTTPError) as told:
+        with pytest.raises(urllib.error.HTTPError) as caught:
             get(address, Host="evil.example")
-    assert told.value.code == 403
+    assert caught.value.code == 403
 
 
-def test_a_folder_without_scenes_and_a_port_in_use_are_told(filled, tmp_path):
+def test_a_folder_without_scenes_and_a_port_in_use_are_reported(filled, tmp_path):
     with pytest.raises(DataError, match="holds no GeoTIFF"):
         Viewer(tmp_path)
     with Viewer(filled) as viewer, pytest.raises(ConfigError, match=f"--port {viewer.server_port} cannot be used"):

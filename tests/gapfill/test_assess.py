@@ -26,7 +26,7 @@ GAPS = 6
 
 @pytest.fixture(scope="module")
 def found(simulated):
-    """An assessment of the simulated data set, and what was told meanwhile."""
+    """An assessment of the simulated data set, and the events meanwhile."""
     events = []
     with observed_by(events.append):
         return assess(simulated, GAPS, 1), events
@@ -143,7 +143,7 @@ def test_a_model_is_judged_on_the_days_that_its_run_held_back_alone(tmp_path):
     assert np.isfinite(assessment.gaps["network"]).all()
 
 
-def test_a_model_whose_run_held_no_day_back_is_told_with_the_remedy(run, simulated):
+def test_a_model_whose_run_held_no_day_back_is_reported_with_the_remedy(run, simulated):
     with pytest.raises(DataError, match=r"learned from every clear day of .*/history\. Leave the model out"):
         assess(simulated, 4, 1, run.model)
 
@@ -155,7 +155,7 @@ def test_a_history_of_one_day_cannot_be_assessed(scenes):
         assess(scenes, 4, 1)
 
 
-def test_a_history_without_a_clear_day_is_told_with_the_remedy(tmp_path):
+def test_a_history_without_a_clear_day_is_reported_with_the_remedy(tmp_path):
     """Strips that do not overlap: no day shows a third of what any shows."""
     for day in range(4):
         values = np.full((32, 32), np.nan, np.float32)

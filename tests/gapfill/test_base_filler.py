@@ -8,7 +8,7 @@ import rasterio
 from rasterio.enums import ColorInterp
 
 from miha.errors import DataError
-from miha.events import Told, observed_by
+from miha.events import Message, observed_by
 from miha.gapfill.base import fill_base
 from miha.gapfill.filler import BaseFiller, NetworkFiller, open_filler
 from miha.gapfill.predictors import Background, Static
@@ -108,24 +108,24 @@ def test_the_days_help(scenes, source):
 @pytest.mark.parametrize("everywhere", [False, True])
 def test_a_pixel_that_no_day_shows_stays_empty_unless_all_are_to_be_filled(scenes, source, tmp_path, everywhere):
     never_shown(scenes, source)
-    before, said = read_scene(source), []
+    before, events = read_scene(source), []
     unknown = np.zeros_like(before.gaps)
     unknown[:, :2] = not everywhere
-    with observed_by(said.append):
+    with observed_by(events.append):
         BaseFiller(scenes).fill(source, tmp_path / source.name, everywhere=everywhere)
     values, origin, std = maps(tmp_path / source.name)
     assert np.array_equal(np.isnan(values), unknown)
     assert np.array_equal(origin, np.where(unknown, 2, before.gaps))
     assert np.array_equal(np.isnan(std), ~before.gaps | unknown)
     left = "" if everywhere else ", 64 that no day shows left empty"
-    assert said == [Told(f"{tmp_path / source.name}: {(before.gaps & ~unknown).sum()} pixels filled{left}")]
+    assert events == [Message(f"{tmp_path / source.name}: {(before.gaps & ~unknown).sum()} pixels filled{left}")]
 
 
 def test_pixels_that_are_too_unsure_stay_empty(scenes, source, tmp_path):
     BaseFiller(scenes).fill(source, tmp_path / "all" / source.name)
     whole, _, deviation = maps(tmp_path / "all" / source.name)
-    limit, gaps, said = float(np.nanmedian(deviation)), read_scene(source).gaps, []
-    with observed_by(said.append):
+    limit, gaps, events = float(np.nanmedian(deviation)), read_scene(source).gaps, []
+    with observed_by(events.append):
         BaseFiller(scenes).fill(source, tmp_path / "sure" / source.name, max_std=limit)
     values, origin, std = maps(tmp_path / "sure" / source.name)
     unsure = deviation > limit
@@ -133,16 +133,16 @@ def test_pixels_that_are_too_unsure_stay_empty(scenes, source, tmp_path):
     assert np.array_equal(values, np.where(unsure, np.nan, whole), equal_nan=True)
     assert np.array_equal(origin, np.where(unsure, 2, gaps))
     assert np.array_equal(std, np.where(unsure, np.nan, deviation), equal_nan=True)
-    assert said[0].line.endswith(f"{unsure.sum()} of a standard deviation above {limit:g} left empty")
+    assert events[0].line.endswith(f"{unsure.sum()} of a standard deviation above {limit:g} left empty")
 
 
-def test_a_limit_of_zero_leaves_all_empty_and_is_told(scenes, source, tmp_path):
-    said = []
-    with observed_by(said.append):
+def test_a_limit_of_zero_leaves_all_empty_and_is_reported(scenes, source, tmp_path):
+    events = []
+    with observed_by(events.append):
         BaseFiller(scenes).fill(source, tmp_path / source.name, max_std=0)
     gaps = read_scene(source).gaps
     assert np.array_equal(maps(tmp_path / source.name)[1], np.where(gaps, 2, 0))
-    assert said[0].line.endswith(f": 0 pixels filled, {gaps.sum()} of a standard deviation above 0 left empty")
+    assert events[0].line.endswith(f": 0 pixels filled, {gaps.sum()} of a standard deviation above 0 left empty")
 
 
 def test_a_network_keeps_to_the_same_limits(run, scenes, source, tmp_path):
@@ -155,7 +155,7 @@ def test_a_network_keeps_to_the_same_limits(run, scenes, source, tmp_path):
     assert np.array_equal(np.isnan(std), origin != 1)
 
 
-def test_rasters_are_read_as_told(tmp_path):
+def test_rasters_are_read_as_the_options_say(tmp_path):
     rng = np.random.default_rng(0)
     for day in range(1, 4):
         bands = np.stack([np.zeros((12, 14)), rng.normal(280, 3, (12, 14))]).astype(np.float32)
@@ -174,8 +174,8 @@ def test_cloud_is_filled_and_sea_stays(tmp_path):
     stored = rng.integers(100, 200, (12, 14)).astype(np.uint8)
     stored[3:6, 4:9], stored[:2, :2], stored[11, 13] = 252, 254, 255
     scene = write(tmp_path / "20200101.tif", stored, nodata=255)
-    target, said = tmp_path / "out" / scene.name, []
-    with observed_by(said.append):
+    target, events = tmp_path / "out" / scene.name, []
+    with observed_by(events.append):
         BaseFiller(reading=ReadOptions(nodata=[252], keep=[254])).fill(scene, target)
     values, origin, std = maps(target)
     cloud = (stored == 252) | (stored == 255)
@@ -183,21 +183,21 @@ def test_cloud_is_filled_and_sea_stays(tmp_path):
     assert (values[cloud] < 252).all()
     assert np.array_equal(origin, np.select([stored == 254, cloud], [2, 1], 0))
     assert np.array_equal(~np.isnan(std), cloud)
-    assert said == [Told(f"{target}: 16 pixels filled, 4 kept as they were")]
+    assert events == [Message(f"{target}: 16 pixels filled, 4 kept as they were")]
 
 
-def test_an_undeclared_code_in_the_scene_is_refused_and_another_unit_is_told(scenes, source, tmp_path):
+def test_an_undeclared_code_in_the_scene_is_refused_and_another_unit_is_reported(scenes, source, tmp_path):
     with rasterio.open(source, "r+") as raster:
         raster.nodata = None
     with pytest.raises(DataError, match=r"_gap40\.tif holds 0 in .*% of its pixels, .*--nodata 0\)"):
         BaseFiller(scenes).read(source)
     with rasterio.open(source, "r+") as raster:
         raster.nodata, raster.scales = 0, (1,)
-    said = []
-    with observed_by(said.append):
+    events = []
+    with observed_by(events.append):
         BaseFiller(scenes).read(source)
-    assert "filled all the same" in said[0].line
-    assert "It has no scale or offset, as others have" in said[0].line
+    assert "filled all the same" in events[0].line
+    assert "It has no scale or offset, as others have" in events[0].line
     with pytest.raises(DataError, match="its unit is another"):
         BaseFiller(scenes, ReadOptions(strict=True)).read(source)
 
@@ -236,8 +236,8 @@ def test_all_bands_that_one_mask_hides_are_filled_or_stay_hidden(tmp_path, kind,
         under_one_mask(tmp_path / "data" / "history", kind, f"2020010{day}.tif", land)
     seen = land.copy()
     seen[4:9, 5:12] = False
-    scene, said = under_one_mask(tmp_path, kind, "20200109.tif", seen), []
-    with observed_by(said.append):
+    scene, events = under_one_mask(tmp_path, kind, "20200109.tif", seen), []
+    with observed_by(events.append):
         BaseFiller(tmp_path / "data", ReadOptions(band=2)).fill(scene, tmp_path / "out" / scene.name, everywhere)
     with rasterio.open(scene) as before, rasterio.open(tmp_path / "out" / scene.name) as after:
         old, new = before.read(), after.read()
@@ -247,10 +247,10 @@ def test_all_bands_that_one_mask_hides_are_filled_or_stay_hidden(tmp_path, kind,
     assert np.array_equal(new[:, ~filled], old[:, ~filled])
     for band, level in enumerate((800, 1600, 2400)):
         assert np.abs(new[band][filled].astype(float) - level).max() < 60
-    assert f"{filled.sum()} pixels filled in each of 3 bands, which share a mask" in said[0].line
+    assert f"{filled.sum()} pixels filled in each of 3 bands, which share a mask" in events[0].line
 
 
-def test_too_few_valid_pixels_are_told(tmp_path):
+def test_too_few_valid_pixels_are_reported(tmp_path):
     values = np.full((8, 8), np.nan, np.float32)
     values.flat[:31] = 280
     scene = write(tmp_path / "scene.tif", values)

@@ -41,10 +41,10 @@ def test_a_gain_is_paired_so_that_equal_errors_scaled_leave_no_doubt(comparison)
     assert (gain.value, gain.low, gain.high) == pytest.approx((0.5, 0.5, 0.5), abs=1e-5)
 
 
-def test_a_gain_is_said_with_its_interval(comparison):
-    told = comparison.gain_told("ours", "base")
-    assert told == "The network lowers the error of the base by 50.0 % (95 % interval of the gain +50.0 to +50.0 %)."
-    harm = comparison.gain_told("base", "ours")
+def test_a_gain_is_stated_with_its_interval(comparison):
+    gain = comparison.gain_sentence("ours", "base")
+    assert gain == "The network lowers the error of the base by 50.0 % (95 % interval of the gain +50.0 to +50.0 %)."
+    harm = comparison.gain_sentence("base", "ours")
     assert harm.startswith("The network raises the error of the base by 100.0 % (95 % interval of the gain -100.0")
 
 
@@ -53,7 +53,7 @@ def test_a_difference_that_is_luck_may_be_chance():
         replace(one, maps={"base": one.maps["ours"], "ours": one.maps["ours"][::-1]})
         for one in (filled(0, 24), filled(1, 40))
     ]
-    assert Comparison(cases, "ours").gain_told("ours", "base").endswith("it may be chance.")
+    assert Comparison(cases, "ours").gain_sentence("ours", "base").endswith("it may be chance.")
 
 
 def test_normal_errors_lie_in_their_intervals_as_often_as_they_should(comparison):

@@ -64,7 +64,7 @@ def test_a_day_that_trained_stays_out_of_the_test_as_days_are_added(tmp_path):
     assert splits[-1] != GapFill(data=grown, **SMALL).split(1)
 
 
-def test_too_few_days_are_told(scenes):
+def test_too_few_days_are_reported(scenes):
     for path in list_rasters(scenes / "history")[3:]:
         path.unlink()
     with pytest.raises(DataError, match="too few days"):
@@ -80,7 +80,7 @@ def test_a_gap_that_leaves_too_little_is_drawn_again():
         assert (np.isnan(scene) & ~np.isnan(day)).sum() >= MIN_TARGETS
 
 
-def test_scenes_too_small_for_any_gap_are_told():
+def test_scenes_too_small_for_any_gap_are_reported():
     day = np.ones((4, 4), np.float32)
     with pytest.raises(DataError, match=r"the scenes \(4x4 pixels\) are too small to paste gaps on"):
         paste_gap(day, Gaps(np.empty((0, 4, 4), bool)), 0.5, np.random.default_rng(0))

@@ -6,7 +6,7 @@ from torch import nn
 
 import miha
 from miha.errors import ArchiveError, DataError
-from miha.events import Told, observed_by
+from miha.events import Message, observed_by
 from miha.evolution.seeds import stream
 from miha.gapfill.base import PROCESS, blend, fill_base, process_of
 from miha.gapfill.filler import NetworkFiller
@@ -187,13 +187,13 @@ def test_a_scene_on_another_grid_is_named_with_the_remedy(run, simulated, tmp_pa
         NetworkFiller(run.model, simulated).read(other)
 
 
-def test_a_scene_without_enough_other_days_is_told_before_it_is_filled(run, scenes, tmp_path):
+def test_a_scene_without_enough_other_days_is_reported_before_it_is_filled(run, scenes, tmp_path):
     source = list_rasters(scenes / "gapped")[0]
     first, *others = list_rasters(scenes / "history")
     for path in others:
         path.unlink()
     with pytest.raises(
-        DataError, match=r"has 1 days beside 2021-05-07; a network needs at least 2\. Fill without a model"
+        DataError, match=r"has 1 day beside 2021-05-07; a network needs at least 2\. Fill without a model"
     ):
         NetworkFiller(run.model, scenes).plan([source], tmp_path / "out")
     assert first.exists()
@@ -208,12 +208,12 @@ def test_an_archive_without_what_filling_needs_is_refused(run, simulated, tmp_pa
         NetworkFiller(tmp_path / "poorer.zip", simulated)
 
 
-def test_what_was_filled_is_told(run, simulated, tmp_path):
+def test_what_was_filled_is_reported(run, simulated, tmp_path):
     source = list_rasters(simulated / "gapped")[0]
-    said = []
-    with observed_by(said.append):
+    events = []
+    with observed_by(events.append):
         NetworkFiller(run.model, simulated).fill(source, tmp_path / source.name)
-    assert said == [Told(f"{tmp_path / source.name}: {read_scene(source).gaps.sum()} pixels filled")]
+    assert events == [Message(f"{tmp_path / source.name}: {read_scene(source).gaps.sum()} pixels filled")]
 
 
 def test_several_scenes_of_a_day_are_read_once_and_share_one_background(run, scenes, tmp_path, monkeypatch):

@@ -52,7 +52,7 @@ def test_a_data_array_comes_back_as_one(days):
         (np.zeros((20, 24)), np.zeros((3, 24, 20)), r"must be \(days, 20, 24\)"),
     ],
 )
-def test_arrays_that_do_not_fit_are_told(scene, others, reason):
+def test_arrays_that_do_not_fit_are_reported(scene, others, reason):
     with pytest.raises(DataError, match=reason):
         miha.fill_array(scene, others)
 

@@ -116,7 +116,7 @@ def test_test_days_that_are_gone_are_named(held_back, tmp_path):
         judge(scenes, {"miha": run.model})
 
 
-def test_test_days_that_leave_no_gap_are_told_with_the_remedy(held_back, tmp_path):
+def test_test_days_that_leave_no_gap_are_reported_with_the_remedy(held_back, tmp_path):
     run, scenes = held_back
     scenes = shutil.copytree(scenes, tmp_path / "scenes")
     for day in NetworkFiller(run.model, scenes).split.test:

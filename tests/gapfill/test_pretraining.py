@@ -51,7 +51,7 @@ def test_a_network_of_many_data_sets_fills_another_and_another_run_starts_from_i
     assert all(np.array_equal(base.weights[name], weights) for name, weights in before.weights.items())
 
 
-def test_a_folder_that_does_not_serve_is_told(many, tmp_path):
+def test_a_folder_that_does_not_serve_is_reported(many, tmp_path):
     with pytest.raises(DataError, match="holds no data set to learn from"):
         pretraining(tmp_path).fingerprint()
     with pytest.raises(DataError, match="no data set third to leave out; it has first, second"):

@@ -13,8 +13,8 @@ def rng():
     return np.random.default_rng(7)
 
 
-def fill(scene, background, **said):
-    return fill_by_process(scene, background, Features.of(background, Static.none(scene.shape)), rng(), **said)
+def fill(scene, background, **options):
+    return fill_by_process(scene, background, Features.of(background, Static.none(scene.shape)), rng(), **options)
 
 
 @pytest.fixture

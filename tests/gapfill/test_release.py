@@ -83,12 +83,12 @@ def test_another_model_of_the_same_name_is_judged_for_itself(trained, simulated,
 def test_an_earlier_model_is_put_back_by_editing_the_pointer(trained, simulated, tmp_path):
     for name, model in zip(("first", "second"), trained, strict=True):
         release_if_better(model, name, simulated, tmp_path)
-    said = json.loads((tmp_path / "released.json").read_text())
-    (tmp_path / "released.json").write_text(json.dumps(said | {"archive": "first.zip"}))
+    pointer = json.loads((tmp_path / "released.json").read_text())
+    (tmp_path / "released.json").write_text(json.dumps(pointer | {"archive": "first.zip"}))
     assert released_model(tmp_path) == tmp_path / "first.zip"
 
 
-def test_where_nothing_is_released_the_remedy_is_told(tmp_path):
+def test_where_nothing_is_released_the_remedy_is_reported(tmp_path):
     with pytest.raises(DataError, match="nothing is released"):
         released_model(tmp_path)
 

@@ -84,7 +84,7 @@ def test_the_loss_of_an_untrained_network_is_the_error_of_the_base(problem, tmp_
     assert loss == pytest.approx(float((target.abs() * mask).sum() / mask.sum()), rel=1e-5)
 
 
-def test_data_that_change_while_samples_are_made_are_told_and_no_sample_is_kept(scenes, tmp_path):
+def test_data_that_change_while_samples_are_made_are_reported_and_no_sample_is_kept(scenes, tmp_path):
     def altering(function, items):
         made = in_order(function, items)
         alter(list_rasters(scenes / "history")[0])
@@ -166,7 +166,7 @@ def test_samples_that_are_damaged_are_made_anew(problem, tmp_path, damage):
     assert all(torch.equal(a, b) for a, b in zip(before, after, strict=True))
 
 
-def test_a_description_that_is_damaged_once_samples_are_in_use_is_told_with_the_remedy(problem, tmp_path):
+def test_a_description_that_is_damaged_once_samples_are_in_use_is_reported_with_the_remedy(problem, tmp_path):
     load(problem, tmp_path)
     (tmp_path / "samples.json").write_text('{"key": "k", "checksum": "c"}')
     with pytest.raises(DataError, match=r"samples\.json is damaged: extras: .*Remove it: samples are then made anew"):

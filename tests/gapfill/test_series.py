@@ -6,7 +6,7 @@ import pytest
 import rasterio
 
 from miha.errors import ConfigError
-from miha.events import Told, observed_by
+from miha.events import Message, observed_by
 from miha.gapfill import series as module
 from miha.gapfill.between import Between
 from miha.gapfill.filler import BaseFiller
@@ -37,9 +37,9 @@ def filled(out):
 
 
 def test_every_day_is_filled_also_those_without_a_scene_or_a_pixel(data, tmp_path):
-    series, told = Series(data=data, out=tmp_path / "out"), []
+    series, events = Series(data=data, out=tmp_path / "out"), []
     days = module.start(series)
-    with observed_by(told.append):
+    with observed_by(events.append):
         assert fill_days(series, days) == {}
     assert [day.when for day in days] == [days[0].when + timedelta(days=away) for away in range(6)]
     assert [day.blank for day in days] == [away == 2 for away in range(6)]
@@ -50,7 +50,7 @@ def test_every_day_is_filled_also_those_without_a_scene_or_a_pixel(data, tmp_pat
         if not day.blank:
             before = read_scene(day.source).values
             assert np.array_equal(values[~np.isnan(before)], before[~np.isnan(before)])
-    lines = [event.line for event in told if isinstance(event, Told)]
+    lines = [event.line for event in events if isinstance(event, Message)]
     assert sum("since no scene is of it" in line for line in lines) == 1
     assert sum("since it shows too little" in line for line in lines) == 2
     assert read_date(days[2].target) == days[2].when

@@ -20,7 +20,7 @@ def made(code, name="f"):
 
 
 SAME = [
-    ("def f(x): return x + 1", "def f(x):\n    # told in more words\n    return x + 1"),
+    ("def f(x): return x + 1", "def f(x):\n    # with a comment\n    return x + 1"),
     ("K = 2\ndef f(x): return x * K", "K = 2\nOTHER = 3\ndef f(x): return x * K"),
 ]
 OTHER = [
@@ -76,5 +76,5 @@ def test_functions_that_call_each_other_have_an_end():
 
 def test_another_process_finds_the_same():
     code = "from tests.problems.test_identity import *; print(identity([made(two) for _, two in OTHER]))"
-    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert told.stdout.strip() == str(identity([made(two) for _, two in OTHER]))
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert result.stdout.strip() == str(identity([made(two) for _, two in OTHER]))

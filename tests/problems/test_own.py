@@ -63,7 +63,7 @@ class Unmeasured(TinyProblem):
 
 
 class InCentimetres(TinyProblem):
-    """Its metric is told in a unit of which a target of 1 has a hundred."""
+    """Its metric is shown in a unit of which a target of 1 has a hundred."""
 
     def load(self, cache, seed):
         return super().load(cache, seed)._replace(unit=100.0)
@@ -81,7 +81,7 @@ def mean_errors(run, problem, samples):
 def test_the_example_of_the_documentation_trains_and_is_evaluated(tmp_path, monkeypatch, workers):
     _, module, call = re.findall(r"```python\n(.*?)```", PAGE.read_text(), re.DOTALL)
     assert module.startswith("# wine.py")
-    assert 'miha.optimize(miha.RunConfig(problem=Wine(hidden=64), run_dir="runs/wine"))' in call
+    assert 'miha.optimize(miha.RunConfig(problem=Wine(hidden=64), run_dir="runs/own"))' in call
     (tmp_path / "wine.py").write_text(module)
     monkeypatch.syspath_prepend(tmp_path)
     wine = importlib.import_module("wine")
@@ -106,23 +106,24 @@ def test_the_example_of_the_documentation_trains_and_is_evaluated(tmp_path, monk
 
 @pytest.mark.slow
 def test_the_script_of_the_documentation_and_its_commands_run_as_they_stand(tmp_path, monkeypatch):
-    script, commands = re.search(r"```python\n(.*?)```\n\n```\n(.*?)```", PAGE.read_text(), re.DOTALL).groups()
+    script = re.search(r"```python\n(# tune_wine.py.*?)```", PAGE.read_text(), re.DOTALL)[1]
+    commands = re.search(r"```bash\n(.*?)```", PAGE.read_text(), re.DOTALL)[1]
     (tmp_path / "tune_wine.py").write_text(script)
     first, *others = commands.splitlines()
     assert first == "python tune_wine.py"
-    told = subprocess.run(
+    result = subprocess.run(
         [sys.executable, "tune_wine.py"], cwd=tmp_path, env=environment(tmp_path), capture_output=True, text=True
     )
-    assert told.returncode == 0, told.stderr
-    accuracies = [float(one) for one in re.findall(r"'accuracy': ([0-9.]+)", told.stdout)]
+    assert result.returncode == 0, result.stderr
+    accuracies = [float(one) for one in re.findall(r"'accuracy': ([0-9.]+)", result.stdout)]
     assert len(accuracies) == 2
     assert min(accuracies) > 0.9
     assert (tmp_path / "runs" / "wine.png").exists()
     monkeypatch.chdir(tmp_path)
     for command in others:
         program, *arguments = command.split()
-        told = CliRunner().invoke(app, arguments, catch_exceptions=False)
-        assert (program, told.exit_code) == ("miha", 0), told.output
+        result = CliRunner().invoke(app, arguments, catch_exceptions=False)
+        assert (program, result.exit_code) == ("miha", 0), result.output
     network = torch.export.load("wine.pt2").module()
     assert network(torch.zeros(5, 13)).shape == (5, 3)
 
@@ -148,7 +149,7 @@ def test_a_model_is_evaluated_on_its_test_samples_if_it_has_any(tiny_config, tmp
     assert judgement.title == "test samples"
 
 
-def test_the_metric_is_told_in_the_unit_of_the_data_and_the_loss_is_not(tiny_config, tmp_path):
+def test_the_metric_has_the_unit_of_the_data_and_the_loss_has_not(tiny_config, tmp_path):
     run = miha.optimize(tiny_config(problem=InCentimetres()))
     metrics, _ = evaluate(run.run_dir, tmp_path)
     expected = mean_errors(run, TinyProblem(), TinyProblem().load(tmp_path, 0).valid)
@@ -165,12 +166,12 @@ def test_what_a_run_prepared_and_did_not_keep_is_prepared_anew_to_evaluate_it(ti
 def test_the_command_line_evaluates_it_and_says_on_what(tiny_config, tmp_path):
     run = miha.optimize(tiny_config())
     command = ["evaluate", "--run-dir", str(run.run_dir), "--data", str(tmp_path), "--json", str(tmp_path / "all.json")]
-    told = CliRunner().invoke(app, command, catch_exceptions=False)
-    assert told.exit_code == 0
-    assert "validation samples" in told.output
+    result = CliRunner().invoke(app, command, catch_exceptions=False)
+    assert result.exit_code == 0
+    assert "validation samples" in result.output
     metrics = json.loads((tmp_path / "all.json").read_text())
     for name in ("validation_loss", "mae"):
-        assert re.search(rf"^{name} +{metrics[name]:.3f}", told.output, re.MULTILINE)
+        assert re.search(rf"^{name} +{metrics[name]:.3f}", result.output, re.MULTILINE)
 
 
 def test_the_summary_has_the_loss_that_was_judged(tiny_config, tmp_path):

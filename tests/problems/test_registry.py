@@ -38,19 +38,19 @@ def test_a_problem_is_built_from_its_settings_wherever_its_class_is():
         ("mnist", "must be a section with a name, but is 'mnist'"),
     ],
 )
-def test_what_is_no_problem_is_told_with_what_is_known(settings, message):
+def test_what_is_no_problem_is_reported_with_what_is_known(settings, message):
     with pytest.raises(ValueError, match=message):
         build_problem(settings)
 
 
-def test_a_module_that_fails_while_it_is_imported_is_told(tmp_path, monkeypatch):
+def test_a_module_that_fails_while_it_is_imported_is_reported(tmp_path, monkeypatch):
     (tmp_path / "breaking.py").write_text("raise RuntimeError('no luck')")
     monkeypatch.syspath_prepend(tmp_path)
     with pytest.raises(ValueError, match=r"no problem 'breaking:Mine' \(no luck\)"):
         problem_class("breaking:Mine")
 
 
-def test_the_problem_of_an_archive_that_cannot_be_built_here_is_told(tmp_path):
+def test_the_problem_of_an_archive_that_cannot_be_built_here_is_reported(tmp_path):
     assert archived_problem(TinyProblem().settings(), tmp_path) == TinyProblem(data=tmp_path)
     for settings in ({"name": "gone:Gone"}, {"name": "mnist", "hidden": 0}, {"name": "mnist", "former_key": 1}):
         with pytest.raises(ArchiveError, match="the problem that the model was trained for cannot be built here: "):

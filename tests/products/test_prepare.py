@@ -118,7 +118,7 @@ def test_the_grid_can_be_that_of_a_raster_or_be_given(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("given", "told"),
+    ("given", "reason"),
     [
         ({"crs": "EPSG:99"}, "--crs EPSG:99 is unknown"),
         ({"resolution": 1e-6}, r"the grid would have \d+x\d+ pixels"),
@@ -126,9 +126,9 @@ def test_the_grid_can_be_that_of_a_raster_or_be_given(tmp_path):
         ({"like": "x.tif", "crs": "EPSG:4326"}, "--like takes the whole grid of a raster"),
     ],
 )
-def test_a_grid_that_cannot_be_is_refused(tmp_path, given, told):
+def test_a_grid_that_cannot_be_is_refused(tmp_path, given, reason):
     write(tmp_path / "raw", "20200703")
-    with pytest.raises(ConfigError, match=told):
+    with pytest.raises(ConfigError, match=reason):
         generic(tmp_path / "raw", tmp_path / "data", choice=GridChoice(**given))
     assert not (tmp_path / "data" / "history").exists()
 
@@ -137,7 +137,7 @@ def test_a_grid_that_cannot_be_is_refused(tmp_path, given, told):
     ("daily", "expected"),
     [("first", [1, 1, 20, np.nan]), ("mean", [1, 5.5, 20, np.nan]), ("best", [1, 10, 20, np.nan])],
 )
-def test_several_scenes_of_a_day_are_laid_over_each_other_as_told(tmp_path, daily, expected):
+def test_several_scenes_of_a_day_are_combined_as_the_option_says(tmp_path, daily, expected):
     few, more = (np.repeat(np.array([row], np.float32), 3, 0) for row in ([1, 1, -9999, -9999], [-9999, 10, 20, -9999]))
     few[1, 0] = -9999
     write(tmp_path / "raw", "20200703T101000", few), write(tmp_path / "raw", "20200703T115500", more)
@@ -191,7 +191,7 @@ def test_a_scene_beside_the_grid_is_left_out(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("prepared", "told"),
+    ("prepared", "reason"),
     [
         (lambda raw: raw.mkdir(), "none of 0 files is a scene of this product: wanted are .*there are none at all"),
         (lambda raw: write(raw, "a"), "the day of .*scene_a.tif cannot be read: put {date"),
@@ -201,16 +201,16 @@ def test_a_scene_beside_the_grid_is_left_out(tmp_path):
         (lambda raw: (raw.mkdir(), (raw / "20200703.tif").write_bytes(b"\x0e\x03\x13\x01")), "is an HDF4 file"),
     ],
 )
-def test_a_download_without_one_usable_scene_is_refused_and_nothing_is_written(tmp_path, prepared, told):
+def test_a_download_without_one_usable_scene_is_refused_and_nothing_is_written(tmp_path, prepared, reason):
     prepared(tmp_path / "raw")
-    with pytest.raises(DataError, match=told):
+    with pytest.raises(DataError, match=reason):
         generic(tmp_path / "raw", tmp_path / "data")
     assert not list((tmp_path / "data").glob("*")) if (tmp_path / "data").exists() else True
 
 
-def test_no_file_of_the_product_is_told_with_what_was_looked_for_and_what_is_there(tmp_path):
+def test_no_file_of_the_product_is_reported_with_what_was_looked_for_and_what_is_there(tmp_path):
     write(tmp_path / "raw", "20200703")
-    with pytest.raises(DataError, match=r"none of 1 files .*wanted are M\[OY\]D11A1.*there are scene_20200703\.tif"):
+    with pytest.raises(DataError, match=r"none of 1 file .*wanted are M\[OY\]D11A1.*there are scene_20200703\.tif"):
         prepare([str(tmp_path / "raw")], read_product("mod11a1"), tmp_path / "data")
 
 

@@ -59,7 +59,7 @@ def test_layers_and_forms_of_download_override_what_the_product_says():
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "reason"),
     [
         (MINE + "scal: 1\n", r"mine\.yaml: unknown key 'scal'; known are name, title, .*scale"),
         (MINE + "clear: {bit: [0], values: [0]}\n", r"mine\.yaml: unknown key 'clear\.0\.bit'; known are bits, values"),
@@ -75,12 +75,12 @@ def test_layers_and_forms_of_download_override_what_the_product_says():
         ("- a", r"mine\.yaml must hold keys and values"),
     ],
 )
-def test_a_mistake_in_a_product_file_is_told_with_file_and_key(text, told):
-    with pytest.raises(ConfigError, match=told):
+def test_a_mistake_in_a_product_file_is_reported_with_file_and_key(text, reason):
+    with pytest.raises(ConfigError, match=reason):
         parse_product(text, "mine.yaml")
 
 
-def test_an_unknown_product_is_told_with_those_that_are_known(tmp_path):
+def test_an_unknown_product_is_reported_with_those_that_are_known(tmp_path):
     with pytest.raises(
         ConfigError, match=r"--product modis is unknown; known are generic, ghrsst, .*give a \.yaml file"
     ):
@@ -113,3 +113,10 @@ def test_the_example_of_that_page_makes_the_stack_that_it_promises(tmp_path):
     assert np.array_equal(scene.gaps, gaps)
     assert scene.unit == "degC"
     assert scene.values[4, 4] == pytest.approx(18.5)
+
+
+def test_the_example_of_several_layers_and_forms_can_be_read():
+    page = (Path(__file__).parents[2] / "docs" / "own-product.md").read_text(encoding="utf-8")
+    example = re.findall(r"```yaml\n(.*?)```", page, re.DOTALL)[1]
+    product = parse_product(f"name: lake\ntitle: A lake\n{example}", "lake.yaml")
+    assert [(layer, len(forms)) for layer, forms in product.recipes.items()] == [("day", 2), ("night", 2)]

@@ -37,7 +37,7 @@ def test_filled_scenes_come_with_their_maps(simulated, tmp_path):
         miha.open_stack(tmp_path)
 
 
-def test_a_stack_is_told_in_a_line(simulated):
-    told = read_stack(simulated / "history")._repr_html_()
-    assert "12 days" in told
-    assert "32 × 32 pixels, K" in told
+def test_a_stack_is_described_in_a_line(simulated):
+    page = read_stack(simulated / "history")._repr_html_()
+    assert "12 days" in page
+    assert "32 × 32 pixels, K" in page

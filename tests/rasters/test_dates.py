@@ -94,10 +94,10 @@ def test_a_configured_pattern_reads_other_names(tmp_path):
         ("nothing", "'nothing' does not tell year, month and day"),
     ],
 )
-def test_a_pattern_that_reads_no_date_is_told_in_one_line(pattern, reason):
-    with pytest.raises(DataError) as told:
+def test_a_pattern_that_reads_no_date_is_reported_in_one_line(pattern, reason):
+    with pytest.raises(DataError) as caught:
         read_date(Path("20190903.tif"), pattern)
-    assert reason in str(told.value)
-    assert "\n" not in str(told.value)
+    assert reason in str(caught.value)
+    assert "\n" not in str(caught.value)
     with pytest.raises(ConfigError, match=rf"--date-pattern: {reason}"):
         read_options(date_pattern=pattern)

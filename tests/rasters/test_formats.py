@@ -32,7 +32,7 @@ def test_jpeg_2000_virtual_rasters_and_netcdf_are_scenes_of_a_folder(tmp_path):
     assert np.array_equal(read_scene(path).values, STORED * 0.5)
 
 
-def test_a_file_of_several_rasters_is_told_with_their_names(tmp_path):
+def test_a_file_of_several_rasters_is_reported_with_their_names(tmp_path):
     layer = (STORED.astype(np.int16), {})
     with pytest.raises(
         DataError, match=r"20200705\.nc holds several rasters \(sst, quality\)\. Choose one by a product"

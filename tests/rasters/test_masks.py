@@ -71,7 +71,7 @@ def test_a_day_without_its_quality_file_is_left_out(tmp_path, caplog):
         read_stack(tmp_path, options.model_copy(update={"strict": True}))
 
 
-def test_a_layer_that_does_not_fit_is_told(tmp_path):
+def test_a_layer_that_does_not_fit_is_reported(tmp_path):
     path = write(tmp_path / "20200101.tif", GRID)
     write(tmp_path / "20200101_QC.tif", QUALITY[:2])
     with pytest.raises(DataError, match=r"20200101_QC\.tif does not fit 20200101\.tif: its shape is 2x4, not 3x4"):
@@ -97,7 +97,7 @@ def test_a_layer_that_does_not_fit_is_told(tmp_path):
         ({"values": [0], "bit": [1]}, "--clear: bit: Extra inputs are not permitted"),
     ],
 )
-def test_a_rule_that_cannot_be_is_told(rule, reason):
+def test_a_rule_that_cannot_be_is_reported(rule, reason):
     with pytest.raises(ConfigError, match=reason):
         read_options(clear=rule)
     with pytest.raises(ValidationError):

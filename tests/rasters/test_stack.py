@@ -35,7 +35,7 @@ def test_scale_and_offset_tags_are_honoured(tmp_path):
     assert scene.unit == "K"
 
 
-def test_another_band_is_read_when_told(tmp_path):
+def test_another_band_is_read_when_asked_for(tmp_path):
     path = write(tmp_path / "a.tif", np.stack([GRID, GRID + 1]))
     assert np.array_equal(read_scene(path, ReadOptions(band=2)).values, GRID + 1)
     with pytest.raises(DataError, match=r"a\.tif has 2 bands, so there is no band 3"):

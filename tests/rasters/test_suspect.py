@@ -76,7 +76,7 @@ def test_an_undeclared_code_is_refused_with_its_share_and_the_settings(tmp_path)
     read_scene(path)  # what is no day to fill or to learn from may hold anything
 
 
-def test_a_code_is_told_as_the_file_stores_it(tmp_path):
+def test_a_code_is_reported_as_the_file_stores_it(tmp_path):
     write(tmp_path / "20200101.tif", coded(np.rint(field(14500, 200)), 65535).astype(np.uint16), scale=0.02, offset=5)
     with pytest.raises(DataError, match=r"holds 65535 in 10\.0% .*--nodata 65535\)"):
         read_stack(tmp_path)

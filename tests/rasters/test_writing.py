@@ -239,7 +239,7 @@ def opened(path, **options):
 
 
 def test_control_points_and_polynomials_stay_in_the_scene_and_its_maps(tmp_path):
-    unsaid = {"ERR_BIAS": None, "ERR_RAND": None}
+    absent = {"ERR_BIAS": None, "ERR_RAND": None}
     path, corners = tmp_path / "20200101.tif", [(0, 0, -3.7, 40.7), (0, 4, -3.2, 40.7), (3, 0, -3.7, 40.3)]
     polynomials = RPC(
         height_off=1.0,
@@ -267,7 +267,7 @@ def test_control_points_and_polynomials_stay_in_the_scene_and_its_maps(tmp_path)
             points, crs = raster.gcps
             assert [(point.row, point.col, point.x, point.y) for point in points] == corners
             assert crs == CRS.from_epsg(4326)
-            assert raster.rpcs.to_gdal() | unsaid == polynomials.to_gdal() | unsaid
+            assert raster.rpcs.to_gdal() | absent == polynomials.to_gdal() | absent
 
 
 def test_statistics_of_the_gapped_scene_go(tmp_path):

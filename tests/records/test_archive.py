@@ -59,7 +59,7 @@ def test_equal_contents_give_equal_bytes(archive, tmp_path):
     assert (tmp_path / "again.zip").read_bytes() == archive.read_bytes()
 
 
-def test_a_missing_archive_is_told(tmp_path):
+def test_a_missing_archive_is_reported(tmp_path):
     with pytest.raises(ArchiveError, match="no such archive"):
         read_archive(tmp_path / "none.zip")
 
@@ -134,8 +134,8 @@ def with_checksum(manifest):
 @pytest.mark.parametrize("version", range(1, FORMAT_VERSION))
 def test_an_archive_of_an_earlier_format_is_refused_with_what_to_do(archive, version):
     def earlier(members):
-        said = json.loads(members["manifest.json"]) | {"format_version": version}
-        return members | {"manifest.json": with_checksum(said)}
+        manifest = json.loads(members["manifest.json"]) | {"format_version": version}
+        return members | {"manifest.json": with_checksum(manifest)}
 
     with pytest.raises(ArchiveError, match=f"has format {version}, this MIHA reads {FORMAT_VERSION}. Train again"):
         read_archive(rewritten(archive, earlier))
@@ -143,9 +143,9 @@ def test_an_archive_of_an_earlier_format_is_refused_with_what_to_do(archive, ver
 
 def test_a_manifest_that_lacks_something_is_refused(archive):
     def without_record(members):
-        said = json.loads(members["manifest.json"])
-        del said["record"]["stage"]
-        return members | {"manifest.json": with_checksum(said)}
+        manifest = json.loads(members["manifest.json"])
+        del manifest["record"]["stage"]
+        return members | {"manifest.json": with_checksum(manifest)}
 
     with pytest.raises(ArchiveError, match="has a manifest that cannot be understood: Field required"):
         read_archive(rewritten(archive, without_record))
@@ -158,9 +158,9 @@ def test_a_pickle_is_never_loaded(archive, tmp_path):
 
     def armed(members):
         members["weights.safetensors"] = pickle.dumps(Bomb())
-        said = json.loads(members["manifest.json"])
-        said["checksums"]["weights.safetensors"] = hashlib.sha256(members["weights.safetensors"]).hexdigest()
-        return members | {"manifest.json": with_checksum(said)}
+        manifest = json.loads(members["manifest.json"])
+        manifest["checksums"]["weights.safetensors"] = hashlib.sha256(members["weights.safetensors"]).hexdigest()
+        return members | {"manifest.json": with_checksum(manifest)}
 
     with pytest.raises(ArchiveError, match="no readable tensors"):
         read_archive(rewritten(archive, armed))

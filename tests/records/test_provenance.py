@@ -35,7 +35,7 @@ def package(folder):
     return folder
 
 
-def test_the_revision_of_mihas_own_checkout_is_told_with_a_mark_if_it_has_changes(tmp_path):
+def test_the_revision_of_mihas_own_checkout_is_reported_with_a_mark_if_it_has_changes(tmp_path):
     miha = package(tmp_path / "miha")
     checkout(tmp_path)
     revision = _git_revision(miha)
@@ -66,16 +66,16 @@ def test_without_git_there_is_no_revision(tmp_path, monkeypatch):
 def test_what_is_written_is_read_back_with_versions_and_clock(tmp_path):
     write_provenance(tmp_path, CONTENT)
     read = read_provenance(tmp_path)
-    said = read.model_dump()
-    assert {key: said[key] for key in CONTENT} == CONTENT
+    content = read.model_dump()
+    assert {key: content[key] for key in CONTENT} == CONTENT
     assert read.configuration.run.keep == "final"
-    assert {"torch", "numpy"} <= said["libraries"].keys()
+    assert {"torch", "numpy"} <= content["libraries"].keys()
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\+00:00", read.finished)
     assert read.miha
-    assert said["python"].startswith("3.")
+    assert content["python"].startswith("3.")
 
 
-def test_a_run_that_has_not_ended_is_told(tmp_path):
+def test_a_run_that_has_not_ended_is_reported(tmp_path):
     with pytest.raises(RunError, match=r"is not the directory of a finished run: it has no provenance\.json"):
         read_provenance(tmp_path)
 
@@ -92,7 +92,7 @@ def test_a_run_that_has_not_ended_is_told(tmp_path):
         ("configuration.schedule", {"configuration": {"unchanged": False, "run": {"keep": "all"}}}, "Field required"),
     ],
 )
-def test_damage_is_told_with_file_key_and_remedy(tmp_path, key, content, message):
+def test_damage_is_reported_with_file_key_and_remedy(tmp_path, key, content, message):
     write_provenance(tmp_path, CONTENT | content)
     with pytest.raises(RunError, match=message) as caught:
         read_provenance(tmp_path)

@@ -23,9 +23,13 @@ def test_a_run_without_candidates_has_stages_alone(tiny_config):
     assert not any(step.candidates for step in descent(*read_tables(run.run_dir)))
 
 
-def test_a_race_and_a_soup_are_told_as_what_they_are(tiny_config):
+def test_a_race_and_a_soup_are_described_as_what_they_are(tiny_config):
     run = miha.optimize(tiny_config(schedule={"racing": 1, "soups": True}))
     history, population = read_tables(run.run_dir)
-    told = [one for step in descent(history, population) for one in step.candidates]
-    assert {one.mark for one in told if one.status == "stopped"} == {"○"}
-    assert sum(one.phrase.startswith("the mean of candidates") for one in told) == (population.members != "").sum() > 0
+    candidates = [one for step in descent(history, population) for one in step.candidates]
+    assert {one.mark for one in candidates if one.status == "stopped"} == {"○"}
+    assert (
+        sum(one.phrase.startswith("the mean of candidates") for one in candidates)
+        == (population.members != "").sum()
+        > 0
+    )

@@ -34,12 +34,12 @@ def test_another_run_is_a_column_under_the_name_of_its_folder(tiny_config, tmp_p
         assert metrics["validation_loss"] == pytest.approx(run.best.valid_loss)
 
 
-def test_a_folder_without_a_model_is_told(tmp_path, simulated):
+def test_a_folder_without_a_model_is_reported(tmp_path, simulated):
     with pytest.raises(ArchiveError, match=r"no such archive: .*model_best\.zip"):
         evaluate(tmp_path, simulated)
 
 
-def test_a_run_without_a_configuration_is_told_with_the_remedy(run, simulated, tmp_path):
+def test_a_run_without_a_configuration_is_reported_with_the_remedy(run, simulated, tmp_path):
     copy = shutil.copytree(run.run_dir, tmp_path / "copy")
     (copy / "config.json").unlink()
     with pytest.raises(RunError, match=r"config\.json cannot be read \(No such file.*Run optimize again to restore it"):

@@ -55,7 +55,7 @@ def test_the_first_screen_says_how_well_beside_the_base_and_others_with_interval
     assert '<div class="frame">' in first
 
 
-def test_every_image_is_told_in_words_and_every_slider_has_a_name(run):
+def test_every_image_has_a_text_and_every_slider_a_name(run):
     page = (run.run_dir / "report.html").read_text()
     images = re.findall(r"<img[^>]*>", page)
     assert len(images) == 3 * 2 + 1 + 3 * 3 + 4 + 1
@@ -85,7 +85,7 @@ def test_a_page_tells_what_was_run_on_what(run, simulated):
     assert '"train_samples": 6' in page
     assert f'<th scope="row">validation loss</th><td>{run.best.valid_loss:.4f} (base ' in page
     assert f'<th scope="row">validation mae</th><td>{run.best.epochs[-1].metrics["mae"]:.4f} K</td>' in page
-    assert "6 epochs trained: 6 = 1 + 1 × (3·1 + 1) + 1; 1 cycles of 3 candidates" in page
+    assert "6 epochs trained: 6 = 1 + 1 × (3·1 + 1) + 1; 1 cycle of 3 candidates" in page
 
 
 def test_a_page_of_a_run_without_candidates_and_figures_says_nothing_of_them(tiny_config):

@@ -8,10 +8,10 @@ from miha.report.sentences import change_phrase, cycle_sentences
 
 def row(change, **scores):
     texts = {key: "" if value is None else value for key, value in change.model_dump().items()}
-    told = {key: value if key == "crossed" else str(value) for key, value in texts.items()}
-    told["members"] = " ".join(map(str, change.members))
+    columns = {key: value if key == "crossed" else str(value) for key, value in texts.items()}
+    columns["members"] = " ".join(map(str, change.members))
     given = {"cycle": 2, "candidate": 0, "fitness": 0.0, "level": 0.0, "rate": 0.0, "noise": 0.0, "status": "ok"}
-    return {**given, "change": str(change), **told, "selected": False, **scores}
+    return {**given, "change": str(change), **columns, "selected": False, **scores}
 
 
 def frame(*rows):
@@ -42,7 +42,7 @@ def test_a_change_reads_like_a_phrase(change, phrase):
     assert change_phrase(pd.Series(row(change))[CHANGE_COLUMNS]) == phrase
 
 
-def test_a_winner_is_told_with_what_it_gained_over_the_control_and_its_noise():
+def test_a_winner_is_described_with_its_gain_over_the_control_and_its_noise():
     rows = frame(row(Change(), level=0.02), row(FASTER, candidate=1, level=0.05, noise=0.01, selected=True))
     assert cycle_sentences(rows) == {
         2: "A learning rate five times as high (0.005) lowered the validation loss by 3.0 %, more than its noise of 1.0 %."
@@ -60,7 +60,7 @@ def test_a_cycle_that_changed_nothing_says_so_and_counts_failures():
 
 def test_a_winner_beside_a_control_that_failed_has_no_gain():
     rows = frame(row(Change(), status="diverged"), row(FASTER, candidate=1, level=0.05, noise=0.01, selected=True))
-    assert "what it gained cannot be told" in cycle_sentences(rows)[2]
+    assert "its gain is not known" in cycle_sentences(rows)[2]
 
 
 def test_a_mean_of_candidates_that_went_on_is_no_change_and_no_candidate_more():

@@ -31,6 +31,6 @@ def test_the_command_line_writes_them_too(tmp_path):
     command += ["--no-prefect", "--workers", "1", "--tensorboard", str(tmp_path / "board")]
     for one in schedule:
         command += ["--set", f"schedule.{one}"]
-    told = CliRunner().invoke(app, command, catch_exceptions=False)
-    assert told.exit_code == 0
+    result = CliRunner().invoke(app, command, catch_exceptions=False)
+    assert result.exit_code == 0
     assert len(curve(tmp_path / "board" / "mainline", "loss/validation")) == 3

@@ -27,8 +27,8 @@ def plan(folder: Path, fault: str, moment: str, times: int = 1, damage: Path | N
     A moment is an event's kind and stage, as in ``epoch ended 1_2``, or the cycle of a selection: ``selected 1``.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    said = {"fault": fault, "moment": moment, "times": times, "damage": str(damage) if damage else None}
-    (folder / "fault.json").write_text(json.dumps(said))
+    content = {"fault": fault, "moment": moment, "times": times, "damage": str(damage) if damage else None}
+    (folder / "fault.json").write_text(json.dumps(content))
     (folder / "happened").write_text("")
 
 

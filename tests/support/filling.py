@@ -17,8 +17,8 @@ SCHEDULE = {"initial_epochs": 1, "cycles": 1, "population_size": 3, "candidate_e
 def small_run(run_dir, problem, **sections):
     """Train a tiny network in a second or two; ``problem`` is a problem, or the settings of gap filling."""
     problem = {**SMALL, **problem} if isinstance(problem, dict) else problem
-    said = {"schedule": SCHEDULE, "run": {"workers": 1}, **sections}
-    return miha.optimize(make_config({"run_dir": run_dir, "problem": problem, **said}))
+    content = {"schedule": SCHEDULE, "run": {"workers": 1}, **sections}
+    return miha.optimize(make_config({"run_dir": run_dir, "problem": problem, **content}))
 
 
 def in_order(function, items):

@@ -59,7 +59,7 @@ def wait_for(what: Callable[[], object], seconds: float, log: Path | None = None
         time.sleep(0.1)
 
 
-def said(log: Path, text: str) -> Callable[[], bool]:
+def logged(log: Path, text: str) -> Callable[[], bool]:
     """Whether a program has printed a text."""
     return lambda: log.exists() and text in log.read_text()
 

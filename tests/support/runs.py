@@ -23,7 +23,7 @@ def watch(config):
 
 
 def initial_of(plan):
-    """What initial training is told, once its parent is there: the base."""
+    """The specification of initial training, once its parent is there: the base."""
     return plan.initial(run_stage(plan.base()))
 
 

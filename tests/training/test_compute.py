@@ -52,7 +52,7 @@ def test_a_processor_computes_in_bfloat16_where_it_has_instructions_for_it():
     assert resolve_precision("bfloat16", "cpu", Mnist()) == "bfloat16"
 
 
-def test_candidates_have_a_gpu_one_at_a_time_unless_told_otherwise(tiny_config, seen_gpu):
+def test_candidates_have_a_gpu_one_at_a_time_unless_configured_otherwise(tiny_config, seen_gpu):
     def experiment(**run):
         return Experiment(tiny_config(run={"device": "cuda", **run}))
 
@@ -110,7 +110,7 @@ def test_a_run_on_a_gpu_leaves_archives_that_a_cpu_reads_and_the_same_bits_twice
 @needs_gpu
 def test_a_gpu_trains_as_a_cpu_does_but_for_rounding(tiny_config):
     def losses(device):
-        said = {"run": {"device": device}, "start": {"dropout": 0.0}, "schedule": {"cycles": 0}}
-        return miha.optimize(tiny_config(device, **said)).history.valid_loss.tolist()
+        sections = {"run": {"device": device}, "start": {"dropout": 0.0}, "schedule": {"cycles": 0}}
+        return miha.optimize(tiny_config(device, **sections)).history.valid_loss.tolist()
 
     assert losses("cpu") == pytest.approx(losses("cuda"), rel=1e-3)

@@ -21,9 +21,9 @@ STILL = 1e-30  # a learning rate that changes nothing
 
 def train(problem, network, epochs=2, *, seed=0, span=None, done=0, compute=Compute(), **point):
     """Train with Adam at 0.001 in batches of 16, but for what ``point`` says otherwise; returns the epochs."""
-    said = Hyperparameters(**{"optimizer": "Adam", "lr": 1e-3, "batch_size": 16, **point})
-    optimizer = build_optimizer(network, said)
-    trainer = Trainer(network, optimizer, problem, problem.load(None, 0), said, seed, compute)
+    hyperparameters = Hyperparameters(**{"optimizer": "Adam", "lr": 1e-3, "batch_size": 16, **point})
+    optimizer = build_optimizer(network, hyperparameters)
+    trainer = Trainer(network, optimizer, problem, problem.load(None, 0), hyperparameters, seed, compute)
     return list(trainer.epochs(span or Span(1, epochs), done))
 
 
@@ -62,11 +62,11 @@ def test_the_validation_loss_is_the_mean_per_target_pixel(tiny):
 
 
 def test_order_and_dropout_of_an_epoch_depend_on_seed_and_number_alone(tiny):
-    def trained(**said):
+    def trained(**settings):
         torch.manual_seed(0)
         network = tiny.build_network()
-        torch.manual_seed(said.pop("callers", 1))  # whatever the caller's generator holds
-        return [epoch.train_loss for epoch in train(tiny, network, **said)]
+        torch.manual_seed(settings.pop("callers", 1))  # whatever the caller's generator holds
+        return [epoch.train_loss for epoch in train(tiny, network, **settings)]
 
     assert trained(seed=5) == trained(seed=5, callers=2)
     assert trained(seed=5) != trained(seed=6)
@@ -151,13 +151,13 @@ def test_shuffled_batches_hold_every_sample_once():
 
 
 class TenthsProblem(TinyProblem):
-    """The same data, told to be in tenths of their unit."""
+    """The same data, declared in tenths of their unit."""
 
     def load(self, cache, seed):
         return super().load(cache, seed)._replace(unit=10.0)
 
 
-def test_the_metric_is_told_in_the_units_of_the_data(tiny, network):
+def test_the_metric_has_the_units_of_the_data(tiny, network):
     plain, tenths = (train(problem, network, 1, lr=STILL)[0] for problem in (tiny, TenthsProblem()))
     assert tenths.metrics["mae"] == pytest.approx(10 * plain.metrics["mae"])
     assert tenths.valid_loss == plain.valid_loss

@@ -7,8 +7,8 @@ from miha.training.loop import network_to_device
 from miha.training.optimizers import build_optimizer, carry_state, restore_state, state_of
 
 
-def point(name, **said):
-    return Hyperparameters.model_validate({"optimizer": name, "batch_size": 8, "activations": {}, **said})
+def point(name, **values):
+    return Hyperparameters.model_validate({"optimizer": name, "batch_size": 8, "activations": {}, **values})
 
 
 def stepped(network, optimizer, steps=3):
@@ -151,12 +151,12 @@ SETTINGS = {
 
 @pytest.mark.parametrize("name", OPTIMIZERS)
 def test_the_settings_of_the_hyperparameters_govern_after_state_is_restored(tiny, name):
-    said, expected = SETTINGS[name]
+    values, expected = SETTINGS[name]
     network = fresh(tiny)
     optimizer = build_optimizer(network, point(name))
     stepped(network, optimizer)
-    successor = build_optimizer(network, point(name, **said))
-    restore_state(network, successor, carry_state(state_of(network, optimizer), point(name), point(name, **said)))
+    successor = build_optimizer(network, point(name, **values))
+    restore_state(network, successor, carry_state(state_of(network, optimizer), point(name), point(name, **values)))
     stepped(network, successor)
     (group,) = successor.param_groups
     assert {key: group[key] for key in expected} == expected

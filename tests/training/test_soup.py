@@ -57,11 +57,13 @@ def test_a_soup_costs_no_epoch_and_the_lineage_goes_through_its_first_member(tin
     assert (lineage.stage == "soup").sum() == len(won)
 
 
-def test_candidates_of_other_activations_are_left_out_and_it_is_said(tiny_config):
+def test_candidates_of_other_activations_are_left_out_and_reported(tiny_config):
     _, events = watch(tiny_config(schedule=SOUPS, search={"operators": {"activation": 1.0}}))
-    said = [event.line for event in events if getattr(event, "kind", "") == "told" and "activations" in event.line]
-    assert said
-    assert said[0].startswith("cycle 1: not averaged, since activations differ: candidates ")
+    messages = [
+        event.line for event in events if getattr(event, "kind", "") == "message" and "activations" in event.line
+    ]
+    assert messages
+    assert messages[0].startswith("cycle 1: not averaged, since activations differ: candidates ")
 
 
 def test_siblings_see_orders_of_their_own_only_if_that_is_wanted(tiny_config):

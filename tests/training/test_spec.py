@@ -100,8 +100,8 @@ def test_the_digest_depends_on_what_decides_the_weights(plan, field, value):
 
 
 def test_every_part_of_a_spec_is_known_to_be_in_its_digest_or_not():
-    told = {*NOT_IN_DIGEST, *(field for field, _ in IN_DIGEST), "hyperparameters", "problem"}
-    assert set(StageSpec.model_fields) == told
+    known = {*NOT_IN_DIGEST, *(field for field, _ in IN_DIGEST), "hyperparameters", "problem"}
+    assert set(StageSpec.model_fields) == known
 
 
 def test_the_digest_depends_on_the_source_of_the_users_own_classes(tmp_path, monkeypatch):
@@ -169,12 +169,12 @@ class Misnamed(TinyProblem):
         return {"same": ("ReLU", "Tanh")}
 
 
-def test_a_layer_that_is_no_activation_of_the_network_is_told_with_those_that_are():
+def test_a_layer_that_is_no_activation_of_the_network_is_reported_with_those_that_are():
     with pytest.raises(ConfigError, match=r"names same, but the network's activations are body\.first\.1, act"):
         offer_of(Misnamed())
 
 
-def test_data_that_changed_after_the_run_had_begun_are_told(plan):
+def test_data_that_changed_after_the_run_had_begun_are_reported(plan):
     spec = initial_of(plan)
     other = changed(spec.problem, fingerprint="of other data")
     with pytest.raises(DataError, match="changed after the run had begun"):

@@ -164,7 +164,7 @@ def test_a_checkpoint_that_is_damaged_or_of_another_stage_is_passed_over(plan, l
     assert not spec.checkpoint.exists()
 
 
-def test_a_missing_or_altered_parent_is_told(plan):
+def test_a_missing_or_altered_parent_is_reported(plan):
     initial = initial_of(plan)
     child = plan.population(1, run_stage(initial), [])[1]
     with pytest.raises(ArchiveError, match="1_1 descends from init, but its archive is another one"):

@@ -34,7 +34,7 @@ def test_workers_that_were_killed_while_they_had_nothing_to_do_are_replaced():
         assert submit(os.getpid).result(60) not in pids
 
 
-def test_whoever_waits_for_a_pool_that_is_stopped_is_told():
+def test_whoever_waits_for_a_pool_that_is_stopped_is_notified():
     with working(1):
         running, queued = submit(time.sleep, 600), submit(time.sleep, 600)
     with pytest.raises(CancelledError):
@@ -60,11 +60,11 @@ def test_without_a_pool_work_is_done_right_here():
 
 
 def test_named_work_tells_how_far_it_is():
-    told = []
-    with observed_by(told.append):
+    events = []
+    with observed_by(events.append):
         assert compute_all(abs, [-1, -2, -3], work="numbers") == [1, 2, 3]
         assert compute_all(abs, [-1]) == [1]
-    assert told == [Counted("numbers", done, 3) for done in (1, 2, 3)]
+    assert events == [Counted("numbers", done, 3) for done in (1, 2, 3)]
 
 
 def test_the_server_that_was_warmed_up_forks_the_workers():
@@ -74,5 +74,5 @@ def test_the_server_that_was_warmed_up_forks_the_workers():
         "with working(1):\n"
         "    print(str(submit(os.getppid).result(60)) in children)"
     )
-    told = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=120, check=True)
-    assert told.stdout.strip() == "True"
+    result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=120, check=True)
+    assert result.stdout.strip() == "True"
