@@ -7,7 +7,7 @@ import signal
 import sys
 from pathlib import Path
 from types import FrameType
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -251,6 +251,12 @@ def fill(
             metavar="all|DAY|FIRST/LAST", help="instead of scenes: days of the history, e.g. 2021-05-01/2021-05-31"
         ),
     ] = None,
+    method: Annotated[
+        Literal["base", "eof"],
+        typer.Option(
+            help="what fills days without a model; eof: patterns of the whole history, a hundred times as fast"
+        ),
+    ] = "base",
     causal: Annotated[bool, typer.Option("--causal", help="fill each day from days before it alone")] = False,
     workers: Annotated[
         int | None, typer.Option(min=1, help="processes that fill days (--dates); default: one a core")
@@ -280,7 +286,9 @@ def fill(
             fill_scenes(inputs, out, archive, data, options, everywhere, max_std, causal, prefect)
         elif dates:
             processes = workers or os.cpu_count() or 1
-            failed = fill_history(dates, out, archive, data, options, everywhere, max_std, causal, prefect, processes)
+            failed = fill_history(
+                dates, out, archive, data, options, everywhere, max_std, causal, prefect, processes, method
+            )
             if failed:
                 console.print(f"{failed} days could not be filled; the reasons stand above")
 

@@ -7,7 +7,8 @@ from prefect import Task, flow
 from prefect.task_runners import ThreadPoolTaskRunner
 
 from miha.events import Counted, publish
-from miha.gapfill.series import Day, Series, start, tell
+from miha.gapfill.dayfiller import Day
+from miha.gapfill.series import Series, prepare, start, tell
 from miha.locking import held
 from miha.rasters.stack import ReadOptions
 from miha.training.workers import working
@@ -65,6 +66,7 @@ def fill_series(series: Series, processes: int) -> dict[str, str]:
         tell(series, days)
         left = [day for day in days if not day.done]
         with working(processes):
+            prepare(series, days)
             blocks = [left[first : first + BLOCK] for first in range(0, len(left), BLOCK)]
             futures = [_named(block).submit(series, block) for block in blocks]
             failed: dict[str, str] = {}
@@ -73,7 +75,8 @@ def fill_series(series: Series, processes: int) -> dict[str, str]:
                 failed |= future.result()
                 done += len(block)
                 publish(Counted("days", done, len(days), f"{block[-1].when}"))
-            return failed
+        series.filler().finish()
+        return failed
 
 
 def _named(block: Sequence[Day]) -> Task[[Series, Sequence[Day]], dict[str, str]]:

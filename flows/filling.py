@@ -4,7 +4,7 @@ from pathlib import Path
 
 from miha.errors import ConfigError
 from miha.gapfill.filler import open_filler
-from miha.gapfill.series import Series, days_of, fill_series, read_span
+from miha.gapfill.series import Method, Series, days_of, fill_series, read_span
 from miha.rasters.stack import ReadOptions
 
 
@@ -45,10 +45,13 @@ def fill_history(
     causal: bool,
     prefect: bool,
     processes: int,
+    method: Method = "base",
 ) -> int:
     """Fill the days of a history, ``all`` or a span; returns how many could not be filled."""
     if data is None:
         raise ConfigError("--dates fills the days of a history: give --data.")
+    if model and method != "base":
+        raise ConfigError(f"--method {method} fills without a model: leave out --run-dir and --model.")
     first, last = read_span(dates)
     series = Series(
         data=data,
@@ -56,6 +59,7 @@ def fill_history(
         first=first,
         last=last,
         model=model,
+        method=method,
         reading=reading,
         causal=causal,
         everywhere=everywhere,
