@@ -60,21 +60,15 @@ class Factors:
         """How many terms of the design are known beforehand."""
         return 1 + 2 * self.number
 
-    def loadings(self, values: NDArray[np.float32], design: Array | None = None) -> NDArray[np.float32]:
-        """Fit pixels, (terms, pixels), to the days that they show.
+    def loadings(self, values: NDArray[np.float32], design: Array) -> NDArray[np.float32]:
+        """Fit pixels, (terms, pixels), to the days that they show; at most CHUNK at once.
 
         Args:
             values: (days, pixels), NaN in the gaps.
-            design: another one than the own.
+            design: (days, terms), the own one or another of the same days.
         """
-        moments = self._moments(self.design if design is None else design)
-        return np.concatenate(
-            [
-                _solve(*self._equations(values[:, first : first + CHUNK], *moments)).T
-                for first in range(0, values.shape[1], CHUNK)
-            ],
-            axis=1,
-        )
+        left, right = self._equations(values, *self._moments(design))
+        return np.asarray(np.linalg.solve(left, right[..., None])[..., 0].T, np.float32)
 
     def _moments(self, design: Array) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Design, and expected products of its terms, (days, terms · terms)."""
@@ -111,10 +105,6 @@ class Factors:
         known = harmonics(days, self.number)
         found = _scores(values - np.float32(self.centre), *fitted, known, days, self.noise, self.prior, ahead)
         return np.concatenate([known, found.mean], axis=1)
-
-
-def _solve(left: NDArray[np.float32], right: NDArray[np.float32]) -> NDArray[np.float32]:
-    return np.asarray(np.linalg.solve(left, right[..., None])[..., 0], np.float32)
 
 
 def fit_factors(values: NDArray[np.float32], days: NDArray[np.int64], rounds: int = ROUNDS) -> Factors:

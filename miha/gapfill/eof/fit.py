@@ -18,7 +18,7 @@ from miha.files import digest_json, replacing_folder, stamp_files, write_json
 from miha.gapfill.eof.factors import Factors, fit_factors
 from miha.gapfill.eof.leftover import learn_leftover
 from miha.gapfill.eof.model import LOADINGS, NOISE, Model, make_map, put
-from miha.gapfill.eof.practice import noise_of, practise
+from miha.gapfill.eof.practice import fit_pixels, practise
 from miha.gapfill.guess import Window
 from miha.rasters.opened import OpenDays, OpenScene, sample_of
 from miha.rasters.scene import opened, sample_scene
@@ -27,7 +27,7 @@ from miha.threads import fixed_threads
 from miha.training.workers import compute_all
 
 FITTED = 8000  # pixels of the sample that factors are fitted to; scores come of all of it
-VALUES = 16_000_000  # of all days in a window at most
+VALUES = 64_000_000  # of all days in a window at most, 256 MB
 RETRIES = 2  # of a window whose process died
 GROWTH = 2.0  # days known to one fit and the next, where days after a day are not to be known,
 LONGEST = 90  # and how many more at most
@@ -147,10 +147,9 @@ def fit_part(part: Part) -> None:
     pixels = values.reshape(len(values), -1)
     for number, factors in enumerate(part.factors):
         place, known = model_folder(part.folder, number), pixels[: len(factors.days)]
-        loadings = factors.loadings(known)
-        left = known - (factors.design.astype(np.float32) @ loadings + np.float32(factors.centre))
+        loadings, noise = fit_pixels(factors, known, factors.design)
         put(place / LOADINGS, (slice(None), *part.where), loadings.reshape(-1, *shape))
-        put(place / NOISE, part.where, noise_of(left, factors.noise).reshape(shape))
+        put(place / NOISE, part.where, noise.reshape(shape))
 
 
 def fit_windows(shape: tuple[int, int], block: tuple[int, int], days: int) -> Iterator[Window]:

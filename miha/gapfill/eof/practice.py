@@ -7,8 +7,9 @@ from numpy.typing import NDArray
 
 from miha.evolution.seeds import stream
 from miha.gapfill.days import MIN_CLEAR
-from miha.gapfill.eof.factors import Factors
+from miha.gapfill.eof.factors import CHUNK, Factors
 from miha.gapfill.eof.leftover import Practice
+from miha.gapfill.eof.scores import Array
 from miha.gapfill.gaps import blob, spread_sizes
 from miha.gapfill.guess import Window
 from miha.rasters.opened import OpenDays
@@ -89,15 +90,30 @@ def practise(
             inside = gap(grid[0], grid[1])
             hidden[day, inside], values[day, inside] = values[day, inside], np.nan
         flat = len(values), -1
-        loadings = factors.loadings(values.reshape(flat), design)
+        loadings, noise = fit_pixels(factors, values.reshape(flat), design)
         expected = (design.astype(np.float32) @ loadings).reshape(values.shape) + np.float32(factors.centre)
         left = values - expected
-        noise = noise_of(left.reshape(flat), factors.noise).reshape(values.shape[1:])
-        found.append(Practice(left, hidden - expected, noise, factors.days, ahead))
+        found.append(Practice(left, hidden - expected, noise.reshape(values.shape[1:]), factors.days, ahead))
     return found
 
 
-def noise_of(left: NDArray[np.float32], usual: float) -> NDArray[np.float32]:
-    """Root mean square of what is left of pixels (days, pixels), pulled towards the usual variance."""
-    squares, seen = np.nansum(left**2, axis=0), (~np.isnan(left)).sum(axis=0)
-    return np.asarray(np.sqrt((squares + PRIOR_DAYS * usual) / (seen + PRIOR_DAYS)), np.float32)
+def fit_pixels(
+    factors: Factors, values: NDArray[np.float32], design: Array
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Loadings of pixels (terms, pixels), and the root mean square of what they leave, pulled towards the usual.
+
+    Args:
+        factors: of the stack.
+        values: (days, pixels), NaN in the gaps.
+        design: (days, terms).
+    """
+    loadings, noise = [], []
+    for first in range(0, values.shape[1], CHUNK):
+        some = values[:, first : first + CHUNK]
+        found = factors.loadings(some, design)
+        left = some - (design.astype(np.float32) @ found + np.float32(factors.centre))
+        seen = (~np.isnan(left)).sum(axis=0)
+        squares = np.nansum(np.square(left, out=left), axis=0)
+        loadings.append(found)
+        noise.append(np.sqrt((squares + PRIOR_DAYS * factors.noise) / (seen + PRIOR_DAYS)).astype(np.float32))
+    return np.concatenate(loadings, axis=1), np.concatenate(noise)

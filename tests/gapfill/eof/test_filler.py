@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import rasterio
 
-from bench.scale import _linear
+from bench.cube import linear
 from bench.stacks import stack
 from miha.events import Told, observed_by
 from miha.gapfill.dayfiller import Day
@@ -64,7 +64,7 @@ def test_it_errs_less_than_interpolation_in_time_and_knows_by_how_much(data, tmp
     truth, days = read_scene(data / "truth" / gapped.name).values, read_stack(folder / "history")
     gap = np.isnan(read_scene(gapped).values) & ~np.isnan(truth)
     error = np.abs(values - truth)[gap]
-    assert error.mean() < 0.6 * np.nanmean(np.abs(_linear(days.values, days.dates.index(when)) - truth)[gap])
+    assert error.mean() < 0.6 * np.nanmean(np.abs(linear(days.values)[days.dates.index(when)] - truth)[gap])
     assert 0.65 < (error < 1.28 * std[gap]).mean() < 0.92
 
 
