@@ -159,7 +159,7 @@ def _cubes(kept: Results) -> Iterator[str]:
         if name.endswith(ALL):
             days, side = name.removesuffix(ALL).split("x")
             rows = [
-                [told, f"{run['seconds']:.0f}", f"{run['speed']:.2f}", f"{run['gigabytes']:.2f}"]
+                [told, f"{run['seconds']:.0f}", f"{run['cpu']:.0f}", f"{run['speed']:.2f}", f"{run['gigabytes']:.2f}"]
                 for method, told in METHODS.items()
                 if (run := runs.get(method))
             ]

@@ -279,6 +279,8 @@ def fill(
         raise ConfigError("give either --run-dir or --model.")
     if bool(inputs) == bool(dates):
         raise ConfigError("give scenes to fill, or --dates to fill the days of a history, and not both.")
+    if inputs and method != "base":
+        raise ConfigError(f"--method {method} fills the days of a history: give --dates instead of scenes.")
     archive = model_path(run_dir, "best") if run_dir else model
     options = reading(archive)
     with shown("Stopped. With --dates the same command continues where it was.") as console:
@@ -290,7 +292,8 @@ def fill(
                 dates, out, archive, data, options, everywhere, max_std, causal, prefect, processes, method
             )
             if failed:
-                console.print(f"{failed} days could not be filled; the reasons stand above")
+                console.print(f"{len(failed)} days could not be filled, for the reasons above: {', '.join(failed)}")
+                raise typer.Exit(1)
 
 
 @app.command()

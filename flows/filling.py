@@ -46,8 +46,8 @@ def fill_history(
     prefect: bool,
     processes: int,
     method: Method = "base",
-) -> int:
-    """Fill the days of a history, ``all`` or a span; returns how many could not be filled."""
+) -> list[str]:
+    """Fill the days of a history, ``all`` or a span; returns those (ISO dates) that could not be filled."""
     if data is None:
         raise ConfigError("--dates fills the days of a history: give --data.")
     if model and method != "base":
@@ -66,7 +66,7 @@ def fill_history(
         max_std=max_std,
     )
     if not prefect:
-        return len(fill_series(series, processes))
+        return [day.isoformat() for day in fill_series(series, processes)]
     from flows.server import choose_server, reach_server, start_server
 
     start_server()
@@ -75,4 +75,4 @@ def fill_history(
     from flows.fill import fill_series as flow
 
     reach_server()
-    return len(flow(series, processes))
+    return list(flow(series, processes))
