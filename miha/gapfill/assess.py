@@ -12,7 +12,7 @@ from miha.errors import DataError
 from miha.events import Counted, publish
 from miha.gapfill.base import fill_base
 from miha.gapfill.cases import INTERVALS, pasted_case
-from miha.gapfill.days import clear_days
+from miha.gapfill.days import clear_days, warn_if_few
 from miha.gapfill.filler import BaseFiller, NetworkFiller
 from miha.gapfill.judging import BASELINES, baselines
 from miha.gapfill.predictors import Static
@@ -98,6 +98,7 @@ def assess(
         raise DataError(f"no day of {data}/history is clear enough to hide holes in. Add days.")
     if len(history) < 2:
         raise DataError(f"{data}/history has one day; at least two are needed to leave one out. Add days.")
+    warn_if_few(len(history))
     with working(processes):
         running = [submit(_fill, data, model, reading, days[gap % len(days)], gap) for gap in range(gaps)]
         rows = []

@@ -16,6 +16,7 @@ from miha.errors import ConfigError, DataError
 from miha.events import Counted, Message, publish
 from miha.files import digest_file, remove_unfinished, write_json
 from miha.gapfill.between import Between
+from miha.gapfill.days import warn_if_few
 from miha.gapfill.filler import Filler, open_filler
 from miha.gapfill.made import Made, TooLittleSeen
 from miha.locking import held
@@ -120,6 +121,7 @@ def days_of(series: Series) -> list[Day]:
             raise DataError(f"{path} and {scenes[when]} are both of {when}. Keep one scene a day.")
         scenes[when] = path
     taken = sorted(scenes)
+    warn_if_few(len(taken))
     first, last = series.first or taken[0], series.last or taken[-1]
     targets = plan_fills(list(scenes.values()), series.out)
     days = {when: Day(when, scenes[when], targets[scenes[when]]) for when in taken if first <= when <= last}
