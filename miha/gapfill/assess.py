@@ -1,4 +1,4 @@
-"""What error to expect before anything is trained: real-shaped holes in the user's own days, filled by each method."""
+"""The error to expect, estimated without training: gaps of real shapes in the user's own days, filled by each method."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -73,7 +73,7 @@ class Assessment:
 def assess(
     data: Path, gaps: int, processes: int, model: Path | None = None, reading: ReadOptions = ReadOptions()
 ) -> Assessment:
-    """Hide holes in clear days of a history, and fill them with each method, the day itself left out of everything.
+    """Hide gaps in clear days of a history, and fill them with each method, the day itself left out of everything.
 
     Args:
         data: the data set: history/ static/.
@@ -93,9 +93,9 @@ def assess(
     if isinstance(filler, NetworkFiller):
         days = [day for day in days if history.dates[day].isoformat() not in filler.learned]
         if not days:
-            raise DataError(f"{model} learned from every clear day of {data}/history. Leave the model out.")
+            raise DataError(f"{model} was trained on every clear day of {data}/history. Leave the model out.")
     if not days:
-        raise DataError(f"no day of {data}/history is clear enough to hide holes in. Add days.")
+        raise DataError(f"no day of {data}/history is clear enough to hide gaps in. Add days.")
     if len(history) < 2:
         raise DataError(f"{data}/history has one day; at least two are needed to leave one out. Add days.")
     warn_if_few(len(history))
