@@ -1,4 +1,4 @@
-"""The error to expect, estimated without training: gaps of real shapes in the user's own days, filled by each method."""
+"""The error to expect, without training: gaps of real shapes in the user's own days, filled by each method."""
 
 from dataclasses import dataclass
 from pathlib import Path
