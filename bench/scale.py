@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Annotated, Any
 
 import numpy as np
@@ -18,16 +19,19 @@ import typer
 from numpy.typing import NDArray
 from rasterio.windows import Window
 
+from bench.cube import CORES, linear, measure_cube, whittaker
 from bench.results import DOCUMENT, RESULTS, RUNS, Result, Results, process_pool, table
 from bench.stacks import BLOCK, stack
 from miha.gapfill.filler import BaseFiller
+from miha.gapfill.series import Series, fill_days, prepare, start
 from miha.rasters.stack import list_rasters
 
 DAYS, SIDE = (30, 60, 120, 240, 1000), 96
 SIDES, FEW = (192, 384, 768, 1500), 30
-SMOOTHNESS = 10.0  # penalty of second differences in Whittaker's smoother
+CUBE = "365x1200"  # days and pixels a side of the stack that is filled as a whole
 METHODS = {
     "base": "MIHA's base",
+    "eof": "MIHA's patterns, all days",
     "files": "reading and writing alone",
     "linear": "linear in time",
     "whittaker": "Whittaker's smoother",
@@ -43,8 +47,9 @@ def measure(method: str, days: int, side: int) -> Result:
     fill: dict[str, Callable[[], None]] = {
         "base": lambda: _base(data, gapped, out),
         "files": lambda: _in_time(data, gapped, out, lambda series, day: series[day]),
-        "linear": lambda: _in_time(data, gapped, out, _linear),
-        "whittaker": lambda: _in_time(data, gapped, out, _whittaker),
+        "eof": lambda: _series(data, gapped, out),
+        "linear": lambda: _in_time(data, gapped, out, lambda series, day: linear(series)[day]),
+        "whittaker": lambda: _in_time(data, gapped, out, lambda series, day: whittaker(series)[day]),
     }
     started = time.process_time()
     fill[method]()
@@ -52,6 +57,20 @@ def measure(method: str, days: int, side: int) -> Result:
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
     measured = {"seconds": seconds, "gigabytes": peak}
     return measured if method == "files" else {**measured, "error": _error(data, gapped, out)}
+
+
+def _series(data: Path, gapped: Path, out: Path) -> None:
+    """Every day of the stack, the gapped one among them."""
+    with TemporaryDirectory(dir=out.parent) as folder:
+        history = Path(folder) / "data" / "history"
+        history.mkdir(parents=True)
+        for path in [*list_rasters(data / "history"), gapped]:
+            (history / path.name).symlink_to(path.absolute())
+        series = Series(data=history.parent, out=Path(folder) / "out", method="eof")
+        days = start(series)
+        prepare(series, days)
+        fill_days(series, days)
+        (series.out / gapped.name).rename(out)
 
 
 def _base(data: Path, gapped: Path, out: Path) -> None:
@@ -84,59 +103,20 @@ def _read(path: Path, window: Window | None = None) -> NDArray[np.float32]:
         return np.where(stored == raster.nodata, np.nan, stored * raster.scales[0]).astype(np.float32)
 
 
-def _linear(series: NDArray[np.float32], day: int) -> NDArray[np.float32]:
-    """Between the last day before that shows a pixel, and the first after; the only one where there is but one."""
-    before, after = _nearest(series[:day][::-1]), _nearest(series[day + 1 :])
-    share = before[1] / (before[1] + after[1])
-    between = (1 - share) * before[0] + share * after[0]
-    found = np.where(np.isnan(before[0]), after[0], np.where(np.isnan(after[0]), before[0], between))
-    return np.where(np.isnan(series[day]), found, series[day])
-
-
-def _nearest(series: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-    """The first value of each pixel, NaN where there is none, and how many days away it is."""
-    first = (~np.isnan(series)).argmax(axis=0)
-    return np.take_along_axis(series, first[None], axis=0)[0], first + 1
-
-
-def _whittaker(series: NDArray[np.float32], day: int) -> NDArray[np.float32]:
-    """Least squares with a penalty of second differences (Eilers 2003, Anal. Chem. 75, 3631), all pixels at once."""
-    days, shape = len(series), series.shape[1:]
-    bands = np.zeros((3, days))
-    differences = np.diff(np.eye(days), 2, axis=0)
-    penalty = SMOOTHNESS * differences.T @ differences
-    for band in range(3):
-        bands[band, : days - band] = np.diagonal(penalty, band)
-    weight = (~np.isnan(series)).astype(np.float32) + np.float32(1e-6)
-    # LDL' of a matrix of five diagonals, forwards and then back
-    pivot, near, far, right = (np.zeros((days, *shape), np.float32) for _ in range(4))
-    for row in range(days):
-        pivot[row] = weight[row] + bands[0, row]
-        right[row] = weight[row] * np.nan_to_num(series[row], nan=np.nanmean(series))
-        near[row], far[row] = bands[1, row], bands[2, row]
-        if row:
-            pivot[row] -= near[row - 1] ** 2 * pivot[row - 1]
-            near[row] -= near[row - 1] * far[row - 1] * pivot[row - 1]
-            right[row] -= near[row - 1] * right[row - 1]
-        if row > 1:
-            pivot[row] -= far[row - 2] ** 2 * pivot[row - 2]
-            right[row] -= far[row - 2] * right[row - 2]
-        near[row], far[row] = near[row] / pivot[row], far[row] / pivot[row]
-    right /= pivot
-    for row in range(days - 2, day - 1, -1):
-        right[row] -= near[row] * right[row + 1] + (far[row] * right[row + 2] if row + 2 < days else 0)
-    return np.where(np.isnan(series[day]), right[day], series[day])
-
-
 def _error(data: Path, gapped: Path, out: Path) -> float:
     hidden, filled, truth = (_read(path) for path in (gapped, out, data / "truth" / gapped.name))
     return float(np.nanmean(np.abs(filled - truth)[np.isnan(hidden) & ~np.isnan(truth)]))
+
+
+ALL = " all days"  # what the names of results of whole series end with
 
 
 def exponents(kept: Results, method: str, by: str) -> dict[str, float]:
     """Slopes of the logarithms of seconds and memory over those of days or pixels, least squares."""
     sizes, figures = [], []
     for column, runs in kept.results.items():
+        if column.endswith(ALL):
+            continue
         days, side = map(int, column.split("x"))
         if method in runs and (side == SIDE if by == "days" else days == FEW and side != SIDE):
             sizes.append(np.log(days if by == "days" else side**2))
@@ -148,10 +128,11 @@ def exponents(kept: Results, method: str, by: str) -> dict[str, float]:
 
 
 def tables(kept: Results) -> str:
-    """A row for each stack, seconds, memory and error of each method; below it how they grow."""
+    """A row for each stack, seconds, memory and error of each method; below it how they grow; then a whole series."""
     rows = []
-    for column in sorted(kept.results, key=lambda name: tuple(map(int, name.split("x")))[::-1]):
-        runs: dict[str, Any] = kept.results[column]
+    stacks = {name: runs for name, runs in kept.results.items() if not name.endswith(ALL)}
+    for column in sorted(stacks, key=lambda name: tuple(map(int, name.split("x")))[::-1]):
+        runs: dict[str, Any] = stacks[column]
         days, side = column.split("x")
         cells = [
             f"{runs[m]['seconds']:.1f} s, {runs[m]['gigabytes']:.2f} GB"
@@ -162,16 +143,39 @@ def tables(kept: Results) -> str:
         ]
         rows.append([f"{days} days, {side}²", *cells])
     header = ["CPU time, peak of memory, mean absolute error (K)", *METHODS.values()]
-    growth = []
-    for by in ("days", "pixels"):
-        if slopes := exponents(kept, "base", by):
-            growth.append(f"over {by} time as the power {slopes['seconds']:.2f}, memory {slopes['memory']:.2f}")
-    return table(header, rows) + (f"\n\nThe base grows {'; '.join(growth)}." if growth else "")
+    parts = [table(header, rows)] if rows else []
+    for method, name in (("base", "The base grows"), ("eof", "Patterns, all days, grow")):
+        growth = [
+            f"over {by} time as the power {slopes['seconds']:.2f}, memory {slopes['memory']:.2f}"
+            for by in ("days", "pixels")
+            if (slopes := exponents(kept, method, by))
+        ]
+        parts += [f"{name} {'; '.join(growth)}."] if growth else []
+    return "\n\n".join([*parts, *_cubes(kept)])
+
+
+def _cubes(kept: Results) -> Iterator[str]:
+    for name, runs in kept.results.items():
+        if name.endswith(ALL):
+            days, side = name.removesuffix(ALL).split("x")
+            rows = [
+                [label, f"{run['seconds']:.0f}", f"{run['cpu']:.0f}", f"{run['speed']:.2f}", f"{run['gigabytes']:.2f}"]
+                for method, label in METHODS.items()
+                if (run := runs.get(method))
+            ]
+            header = [
+                f"all of {days} days, {side}², on {CORES} cores",
+                "seconds",
+                "megapixels a second",
+                "GB a process",
+            ]
+            yield table(header, rows)
 
 
 def main(
     days: Annotated[list[int] | None, typer.Option(help=f"lengths of histories, at {SIDE}²")] = None,
     side: Annotated[list[int] | None, typer.Option(help=f"pixels a side, with {FEW} days")] = None,
+    cube: Annotated[str, typer.Option(help="days x pixels a side of a stack to fill as a whole; none: ''")] = CUBE,
     method: Annotated[list[str] | None, typer.Option(help="which to measure")] = None,
     fresh: Annotated[bool, typer.Option(help="forget the results of an earlier call")] = False,
     results: Annotated[Path, typer.Option(help="folder for scale.json")] = RESULTS,
@@ -186,6 +190,12 @@ def main(
                 with process_pool(1) as pool:
                     stack(RUNS / "scale" / f"{length}x{pixels}", length, pixels)
                     kept.once(f"{length}x{pixels}", one, pool.submit(job).result)
+    for one in (method or METHODS) if cube else ():
+        if not kept.has(f"{cube}{ALL}", one):
+            length, pixels = map(int, cube.split("x"))
+            stack(RUNS / "scale" / cube, length, pixels)
+            with process_pool(1) as pool:
+                kept.once(f"{cube}{ALL}", one, pool.submit(measure_cube, one, length, pixels).result)
     kept.publish(tables(kept))
 
 

@@ -7,7 +7,7 @@ import signal
 import sys
 from pathlib import Path
 from types import FrameType
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -250,6 +250,12 @@ def fill(
             metavar="all|DAY|FIRST/LAST", help="fill days of the history instead of scenes, e.g. 2021-05-01/2021-05-31"
         ),
     ] = None,
+    method: Annotated[
+        Literal["base", "eof"],
+        typer.Option(
+            help="what fills days without a model; eof: patterns of the whole history, a hundred times as fast"
+        ),
+    ] = "base",
     causal: Annotated[bool, typer.Option("--causal", help="fill each day from earlier days only")] = False,
     workers: Annotated[
         int | None, typer.Option(min=1, help="processes that fill days (--dates); default: one a core")
@@ -272,6 +278,8 @@ def fill(
         raise ConfigError("give either --run-dir or --model.")
     if bool(inputs) == bool(dates):
         raise ConfigError("give scenes to fill, or --dates to fill the days of a history, and not both.")
+    if inputs and method != "base":
+        raise ConfigError(f"--method {method} fills the days of a history: give --dates instead of scenes.")
     archive = model_path(run_dir, "best") if run_dir else model
     options = reading(archive)
     with shown("Stopped. With --dates the same command continues where it was.") as console:
@@ -279,9 +287,14 @@ def fill(
             fill_scenes(inputs, out, archive, data, options, everywhere, max_std, causal, prefect)
         elif dates:
             processes = workers or os.cpu_count() or 1
-            failed = fill_history(dates, out, archive, data, options, everywhere, max_std, causal, prefect, processes)
+            failed = fill_history(
+                dates, out, archive, data, options, everywhere, max_std, causal, prefect, processes, method
+            )
             if failed:
-                console.print(f"{plural(failed, 'day')} could not be filled; the reasons stand above")
+                console.print(
+                    f"{plural(len(failed), 'day')} could not be filled, for the reasons above: {', '.join(failed)}"
+                )
+                raise typer.Exit(1)
 
 
 @app.command()

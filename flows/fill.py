@@ -8,7 +8,8 @@ from prefect.task_runners import ThreadPoolTaskRunner
 
 from flows.view.drawing import maps_of
 from miha.events import Counted, publish
-from miha.gapfill.series import Day, Series, announce, start
+from miha.gapfill.dayfiller import Day
+from miha.gapfill.series import Series, announce, prepare, start
 from miha.locking import held
 from miha.rasters.stack import ReadOptions
 from miha.training.workers import working
@@ -72,6 +73,7 @@ def fill_series(series: Series, processes: int) -> dict[str, str]:
         announce(series, days)
         left = [day for day in days if not day.done]
         with working(processes):
+            prepare(series, days)
             blocks = [left[first : first + BLOCK] for first in range(0, len(left), BLOCK)]
             futures = [_named(block).submit(series, block) for block in blocks]
             failed: dict[str, str] = {}
@@ -85,7 +87,8 @@ def fill_series(series: Series, processes: int) -> dict[str, str]:
             written = [day.target for day in left if day.target.exists()]
             if written:
                 show_figure(maps_of(written[-1]), "last-scene", str(written[-1]))
-            return failed
+        series.filler().finish()
+        return failed
 
 
 def _named(block: Sequence[Day]) -> Task[[Series, Sequence[Day]], dict[str, str]]:

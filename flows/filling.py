@@ -4,7 +4,7 @@ from pathlib import Path
 
 from miha.errors import ConfigError
 from miha.gapfill.filler import open_filler
-from miha.gapfill.series import Series, days_of, fill_series, read_span
+from miha.gapfill.series import Method, Series, days_of, fill_series, read_span
 from miha.rasters.stack import ReadOptions
 
 
@@ -45,10 +45,13 @@ def fill_history(
     causal: bool,
     prefect: bool,
     processes: int,
-) -> int:
-    """Fill the days of a history, ``all`` or a span; returns how many could not be filled."""
+    method: Method = "base",
+) -> list[str]:
+    """Fill the days of a history, ``all`` or a span; returns those (ISO dates) that could not be filled."""
     if data is None:
         raise ConfigError("--dates fills the days of a history: give --data.")
+    if model and method != "base":
+        raise ConfigError(f"--method {method} fills without a model: leave out --run-dir and --model.")
     first, last = read_span(dates)
     series = Series(
         data=data,
@@ -56,13 +59,14 @@ def fill_history(
         first=first,
         last=last,
         model=model,
+        method=method,
         reading=reading,
         causal=causal,
         everywhere=everywhere,
         max_std=max_std,
     )
     if not prefect:
-        return len(fill_series(series, processes))
+        return [day.isoformat() for day in fill_series(series, processes)]
     from flows.server import choose_server, reach_server, start_server
 
     start_server()
@@ -71,4 +75,4 @@ def fill_history(
     from flows.fill import fill_series as flow
 
     reach_server()
-    return len(flow(series, processes))
+    return list(flow(series, processes))

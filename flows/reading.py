@@ -32,6 +32,10 @@ GrowOption = Annotated[
 ObservedOption = Annotated[
     list[float], typer.Option(help="stored value that looks like a code but is an observation; repeatable")
 ]
+RangeOption = Annotated[
+    tuple[float, float] | None,
+    typer.Option(metavar="LOW HIGH", help="least and greatest value that a filled pixel may take, in the data's unit"),
+]
 StrictOption = Annotated[
     bool, typer.Option("--strict", help="refuse unusable days, instead of leaving them out with a warning")
 ]
@@ -49,6 +53,7 @@ def reading_of(
     clear: ClearOption = None,
     grow: GrowOption = 0,
     observed: ObservedOption = [],  # noqa: B006
+    valid_range: RangeOption = None,
     strict: StrictOption = False,
     date_pattern: PatternOption = None,
 ) -> "ReadOptions":
@@ -62,6 +67,7 @@ def reading_of(
 
     given: dict[str, Any] = {"band": band, "nodata": nodata, "keep": keep, "grow": grow, "observed": observed}
     given |= {"clear": read_value(clear) if clear else None, "strict": strict, "date_pattern": date_pattern}
+    given["valid_range"] = valid_range
     reading = read_options(**given)
     own = [f"--{name.replace('_', '-')}" for name in given if getattr(reading, name) != getattr(ReadOptions(), name)]
     if model and own:

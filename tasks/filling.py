@@ -7,8 +7,9 @@ from pathlib import Path
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
+from miha.gapfill.dayfiller import Day
 from miha.gapfill.filler import open_filler
-from miha.gapfill.series import Day, Series, fill_days
+from miha.gapfill.series import Series, fill_days
 from miha.rasters.stack import ReadOptions
 
 load_filler = lru_cache(maxsize=2)(open_filler)  # tasks pass paths; a process loads a model once

@@ -6,8 +6,9 @@ import scipy  # loads its ndimage on first use
 from miha.evolution.seeds import stream
 from miha.gapfill.features import REACH, Features, FeatureSpace, Imputation
 from miha.gapfill.guess import SPREAD_SCALES, WHOLE, FirstGuess, Window, drawn, guess_scene, spread_residuals
+from miha.gapfill.kriging import fill_by_kriging
 from miha.gapfill.predictors import Background, Static
-from miha.gapfill.process import INDUCING, MOST_VISIBLE, Posterior, Process, fill_by_process
+from miha.gapfill.process import Posterior, Process, Size, fill_by_process, pixels_to_fit
 from miha.gapfill.regressions import GuessSettings
 from miha.gapfill.view import View, layers_of, tiles_of
 from miha.rasters.stack import Image
@@ -34,12 +35,12 @@ def process_of(
     background: Background,
     static: Static,
     rng: np.random.Generator,
-    inducing: int = INDUCING,
+    size: Size = Size(),
     window: Window = WHOLE,
 ) -> Posterior:
     """What the Gaussian process makes of a scene (NaN in the gaps), its deviation set right."""
     features = Features.of(background, static)
-    process = fill_by_process(scene, background, features, rng, inducing=inducing, window=window)
+    process = fill_by_process(scene, background, features, rng, size=size, window=window)
     scale = 1.0 if background.is_empty else STD_SCALE  # a kernel fitted to the scene knows its errors
     return Posterior(process.mean, np.asarray(scale * process.std, np.float32))
 
@@ -54,6 +55,8 @@ def fill_base(scene: Image, background: Background, static: Static, seed: int) -
         static: layers that do not change.
         seed: draws trees and pixels.
     """
+    if background.is_empty and not static.layers:
+        return fill_by_kriging(scene, stream(seed, "fill", PROCESS))
     process = process_of(scene, background, static, stream(seed, "fill", PROCESS))
     if background.is_empty:
         return process  # trees have nothing to learn from but positions, which the process knows better
@@ -75,10 +78,10 @@ class Base:
     def __init__(self, view: View, seed: int) -> None:
         process_rng, guess_rng = stream(seed, "fill", PROCESS), stream(seed, "fill", 0)
         self.view, self.imputation, settings = view, Imputation.fit(view.sampled), GuessSettings()
-        induced = process_rng.permutation(drawn(view.visible, MOST_VISIBLE, process_rng))
+        teaching = pixels_to_fit(view.visible, view.shape, Size(), process_rng)
         fitted = drawn(view.visible, settings.fit_pixels, guess_rng)
-        known = view.gather(np.union1d(np.union1d(induced, fitted), view.sample), self.imputation)
-        sample, seen, to_fit = known.only(view.sample), known.only(induced), known.only(fitted)
+        known = view.gather(np.union1d(np.union1d(teaching, fitted), view.sample), self.imputation)
+        sample, seen, to_fit = known.only(view.sample), known.only(teaching), known.only(fitted)
         self.space = FeatureSpace.fit(sample.layers)
         departures = seen.scene - seen.around.background.level[0]
         self.process = Process.fit(self.space.of(seen.layers), departures)

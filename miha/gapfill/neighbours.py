@@ -4,8 +4,6 @@ import numpy as np
 import scipy
 from numpy.typing import NDArray
 
-from miha.rasters.stack import Image
-
 
 def earlier_neighbours(positions: NDArray[np.float32], count: int) -> NDArray[np.int64]:
     """For each of n points the numbers (n, count) of near ones among those before it; -1 where there are fewer.
@@ -22,11 +20,16 @@ def earlier_neighbours(positions: NDArray[np.float32], count: int) -> NDArray[np
     return neighbours
 
 
-def along_gaps(scene: Image, at_most: int, rng: np.random.Generator) -> NDArray[np.int64]:
-    """Flat indices of visible pixels: all, or ``at_most``, half drawn at random, half the nearest to a gap."""
-    visible = rng.permutation(np.flatnonzero(~np.isnan(scene)))
-    if len(visible) <= at_most:
-        return visible
-    drawn, others = np.split(visible, [at_most // 2])
-    distance = scipy.ndimage.distance_transform_edt(~np.isnan(scene)).flat[others]
-    return np.concatenate([drawn, others[np.argsort(distance, kind="stable")[: at_most - len(drawn)]]])
+def along_gaps(
+    visible: NDArray[np.int64], shape: tuple[int, ...], at_most: int, rng: np.random.Generator
+) -> NDArray[np.int64]:
+    """Of flat indices of visible pixels, in random order: all, or ``at_most``, half at random, half next to gaps."""
+    order = rng.permutation(visible)
+    if len(order) <= at_most:
+        return order
+    drawn, others = np.split(order, [at_most // 2])
+    seen = np.zeros(shape, bool)
+    seen.flat[visible] = True
+    distance = scipy.ndimage.distance_transform_edt(seen).flat[others]
+    near = others[np.argsort(distance, kind="stable")[: at_most - len(drawn)]]
+    return rng.permutation(np.concatenate([drawn, near]))

@@ -27,7 +27,7 @@ from miha.gapfill.days import MIN_CLEAR, MIN_DAYS, Split, clear_days, warn_if_fe
 from miha.gapfill.encoding import FIXED_CHANNELS, Encoded, Normalisation, encode_base, encode_scene
 from miha.gapfill.guess import WHOLE, Window, guess_scene
 from miha.gapfill.predictors import Background, Static, read_static
-from miha.gapfill.process import Posterior
+from miha.gapfill.process import Posterior, Size
 from miha.gapfill.regressions import FOLDS, TRENDS, GuessSettings
 from miha.gapfill.samples import PARTS, SPLITS, Job, Part, SampleFile, make_sample
 from miha.gapfill.unet import UNet
@@ -41,7 +41,7 @@ from miha.records.archive import FORMAT_VERSION
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-SAMPLE_INDUCING = 300  # pixels of the process, of training samples: half the time of a fill
+SAMPLE_SIZE = Size(dense=1000, inducing=300)  # of the process, of training samples
 NOISE = 0.2  # standard deviations of what is observed, at an augmentation of 1
 
 
@@ -167,7 +167,7 @@ class GapFill(ReadOptions, Problem):
         if self.network == "autoencoder":
             return encode_scene(scene, background, window)
         guess = guess_scene(scene, background, static, GuessSettings(trees=self.trees), rng, window)
-        process = process or process_of(scene, background, static, rng, SAMPLE_INDUCING, window)
+        process = process or process_of(scene, background, static, rng, SAMPLE_SIZE, window)
         return encode_base(scene, background, guess, process, self.analogues, window)
 
     def prepare(self, cache: Path, seed: int, parallel_map: ParallelMap) -> None:

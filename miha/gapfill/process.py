@@ -1,12 +1,13 @@
-"""A Gaussian process that fills a scene, with how sure it is; its cost grows linearly in pixels.
+"""A Gaussian process that fills a scene, with how sure it is.
 
-What reaches far goes through a few inducing pixels, what is left through the nearest visible ones of each pixel
-(Vecchia's approximation). The sum is known as a full-scale approximation (Sang and Huang 2012, J. R. Stat. Soc. B 74,
-111-132); with nearest neighbours for its second part, as Vecchia-inducing-points (Gyger, Furrer and Sigrist 2025,
-arXiv 2507.05064).
+Small scenes are solved densely, with the visible pixels that tell most: half of them along the gaps. In large ones the
+cost grows linearly in pixels: what reaches far goes through a few inducing pixels, what is left through the nearest
+visible ones of each pixel (Vecchia's approximation). The sum is known as a full-scale approximation (Sang and Huang
+2012, J. R. Stat. Soc. B 74, 111-132); with nearest neighbours for its second part, as Vecchia-inducing-points (Gyger,
+Furrer and Sigrist 2025, arXiv 2507.05064).
 """
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 import numpy as np
 import scipy
@@ -15,20 +16,33 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from miha.gapfill.features import Features
-from miha.gapfill.fitting import fit_to_scene
-from miha.gapfill.guess import WHOLE, Window, visible_pixels
+from miha.gapfill.fitting import Numbers, fit_to_scene
+from miha.gapfill.guess import WHOLE, Window, drawn
 from miha.gapfill.kernel import LEARNED, Kernel, Pixels, covariance, variance
 from miha.gapfill.neighbours import along_gaps, earlier_neighbours
 from miha.gapfill.predictors import Background
 from miha.rasters.stack import Image
 from miha.threads import fixed_threads
 
-INDUCING = 600  # pixels
+SMALL = 12_000  # visible pixels up to which a scene is solved densely
 NEIGHBOURS = 20  # visible pixels
 MOST_VISIBLE = 30_000  # pixels that are fitted, drawn at random where there are more
 JITTER = 1e-3  # of the inducing pixels, so that their covariance can be inverted in float32
 CHUNK = 2000  # pixels whose neighbours are looked at together
 PART = 10_000  # pixels that are looked at together: memory does not grow with the gap
+
+
+@dataclass(frozen=True)
+class Size:
+    """What a fit costs: about proportional to the square of ``dense``, and to ``inducing``.
+
+    Attributes:
+        dense: visible pixels of small scenes that are used.
+        inducing: those of large scenes that all others are seen through.
+    """
+
+    dense: int = 3000
+    inducing: int = 600
 
 
 @dataclass(frozen=True)
@@ -48,45 +62,52 @@ def fill_by_process(
     features: Features,
     rng: np.random.Generator,
     kernel: Kernel = LEARNED,
-    inducing: int = INDUCING,
+    size: Size = Size(),
     window: Window = WHOLE,
 ) -> Posterior:
     """Fill a scene (NaN in the gaps; at least one visible pixel) from its visible part and the features of its pixels.
 
-    Where no other day tells about it, the kernel is fitted to the scene itself, and its pixels along the gaps count
-    first if they are too many.
+    Where no other day tells about it, the kernel is fitted to the scene itself.
 
     Args:
         scene: (height, width).
         background: the other days; the caller leaves out the scene's own.
         features: of ``background`` and the static layers.
-        rng: draws the order of the visible pixels; the first of them induce.
+        rng: draws visible pixels, and their order; the first of them induce.
         kernel: of the departure from the level, less its median, over its deviation; unless it is fitted.
-        inducing: at most so many of the visible pixels; the cost of a fill is about proportional to them.
+        size: what the fit costs.
         window: rows and columns for which maps are wanted.
     """
     departure = (scene - background.level).ravel()
-    choose = along_gaps if background.is_empty else visible_pixels
-    visible = rng.permutation(choose(scene, MOST_VISIBLE, rng))
+    visible = pixels_to_fit(np.flatnonzero(~np.isnan(scene)), scene.shape, size, rng)
     gap = np.isnan(scene[window])
     asked = np.arange(scene.size).reshape(scene.shape)[window][gap]
     mean, std = scene[window].copy(), np.zeros_like(scene[window])
     if len(asked):
         known = features[torch.from_numpy(visible)]
         if background.is_empty:
-            process = Process.alone(known, departure[visible], rng, inducing)
+            process = Process.alone(known, departure[visible], rng, size)
         else:
-            process = Process.fit(known, departure[visible], kernel, inducing)
+            process = Process.fit(known, departure[visible], kernel, size)
         expected, deviation = process.at(features[torch.from_numpy(asked)])
         mean[gap], std[gap] = background.level.flat[asked] + expected, deviation
     return Posterior(mean, std)
+
+
+def pixels_to_fit(
+    visible: NDArray[np.int64], shape: tuple[int, ...], size: Size, rng: np.random.Generator
+) -> NDArray[np.int64]:
+    """Of flat indices of the visible pixels of a scene, in random order, those that the process is fitted to."""
+    if len(visible) <= SMALL:
+        return along_gaps(visible, shape, size.dense, rng)
+    return rng.permutation(drawn(visible, MOST_VISIBLE, rng))
 
 
 @dataclass(frozen=True)
 class Process:
     """A Gaussian process, given the visible pixels of a scene."""
 
-    fitted: "_Fit"
+    fitted: "_Dense | _FullScale"
     kernel: Kernel
     stretching: Tensor
     median: float
@@ -98,31 +119,40 @@ class Process:
         known: Features,
         departures: NDArray[np.float32],
         kernel: Kernel = LEARNED,
-        inducing: int = INDUCING,
+        size: Size = Size(),
         stretching: Tensor | None = None,
     ) -> "Process":
-        """Of visible pixels in random order, the first of which induce.
+        """Of visible pixels in random order: densely, or where they are many with the first of them inducing.
 
         Args:
             known: their features.
             departures: (pixels,), from the level, in the data's unit.
             kernel: of departures less their median, over their deviation.
-            inducing: at most so many of them; the cost is about proportional to it.
+            size: what the fit costs.
             stretching: (2, 2), what positions are multiplied by.
         """
         median, deviation = centre_and_spread(departures)
         stretching = torch.eye(2) if stretching is None else stretching
         with torch.inference_mode(), fixed_threads(1):
             pixels = known.stretched(stretching).weighed(kernel)
-            return cls(_Fit(kernel, pixels, _standard(departures), inducing), kernel, stretching, median, deviation)
+            values = _standard(departures)
+            dense = len(values) <= size.dense
+            fitted = _Dense(kernel, pixels, values) if dense else _FullScale(kernel, pixels, values, size.inducing)
+            return cls(fitted, kernel, stretching, median, deviation)
 
     @classmethod
     def alone(
-        cls, known: Features, departures: NDArray[np.float32], rng: np.random.Generator, inducing: int = INDUCING
+        cls, known: Features, departures: NDArray[np.float32], rng: np.random.Generator, size: Size = Size()
     ) -> "Process":
         """The same where no other day tells of the scene: the kernel is fitted to it too."""
-        kernel, stretching = fit_to_scene(known, torch.arange(len(departures)), _standard(departures), rng)
-        return cls.fit(known, departures, kernel, inducing, stretching)
+
+        def likeness(numbers: Numbers, by: Tensor, sets: Tensor) -> Tensor:
+            kernel = Kernel(**numbers)  # type: ignore[arg-type]
+            pixels = known[sets.ravel()].stretched(by).weighed(kernel)[torch.arange(sets.numel()).reshape(sets.shape)]
+            return covariance(kernel, pixels, pixels) + kernel.noise * torch.eye(sets.shape[1])
+
+        numbers, by = fit_to_scene(asdict(LEARNED), likeness, known.positions.numpy(), _standard(departures), rng)
+        return cls.fit(known, departures, Kernel(**numbers), size, by)
 
     def at(self, asked: Features) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Expected departures of pixels that are not visible, and their standard deviations, in the data's unit."""
@@ -149,7 +179,25 @@ def centre_and_spread(departures: NDArray[np.float32]) -> tuple[float, float]:
     return median, max(robust if robust > 0.1 * spread else spread, 1e-6)
 
 
-class _Fit:
+class _Dense:
+    """The process, given visible pixels, with the covariance of all of them."""
+
+    def __init__(self, kernel: Kernel, visible: Pixels, values: Tensor) -> None:
+        self.kernel, self.visible = kernel, visible
+        within = covariance(kernel, visible, visible)
+        within.diagonal().add_(kernel.noise + JITTER)
+        self.root = torch.linalg.cholesky(within)
+        self.weights = torch.cholesky_solve(values.float()[:, None], self.root)[:, 0]
+
+    def at(self, asked: Pixels) -> tuple[Tensor, Tensor]:
+        """Mean and variance, noise included, of pixels that are not visible, in deviations of the scene."""
+        towards = covariance(self.kernel, self.visible, asked)
+        explained = (torch.linalg.solve_triangular(self.root, towards, upper=False) ** 2).sum(0)
+        left = (variance(self.kernel, asked) - explained).clamp(min=1e-4)
+        return (self.weights @ towards).double(), (left + self.kernel.noise).double()
+
+
+class _FullScale:
     """The process, given the visible pixels of one scene in random order."""
 
     def __init__(self, kernel: Kernel, visible: Pixels, values: Tensor, inducing: int) -> None:

@@ -2,11 +2,11 @@
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import date, timedelta
 from functools import lru_cache
 from itertools import pairwise
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict
@@ -15,20 +15,20 @@ from miha.documents import read_document
 from miha.errors import ConfigError, DataError
 from miha.events import Counted, Message, publish
 from miha.files import digest_file, remove_unfinished, write_json
-from miha.gapfill.between import Between
+from miha.gapfill.dayfiller import Day, DayFiller, SceneByScene
 from miha.gapfill.days import warn_if_few
-from miha.gapfill.filler import Filler, open_filler
-from miha.gapfill.made import Made, TooLittleSeen
+from miha.gapfill.eof.filler import EofFiller
+from miha.gapfill.filler import open_filler
 from miha.locking import held
-from miha.rasters.opened import OpenScene
 from miha.rasters.scene import list_scenes
 from miha.rasters.stack import ReadOptions, read_date
-from miha.rasters.writing import plan_fills, sidecars_of
+from miha.rasters.writing import plan_fills
 from miha.training.workers import is_transient, submit, working
 from miha.wording import plural
 
 RETRIES = 2  # of a day whose process died
 SETTINGS = "series.json"
+Method = Literal["base", "eof"]
 
 
 class Series(BaseModel):
@@ -40,6 +40,7 @@ class Series(BaseModel):
         first: day to begin with; None: the first of the history.
         last: day to end with; None: the last of the history.
         model: a model archive; None: the base fills.
+        method: what fills without a model: the base, or ``eof``, patterns of the whole history, which is much faster.
         reading: how pixels become values, where there is no model to say it.
         causal: only days before a day fill it.
         everywhere: also fill pixels that no day shows.
@@ -53,14 +54,15 @@ class Series(BaseModel):
     first: date | None = None
     last: date | None = None
     model: Path | None = None
+    method: Method = "base"
     reading: ReadOptions = ReadOptions()
     causal: bool = False
     everywhere: bool = False
     max_std: float | None = None
 
-    def filler(self) -> Filler:
+    def filler(self) -> DayFiller:
         """What fills; a process opens it once."""
-        return _filler(self.model, self.data, self.reading, self.causal)
+        return _filler(self.model, self.data, self.out, self.method, self.reading, self.causal)
 
 
 class _Settings(BaseModel):
@@ -69,22 +71,11 @@ class _Settings(BaseModel):
     model_config = ConfigDict(extra="allow")
 
 
-_filler = lru_cache(maxsize=2)(open_filler)
-
-
-@dataclass(frozen=True)
-class Day:
-    """One day to fill: its scene, or where there is none the one whose grid it gets; and where it goes."""
-
-    when: date
-    source: Path
-    target: Path
-    blank: bool = False
-
-    @property
-    def done(self) -> bool:
-        """True if it was filled before, with all that lies beside it."""
-        return all(path.exists() for path in (self.target, *sidecars_of(self.target)))
+@lru_cache(maxsize=2)
+def _filler(model: Path | None, data: Path, out: Path, method: Method, reading: ReadOptions, causal: bool) -> DayFiller:
+    if method == "eof":
+        return EofFiller(data, out, reading, causal)
+    return SceneByScene(open_filler(model, data, reading, causal))
 
 
 def read_span(text: str) -> tuple[date | None, date | None]:
@@ -113,13 +104,7 @@ def days_of(series: Series) -> list[Day]:
     Raises:
         DataError: no scene, a name without a date, two scenes of one day, or no day in the span.
     """
-    reading = series.filler().reading
-    scenes: dict[date, Path] = {}
-    for path in list_scenes(series.data / "history", reading):
-        when = read_date(path, reading.date_pattern)
-        if when in scenes:
-            raise DataError(f"{path} and {scenes[when]} are both of {when}. Keep one scene a day.")
-        scenes[when] = path
+    reading, scenes = series.filler().reading, scenes_of(series)
     taken = sorted(scenes)
     warn_if_few(len(taken))
     first, last = series.first or taken[0], series.last or taken[-1]
@@ -132,6 +117,22 @@ def days_of(series: Series) -> list[Day]:
     if not days:
         raise DataError(f"{series.data / 'history'} holds no day from {first} to {last}. Choose other --dates.")
     return [days[when] for when in sorted(days)]
+
+
+def scenes_of(series: Series) -> dict[date, Path]:
+    """The scenes of the history, by day.
+
+    Raises:
+        DataError: no scene, a name without a date, or two scenes of one day.
+    """
+    reading = series.filler().reading
+    scenes: dict[date, Path] = {}
+    for path in list_scenes(series.data / "history", reading):
+        when = read_date(path, reading.date_pattern)
+        if when in scenes:
+            raise DataError(f"{path} and {scenes[when]} are both of {when}. Keep one scene a day.")
+        scenes[when] = path
+    return scenes
 
 
 def missing_days(taken: Sequence[date]) -> list[date]:
@@ -157,39 +158,13 @@ def _named(like: Path, when: date, reading: ReadOptions) -> str:
 
 
 def fill_day(series: Series, day: Day) -> None:
-    """Fill one day: from what it shows and the others, or where it shows too little from the days around it.
+    """Fill one day.
 
     Raises:
         DataError: nothing tells of it.
         StorageError: it cannot be written.
     """
-    filler = series.filler()
-    if not day.blank:
-        try:
-            filler.fill(day.source, day.target, series.everywhere, series.max_std)
-            return
-        except TooLittleSeen:
-            pass
-    made, sharing = _between(filler, day), {}
-    if not day.blank:
-        others = {band: filler.other(band) for band in made.sharing}
-        sharing = {band: (_between(other, day), other.unseen_until(day.when)) for band, other in others.items()}
-    blank = day.when if day.blank else None
-    filler.write(
-        day.source, day.target, made, filler.unseen_until(day.when), sharing, series.everywhere, series.max_std, blank
-    )
-
-
-def _between(filler: Filler, day: Day) -> Made:
-    history = filler.history
-    assert history is not None, "a series is of a history"
-    between, grid = Between(filler.others(day.when), day.when), history.grid
-    why = "no scene is of it" if day.blank else "it shows too little"
-    origin = f" from {plural(len(between.near), 'day')} around it, since {why}"
-    if day.blank:
-        return Made.nothing(between.fill, origin)
-    scene = OpenScene(day.source, filler.reading, (grid.height, grid.width))
-    return Made(scene.read, between.fill, origin, scene.sharing)
+    series.filler().fill(day, series.everywhere, series.max_std)
 
 
 def fill_days(series: Series, days: Sequence[Day], counting: bool = True) -> dict[date, str]:
@@ -197,7 +172,7 @@ def fill_days(series: Series, days: Sequence[Day], counting: bool = True) -> dic
 
     ``counting`` tells how many are done.
     """
-    failed = {}
+    failed: dict[date, str] = {}
     waiting = [(day, submit(fill_day, series, day)) for day in days if not day.done]
     for number, (day, future) in enumerate(waiting, start=len(days) - len(waiting) + 1):
         for retry in range(RETRIES, -1, -1):
@@ -251,7 +226,16 @@ def fill_series(series: Series, processes: int) -> dict[date, str]:
         days = start(series)
         announce(series, days)
         with working(processes):
-            return fill_days(series, days)
+            prepare(series, days)
+            failed = fill_days(series, days)
+        series.filler().finish()
+        return failed
+
+
+def prepare(series: Series, days: Sequence[Day]) -> None:
+    """Do what must be done once before days are filled, unless all of them are."""
+    if not all(day.done for day in days):
+        series.filler().prepare(scenes_of(series), days)
 
 
 def announce(series: Series, days: Sequence[Day]) -> None:

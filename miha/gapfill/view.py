@@ -103,7 +103,11 @@ def layers_of(tile: Tile, imputation: Imputation) -> Layers:
 
 def tiles_of(where: Window, days: int) -> Iterator[Window]:
     """Windows of at most TILE pixels a side, and at most VALUES of all days, that cover a window row by row."""
-    side = min(TILE, max(32, int((VALUES / max(days, 1)) ** 0.5)))
+    return windows_of(where, min(TILE, max(32, int((VALUES / max(days, 1)) ** 0.5))))
+
+
+def windows_of(where: Window, side: int) -> Iterator[Window]:
+    """Windows of at most ``side`` pixels a side that cover a window row by row."""
     for top in range(where[0].start, where[0].stop, side):
         for left in range(where[1].start, where[1].stop, side):
             yield slice(top, min(top + side, where[0].stop)), slice(left, min(left + side, where[1].stop))

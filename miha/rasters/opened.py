@@ -86,7 +86,12 @@ class OpenDays:
         """A day by number; several by a list of them or a slice, opened; or a window of all: ``[:, rows, columns]``."""
         if isinstance(key, tuple):
             days, rows, columns = key
-            return np.stack([scene[rows, columns] for scene in self[days].scenes])
+            chosen = self[days].scenes
+            first = chosen[0][rows, columns]
+            values = np.empty((len(chosen), *first.shape), np.float32)
+            for number, scene in enumerate(chosen):
+                values[number] = scene[rows, columns] if number else first
+            return values
         if isinstance(key, (int, np.integer)):
             return self.scenes[key][:, :]
         chosen = range(len(self))[key] if isinstance(key, slice) else [int(day) for day in key]

@@ -15,6 +15,12 @@ def _usable(pattern: str | None) -> str | None:
     return pattern
 
 
+def _ordered(limits: tuple[float, float] | None) -> tuple[float, float] | None:
+    if limits and not limits[0] < limits[1]:
+        raise ValueError(f"the least value {limits[0]:g} is not below the greatest, {limits[1]:g}")
+    return limits
+
+
 def _listed(codes: Any) -> Any:
     """Codes may be given as one number, a list, or nothing."""
     return () if codes is None else (codes,) if isinstance(codes, (int, float, str)) else codes
@@ -42,6 +48,9 @@ class ReadOptions(BaseModel):
     )
     grow: int = Field(0, ge=0, le=1000, description="pixels by which gaps grow in all directions, over rims of clouds")
     observed: Codes = Field((), description="stored numbers that look like codes but were observed")
+    valid_range: Annotated[tuple[float, float] | None, AfterValidator(_ordered)] = Field(
+        None, description="least and greatest value that a filled pixel may take, in the data's unit"
+    )
     strict: bool = Field(False, description="refuse unusable days, instead of leaving them out with a warning")
     date_pattern: Annotated[str | None, AfterValidator(_usable)] = Field(
         None, description="strptime pattern of the date in file names, e.g. %d-%m-%Y; most names need none"

@@ -178,11 +178,17 @@ def sample_scene(path: Path, options: ReadOptions, pixels: NDArray[np.int64]) ->
     """
     with opened(path, options) as source:
         values, kept = np.empty((1, len(pixels)), np.float32), np.empty((1, len(pixels)), bool)
+        alone = not (options.clear or options.grow or _is_masked(source, options))  # each pixel tells of itself
         for where in bands_of(source):
-            band, held = read_window(path, source, options, where)
             first, last = np.searchsorted(pixels, np.array([where[0].start, where[0].stop]) * source.width)
             inside = pixels[first:last] - where[0].start * source.width
-            values[0, first:last], kept[0, first:last] = band.flat[inside], held.flat[inside]
+            if alone:
+                raw = source.read(options.band, window=Window.from_slices(*where)).flat[inside]
+                values[0, first:last] = decode(raw, None, source, options)
+                kept[0, first:last] = np.isin(raw, options.keep)
+            else:
+                band, held = read_window(path, source, options, where)
+                values[0, first:last], kept[0, first:last] = band.flat[inside], held.flat[inside]
         return _described(path, source, options, values, kept)
 
 

@@ -249,9 +249,11 @@ def plan_fills(sources: Sequence[Path], out: Path) -> dict[Path, Path]:
 def encode(values: Image, raster: DatasetReader, options: ReadOptions) -> NDArray[Any]:
     """Values in the data's unit → numbers as the raster stores them, never a nodata code.
 
-    Integers are rounded, and clipped to what the type holds.
+    Integers are rounded, and clipped to what the type holds; all are clipped to the valid range, if there is one.
     """
     band = options.band - 1
+    if options.valid_range:
+        values = values.clip(*options.valid_range)
     dtype = np.dtype(raster.dtypes[band])
     stored = (values.astype(np.float64) - raster.offsets[band]) / raster.scales[band]
     codes = {code for code in (raster.nodatavals[band], *options.nodata, *options.keep) if code is not None}

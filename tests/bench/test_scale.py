@@ -1,6 +1,6 @@
 import numpy as np
 
-from bench.scale import _linear, _whittaker
+from bench.cube import linear, whittaker
 from bench.stacks import stack
 from miha.rasters.stack import list_rasters, read_scene
 
@@ -23,7 +23,7 @@ def test_a_larger_stack_is_mirrored_and_has_noise_of_its_own(tmp_path, monkeypat
 
 def test_linear_interpolation_in_time_skips_clouds():
     series = np.array([1, np.nan, np.nan, 4, 9], np.float32)[:, None, None]
-    assert _linear(series, 1)[0, 0] == 2
+    assert linear(series)[1, 0, 0] == 2
 
 
 def test_whittakers_smoother_solves_its_equations():
@@ -35,4 +35,4 @@ def test_whittakers_smoother_solves_its_equations():
     weights = (~np.isnan(series[:, 1, 2])).astype(float)
     known = np.nan_to_num(series[:, 1, 2])
     expected = np.linalg.solve(np.diag(weights) + 10 * differences.T @ differences, weights * known)[5]
-    assert abs(_whittaker(series, 5)[1, 2] - expected) < 0.05
+    assert abs(whittaker(series)[5, 1, 2] - expected) < 0.05

@@ -226,6 +226,9 @@ def test_the_unchanged_baseline_is_an_option(call, simulated, tmp_path):
         ),
         (["fill", "a.tif", "--date-pattern", "%Y%Y", "--out", "y"], "--date-pattern: '%Y%Y' has one directive twice"),
         (["fill", "--out", "y"], "give scenes to fill, or --dates to fill the days of a history"),
+        (["fill", "a.tif", "--valid-range", "2", "1", "--out", "y"], "--valid-range: the least value 2 is not below"),
+        (["fill", "--dates", "all", "--method", "eof", "--model", "m", "--data", "x", "--out", "y"], "without a model"),
+        (["fill", "a.tif", "--method", "eof", "--out", "y"], "--method eof fills the days of a history: give --dates"),
         (["fill", "--dates", "all", "--out", "y"], "--dates fills the days of a history: give --data"),
         (["fill", "--dates", "May", "--data", "x", "--out", "y"], "--dates: 'May' is neither 'all' nor a span"),
         (["assess", "nowhere"], "no such folder: .*nowhere"),
@@ -287,3 +290,15 @@ def test_replay_trains_along_the_schedule_of_a_run_and_says_what_it_cannot_use(c
 
 def final_of(run):
     return read_manifest(run.run_dir / "model/model_final.zip").record.hyperparameters
+
+
+def test_days_that_cannot_be_filled_are_listed_and_tell_by_the_exit_code(call, simulated, tmp_path):
+    (tmp_path / "data").mkdir()
+    shutil.copytree(simulated / "history", tmp_path / "data" / "history")
+    first, second = list_rasters(tmp_path / "data" / "history")[:2]
+    first.write_bytes(second.read_bytes()[:300])
+    days = ["--dates", "2021-05-01/2021-05-02", "--method", "eof", "--workers", "1"]
+    code, output, _ = call("fill", "--data", tmp_path / "data", *days, "--out", tmp_path / "out")
+    assert code == 1
+    assert "1 day could not be filled, for the reasons above: 2021-05-01" in output
+    assert (tmp_path / "out" / second.name).exists()

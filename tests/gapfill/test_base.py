@@ -6,9 +6,10 @@ from miha.gapfill.base import PROCESS, PROCESS_WEIGHT, STD_SCALE, blend, fill_ba
 from miha.gapfill.cases import Case
 from miha.gapfill.features import Features
 from miha.gapfill.guess import fit_climatology, fit_ridge, guess_scene, visible_pixels
-from miha.gapfill.predictors import Background, Static
+from miha.gapfill.kriging import fill_by_kriging
+from miha.gapfill.predictors import Background, Layer, Static
 from miha.gapfill.problem import GapFill
-from miha.gapfill.process import Posterior, fill_by_process
+from miha.gapfill.process import Posterior, Size, fill_by_process
 from miha.gapfill.regressions import GuessSettings
 from miha.rasters.stack import list_rasters, read_date, read_scene
 
@@ -63,7 +64,7 @@ def test_the_process_of_a_window_is_that_of_the_whole_scene_there(days):
     scene[4:13, 5:19] = np.nan
     window = (slice(3, 15), slice(0, 12))
     whole, part = (
-        process_of(scene, background, static, np.random.default_rng(0), 100, there)
+        process_of(scene, background, static, np.random.default_rng(0), Size(dense=100), there)
         for there in ((slice(None), slice(None)), window)
     )
     assert np.allclose(part.mean, whole.mean[window], rtol=0, atol=1e-4)
@@ -111,11 +112,18 @@ def test_a_scene_is_filled_from_itself_or_one_other_day(days, number):
     assert (base.std[gap] > 0).all()
 
 
-def test_a_scene_alone_is_filled_by_the_process_as_sure_as_that_says(days):
-    scene, static = days[0].copy(), Static.none(days.shape[1:])
+def test_a_scene_alone_is_kriged_unless_a_static_layer_tells_about_it(days):
+    scene, background = days[0].copy(), Background.none(days[0])
     scene[4:13, 5:19] = np.nan
-    background = Background.none(scene)
+    alone = fill_base(scene, background, Static.none(scene.shape), 3)
+    kriged = fill_by_kriging(scene, stream(3, "fill", PROCESS))
+    assert np.array_equal(alone.mean, kriged.mean)
+    assert np.array_equal(alone.std, kriged.std)
+    none, layer = Static.none(scene.shape), Layer(name="dem.tif", codes=None, mean=0, std=1)
+    static = Static((layer,), (days[1:2] - days[1].mean()) / days[1].std(), none.classes, none.one_hot)
+    informed = fill_base(scene, background, static, 3)
     bare = fill_by_process(scene, background, Features.of(background, static), stream(3, "fill", PROCESS))
-    base = fill_base(scene, background, static, 3)
-    assert np.array_equal(base.mean, bare.mean)
-    assert np.array_equal(base.std, bare.std)
+    assert np.array_equal(informed.mean, bare.mean)
+    assert np.array_equal(informed.std, bare.std)
+    truth, gap = days[0], np.isnan(scene)
+    assert np.abs(informed.mean - truth)[gap].mean() < np.abs(alone.mean - truth)[gap].mean()

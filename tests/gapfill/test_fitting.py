@@ -2,11 +2,8 @@ import numpy as np
 import pytest
 import torch
 
-from miha.gapfill.features import Features
 from miha.gapfill.fitting import FROM, fit_to_scene, stretching
-from miha.gapfill.kernel import LEARNED
-from miha.gapfill.predictors import Background, Static
-from miha.gapfill.process import fill_by_process
+from miha.gapfill.kriging import START, Field
 
 
 def scene_of(across, along, seed=0):
@@ -20,28 +17,22 @@ def scene_of(across, along, seed=0):
     return (np.sum(waves, axis=0) + rng.normal(0, 0.05, rows.shape)).astype(np.float32)
 
 
-def features_of(scene):
-    return Features.of(Background.none(scene), Static.none(scene.shape))
-
-
 def fitted(scene, seed=0):
-    rng = np.random.default_rng(seed)
-    visible = rng.permutation(np.flatnonzero(~np.isnan(scene)))
-    values = torch.from_numpy(((scene.ravel() - scene.mean()) / scene.std())[visible].astype(np.float64))
-    return fit_to_scene(features_of(scene), torch.from_numpy(visible), values, rng)
+    values = ((scene - scene.mean()) / scene.std()).astype(np.float64).ravel()
+    places = np.stack(np.indices(scene.shape), axis=-1).reshape(-1, 2)
+    return Field.fit(places, values, 32, np.random.default_rng(seed))
 
 
-def test_pure_noise_is_distinguished_from_structure():
-    noise, _ = fitted(np.random.default_rng(0).standard_normal((48, 64)).astype(np.float32))
-    smooth, _ = fitted(scene_of(15, 15))
-    assert noise.noise > 4 * LEARNED.noise
-    assert smooth.noise < LEARNED.noise
+def test_pure_noise_is_told_from_structure():
+    noise = fitted(np.random.default_rng(0).standard_normal((48, 64)).astype(np.float32))
+    assert noise.numbers["noise"] + noise.numbers["near"] > 0.5
+    assert fitted(scene_of(15, 15)).numbers["noise"] < START["noise"]
 
 
 def test_structures_along_one_axis_are_stretched_across_it():
-    _, by = fitted(scene_of(8, 30))
+    by = fitted(scene_of(8, 30)).stretching
     assert by[0, 0] > 1.2 * by[1, 1]
-    _, turned = fitted(np.ascontiguousarray(scene_of(8, 30).T))
+    turned = fitted(np.ascontiguousarray(scene_of(8, 30).T)).stretching
     assert turned[1, 1] > 1.2 * turned[0, 0]
 
 
@@ -54,34 +45,24 @@ def test_a_stretching_keeps_areas_and_has_the_pull_as_its_logarithm(pull):
 
 
 def test_too_few_pixels_teach_nothing():
-    kernel, by = fitted(scene_of(15, 15)[:5, : FROM // 5])
-    assert kernel == LEARNED
-    assert torch.equal(by, torch.eye(2))
+    field = fitted(scene_of(15, 15)[:5, : FROM // 5])
+    assert {name: float(value) for name, value in field.numbers.items()} == pytest.approx(START)
+    assert torch.equal(field.stretching, torch.eye(2))
 
 
 def test_equal_draws_teach_the_same():
     one, other = (fitted(scene_of(10, 20), seed=3) for _ in range(2))
-    assert one[0] == other[0]
-    assert torch.equal(one[1], other[1])
+    assert one.numbers == other.numbers
+    assert torch.equal(one.stretching, other.stretching)
 
 
 def test_numbers_of_terms_that_the_scene_lacks_stay():
-    kernel, _ = fitted(scene_of(10, 20))
-    assert kernel.days == pytest.approx(LEARNED.days)
-    assert kernel.smooth == pytest.approx(LEARNED.smooth)
-    assert kernel.broad != pytest.approx(LEARNED.broad)
+    places = np.stack(np.indices((20, 20)), axis=-1).reshape(-1, 2)
+    values = torch.from_numpy(np.random.default_rng(0).standard_normal(len(places)))
 
+    def covariance(numbers, by, sets):
+        return (numbers["spread"] + 0 * by.sum()) * torch.eye(sets.shape[1]).expand(*sets.shape, -1)
 
-def test_a_fitted_scene_is_filled_better_than_by_the_learned_numbers(monkeypatch):
-    truth = scene_of(8, 30)
-    scene = truth.copy()
-    scene[12:32, 20:44] = np.nan
-    gap, background = np.isnan(scene), Background.none(scene)
-
-    def error():
-        filled = fill_by_process(scene, background, features_of(scene), np.random.default_rng(0))
-        return np.abs(filled.mean - truth)[gap].mean()
-
-    fitting = error()
-    monkeypatch.setattr("miha.gapfill.process.fit_to_scene", lambda *_: (LEARNED, torch.eye(2)))
-    assert fitting < 0.9 * error()
+    numbers, _ = fit_to_scene({"spread": 3.0, "unused": 0.7}, covariance, places, values, np.random.default_rng(0))
+    assert numbers["spread"] == pytest.approx(1, abs=0.2)
+    assert numbers["unused"] == pytest.approx(0.7)

@@ -15,23 +15,22 @@ def test_neighbours_come_earlier_and_are_the_nearest_there():
 
 
 @pytest.fixture
-def scene():
-    """A gap in the middle of 40 x 40 pixels."""
-    values = np.zeros((40, 40), np.float32)
-    values[15:25, 15:25] = np.nan
-    return values
+def visible():
+    """All around a gap in the middle of 40 x 40 pixels."""
+    values = np.ones((40, 40), bool)
+    values[15:25, 15:25] = False
+    return np.flatnonzero(values)
 
 
-def test_all_visible_pixels_are_taken_where_there_are_few(scene):
-    taken = along_gaps(scene, 5000, np.random.default_rng(0))
-    assert sorted(taken) == np.flatnonzero(~np.isnan(scene)).tolist()
+def test_all_visible_pixels_are_taken_where_there_are_few(visible):
+    assert sorted(along_gaps(visible, (40, 40), 5000, np.random.default_rng(0))) == visible.tolist()
 
 
-def test_what_is_along_the_gap_is_taken_first_and_some_from_everywhere(scene):
-    taken = along_gaps(scene, 200, np.random.default_rng(0))
+def test_half_of_those_taken_lie_along_the_gap_and_half_anywhere(visible):
+    taken = along_gaps(visible, (40, 40), 200, np.random.default_rng(0))
     assert len(np.unique(taken)) == 200
-    assert not np.isnan(scene.flat[taken]).any()
-    rows, columns = np.unravel_index(taken, scene.shape)
+    assert np.isin(taken, visible).all()
+    rows, columns = np.unravel_index(taken, (40, 40))
     down, right = abs(rows - 19.5), abs(columns - 19.5)
     beside = (np.maximum(down, right) == 5.5) & (np.minimum(down, right) < 5)
     assert beside.sum() == 40  # every pixel that shares an edge with the gap

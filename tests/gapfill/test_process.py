@@ -6,7 +6,7 @@ from miha.gapfill import process
 from miha.gapfill.features import Features
 from miha.gapfill.kernel import LEARNED, covariance, variance
 from miha.gapfill.predictors import Background, Static
-from miha.gapfill.process import fill_by_process
+from miha.gapfill.process import Size, fill_by_process
 
 
 def rng():
@@ -52,18 +52,43 @@ def exact(scene, background):
     return mean, deviation * np.sqrt(left), deviation
 
 
-@pytest.mark.parametrize(("inducing", "neighbours"), [(200, 200), (200, 20), (10, 200)])
-def test_enough_inducing_pixels_or_neighbours_make_the_process_exact(corner, monkeypatch, inducing, neighbours):
-    scene, background = corner
-    monkeypatch.setattr(process, "NEIGHBOURS", neighbours)
-    filled, gap = fill(scene, background, inducing=inducing), np.isnan(scene)
+@pytest.fixture
+def large(monkeypatch):
+    """Scenes count as large, whatever their size."""
+    monkeypatch.setattr(process, "SMALL", 0)
+
+
+def sized(inducing):
+    return Size(dense=0, inducing=inducing)
+
+
+def test_a_small_scene_is_solved_densely(scene, background):
+    filled, gap = fill(scene, background), np.isnan(scene)
     mean, std, deviation = exact(scene, background)
     assert np.abs(filled.mean[gap] - mean).max() < 0.01 * deviation
     assert np.abs(filled.std[gap] - std).max() < 0.01 * deviation
 
 
+def test_of_many_pixels_those_along_the_gap_come_close_to_the_dense_solution(scene, background):
+    mean, _, deviation = exact(scene, background)
+    filled, gap = fill(scene, background, size=Size(dense=120)), np.isnan(scene)
+    assert np.sqrt(((filled.mean[gap] - mean) ** 2).mean()) < 0.1 * deviation
+
+
+@pytest.mark.usefixtures("large")
+@pytest.mark.parametrize(("inducing", "neighbours"), [(200, 200), (200, 20), (10, 200)])
+def test_enough_inducing_pixels_or_neighbours_make_the_process_exact(corner, monkeypatch, inducing, neighbours):
+    scene, background = corner
+    monkeypatch.setattr(process, "NEIGHBOURS", neighbours)
+    filled, gap = fill(scene, background, size=sized(inducing)), np.isnan(scene)
+    mean, std, deviation = exact(scene, background)
+    assert np.abs(filled.mean[gap] - mean).max() < 0.01 * deviation
+    assert np.abs(filled.std[gap] - std).max() < 0.01 * deviation
+
+
+@pytest.mark.usefixtures("large")
 def test_few_inducing_pixels_and_neighbours_come_close(scene, background):
-    filled, gap = fill(scene, background, inducing=100), np.isnan(scene)
+    filled, gap = fill(scene, background, size=sized(100)), np.isnan(scene)
     mean, std, deviation = exact(scene, background)
     assert np.sqrt(((filled.mean[gap] - mean) ** 2).mean()) < 0.05 * deviation
     assert np.sqrt(((filled.std[gap] - std) ** 2).mean()) < 0.05 * deviation
@@ -122,13 +147,16 @@ def test_32_visible_pixels_are_enough(days, background):
     assert np.abs(filled.mean - days[0]).mean() < np.abs(days[0] - days[0].mean()).mean()
 
 
+@pytest.mark.usefixtures("large")
 def test_at_most_so_many_visible_pixels_are_fitted(scene, background, monkeypatch):
     monkeypatch.setattr(process, "MOST_VISIBLE", 100)
-    fitted, of = [], process._Fit
+    fitted, of = [], process._FullScale
     monkeypatch.setattr(
-        process, "_Fit", lambda kernel, seen, values, most: fitted.append(len(values)) or of(kernel, seen, values, most)
+        process,
+        "_FullScale",
+        lambda kernel, seen, values, most: fitted.append(len(values)) or of(kernel, seen, values, most),
     )
-    filled, seen = fill(scene, background), ~np.isnan(scene)
+    filled, seen = fill(scene, background, size=sized(50)), ~np.isnan(scene)
     assert fitted == [100]
     assert np.array_equal(filled.mean[seen], scene[seen])
 
@@ -167,17 +195,19 @@ def test_to_fill_a_window_changes_neither_the_scene_nor_its_background(scene, ba
     assert np.array_equal(background.level, before[1])
 
 
+@pytest.mark.usefixtures("large")
 def test_more_inducing_pixels_than_visible_ones_are_all_visible_ones(scene, background):
     visible = int((~np.isnan(scene)).sum())
-    as_many, more = (fill(scene, background, inducing=number) for number in (visible, 10 * visible))
+    as_many, more = (fill(scene, background, size=sized(number)) for number in (visible, 10 * visible))
     assert as_many.mean.tobytes() == more.mean.tobytes()
     assert as_many.std.tobytes() == more.std.tobytes()
 
 
+@pytest.mark.usefixtures("large")
 def test_the_fewer_inducing_pixels_the_farther_from_exact(scene, background):
     gap, (mean, *_) = np.isnan(scene), exact(scene, background)
     few, many = (
-        np.sqrt(((fill(scene, background, inducing=number).mean[gap] - mean) ** 2).mean()) for number in (5, 300)
+        np.sqrt(((fill(scene, background, size=sized(number)).mean[gap] - mean) ** 2).mean()) for number in (5, 300)
     )
     assert many < few
 

@@ -107,6 +107,13 @@ def test_scaled_integers_are_rounded_clipped_and_never_the_nodata_code(tmp_path,
         assert after.scales == (0.02,)
 
 
+@pytest.mark.parametrize(("value", "expected"), [(-3.0, 0.0), (0.4, 0.4), (7.0, 1.0)])
+def test_filled_pixels_keep_a_valid_range_and_observed_ones_need_not(tmp_path, value, expected):
+    path = write(tmp_path / "20200101.tif", np.array([[-100, 5]], np.float32), nodata=-100)
+    _, after = filled(path, tmp_path / "out", value, ReadOptions(valid_range=(0, 1)))
+    assert after.values[0].tolist() == pytest.approx([expected, 5])
+
+
 @pytest.mark.parametrize(("code", "expected"), [(255, 254), (10, 9), (0, 1)])
 def test_an_integer_beside_the_nodata_code_is_taken_instead(tmp_path, code, expected):
     path = write(tmp_path / "20200101.tif", np.array([[code, 77]], np.uint8), nodata=code)

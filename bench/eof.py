@@ -1,0 +1,134 @@
+"""Patterns (``--method eof``) beside the base and interpolation in time: ``python -m bench.eof DATA DATA …``.
+
+Gaps are pasted on clear days of histories, the same as in ``bench.peers``. The day joins the history with its gap, and
+is filled as ``miha fill --dates`` would.
+"""
+
+import os
+from functools import cache, partial
+from pathlib import Path
+from statistics import mean
+from tempfile import TemporaryDirectory
+from typing import Annotated
+
+import numpy as np
+import rasterio
+import typer
+
+from bench.cube import linear, whittaker
+from bench.results import DOCUMENT, RESULTS, Result, Results, table
+from miha.gapfill.base import fill_base
+from miha.gapfill.cases import Case, pasted_case
+from miha.gapfill.days import clear_days
+from miha.gapfill.filler import BaseFiller
+from miha.gapfill.process import Posterior
+from miha.gapfill.series import Series, fill_days, prepare, scenes_of, start
+from miha.rasters.stack import Image, read_scene
+from miha.threads import fixed_threads
+
+HALF = 1.2816  # deviations to each side that hold 80 % of a normal distribution
+METHODS = {
+    "base": "base: process and trees",
+    "eof": "patterns",
+    "causal": "patterns, only days before",
+    "linear": "linear in time",
+    "whittaker": "Whittaker's smoother",
+}
+
+
+@cache
+def _filler(data: Path) -> BaseFiller:
+    return BaseFiller(data)
+
+
+@fixed_threads(1)
+def measure(data: Path, number: int) -> Result:
+    """Mean absolute error inside one pasted gap of each method, and share of the gap inside intervals of 80 %."""
+    filler = _filler(data)
+    assert filler.history is not None
+    assert filler.static is not None
+    days = clear_days(filler.history.values)
+    day = int(days[number % len(days)])
+    case = pasted_case(filler.history, day, number)
+    values = np.asarray(filler.history.values).copy()
+    values[day] = case.scene
+    nothing = np.full((1, *case.scene.shape), np.nan, np.float32)  # a day before the first, and one after the last
+    padded = np.concatenate([nothing, values, nothing])
+    ways = {
+        "base": fill_base(case.scene, case.background, filler.static, number),
+        "eof": _patterns(data, case, False),
+        "causal": _patterns(data, case, True),
+    }
+    errors = {name: _error(case, filled.mean) for name, filled in ways.items()}
+    errors |= {"linear": _error(case, linear(padded)[day + 1]), "whittaker": _error(case, whittaker(values)[day])}
+    inside = {name: _inside(case, filled) for name, filled in ways.items()}
+    return {"errors": errors, "inside": inside, "day": case.day.isoformat(), "gap": case.gap}
+
+
+def _patterns(data: Path, case: Case, causal: bool) -> Posterior:
+    """What a series makes of the day."""
+    with TemporaryDirectory() as folder:
+        history = Path(folder) / "data" / "history"
+        history.mkdir(parents=True)
+        for when, path in scenes_of(Series(data=data, out=Path(folder))).items():
+            if when != case.day:
+                (history / path.name).symlink_to(path.absolute())
+                continue
+            with rasterio.open(path) as raster, rasterio.open(history / path.name, "w", **raster.profile) as gapped:
+                stored = raster.read(1)
+                stored[np.isnan(case.scene)] = raster.nodata
+                gapped.write(stored, 1)
+                gapped.scales, gapped.offsets = raster.scales, raster.offsets
+        series = Series(
+            data=history.parent, out=Path(folder) / "out", method="eof", first=case.day, last=case.day, causal=causal
+        )
+        days = start(series)
+        prepare(series, days)
+        assert not fill_days(series, days, counting=False)
+        target = days[0].target
+        return Posterior(read_scene(target).values, read_scene(target.with_name(f"{target.stem}_std.tif")).values)
+
+
+def _error(case: Case, values: Image) -> float:
+    """A pixel that nothing tells of, as on the first day of a causal fill, counts as the mean of what is visible."""
+    return case.error(np.where(np.isnan(values), np.nanmean(case.scene), values))
+
+
+def _inside(case: Case, filled: Posterior) -> float | None:
+    """Share of the truth inside intervals of 80 %, where anything is filled."""
+    known = case.hidden & ~np.isnan(filled.mean)
+    off = np.abs(filled.mean - case.truth)[known] / filled.std[known]
+    return float((off <= HALF).mean()) if known.any() else None
+
+
+def tables(kept: Results) -> str:
+    """Errors, and shares inside intervals of 80 %, for each data set."""
+    sets = {name: list(gaps.values()) for name, gaps in kept.results.items()}
+    rows = []
+    for method, label in METHODS.items():
+        row = [label]
+        for gaps in sets.values():
+            inside = [gap["inside"][method] for gap in gaps if gap["inside"].get(method) is not None]
+            share = f" ({100 * mean(inside):.0f} %)" if inside else ""
+            row.append(f"{mean(gap['errors'][method] for gap in gaps):.3f}{share}")
+        rows.append(row)
+    header = [f"{name}, {len(gaps)} gaps" for name, gaps in sets.items()]
+    return table(["mean absolute error (inside 80 % intervals)", *header], rows)
+
+
+def main(
+    data: Annotated[list[Path], typer.Argument(help="data sets: history/ static/")],
+    gaps: Annotated[int, typer.Option(min=1, help="gaps pasted on each data set")] = 14,
+    processes: Annotated[int, typer.Option(min=1, help="side by side")] = os.cpu_count() or 1,
+    fresh: Annotated[bool, typer.Option(help="forget the results of an earlier call")] = False,
+    results: Annotated[Path, typer.Option(help="folder for eof.json")] = RESULTS,
+    document: Annotated[Path, typer.Option(help="Markdown file for the table")] = DOCUMENT,
+) -> None:
+    """Compare by mean absolute error inside pasted gaps; a later call with more gaps adds to the former."""
+    kept = Results("eof", {}, fresh, results, document)
+    kept.each([(one.name, gap, partial(measure, one, gap)) for gap in range(gaps) for one in data], processes)
+    kept.publish(tables(kept))
+
+
+if __name__ == "__main__":
+    typer.run(main)

@@ -1,0 +1,100 @@
+"""What fills the days of a series, one at a time, and the way of those that fill scenes."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+
+from miha.gapfill.between import Between
+from miha.gapfill.filler import Filler
+from miha.gapfill.made import Made, TooLittleSeen
+from miha.rasters.opened import OpenScene
+from miha.rasters.stack import ReadOptions
+from miha.rasters.writing import sidecars_of
+from miha.wording import plural
+
+
+@dataclass(frozen=True)
+class Day:
+    """One day to fill: its scene, or where there is none the one whose grid it gets; and where it goes."""
+
+    when: date
+    source: Path
+    target: Path
+    blank: bool = False
+
+    @property
+    def done(self) -> bool:
+        """True if it was filled before, with all that lies beside it."""
+        return all(path.exists() for path in (self.target, *sidecars_of(self.target)))
+
+
+class DayFiller(ABC):
+    """What fills the days of one history.
+
+    Attributes:
+        reading: how pixels become values.
+    """
+
+    reading: ReadOptions
+
+    def prepare(self, scenes: Mapping[date, Path], days: Sequence[Day]) -> None:
+        """What must be done once, before processes fill the first day; it may spread work over the pool.
+
+        Args:
+            scenes: all of the history.
+            days: those that will be filled.
+        """
+
+    def finish(self) -> None:
+        """Remove what was prepared, once all days are filled."""
+
+    @abstractmethod
+    def fill(self, day: Day, everywhere: bool, max_std: float | None) -> None:
+        """Fill a day, and write it.
+
+        Args:
+            day: which.
+            everywhere: also pixels that no day shows.
+            max_std: standard deviation above which a pixel stays empty, in the data's unit.
+
+        Raises:
+            DataError: nothing tells of it.
+            StorageError: it cannot be written.
+        """
+
+
+class SceneByScene(DayFiller):
+    """Fills a day from what it shows and the others, or if it shows too little from the days around it."""
+
+    def __init__(self, filler: Filler) -> None:
+        self.filler, self.reading = filler, filler.reading
+
+    def fill(self, day: Day, everywhere: bool, max_std: float | None) -> None:
+        filler = self.filler
+        if not day.blank:
+            try:
+                filler.fill(day.source, day.target, everywhere, max_std)
+                return
+            except TooLittleSeen:
+                pass
+        made, sharing = _between(filler, day), {}
+        if not day.blank:
+            others = {band: filler.other(band) for band in made.sharing}
+            sharing = {band: (_between(other, day), other.unseen_until(day.when)) for band, other in others.items()}
+        blank = day.when if day.blank else None
+        unseen = filler.unseen_until(day.when)
+        filler.write(day.source, day.target, made, unseen, sharing, everywhere, max_std, blank)
+
+
+def _between(filler: Filler, day: Day) -> Made:
+    history = filler.history
+    assert history is not None, "a series is of a history"
+    between, grid = Between(filler.others(day.when), day.when), history.grid
+    why = "no scene is of it" if day.blank else "it shows too little"
+    origin = f" from {plural(len(between.near), 'day')} around it, since {why}"
+    if day.blank:
+        return Made.nothing(between.fill, origin)
+    scene = OpenScene(day.source, filler.reading, (grid.height, grid.width))
+    return Made(scene.read, between.fill, origin, scene.sharing)

@@ -1,0 +1,185 @@
+"""A scene that neither another day nor a static layer tells about: kriging with all that it shows.
+
+On the grid of its pixels the covariance of a field is a convolution, so its product with a map takes two Fourier
+transforms. The equations of kriging, one for each visible pixel, are then solved by conjugate gradients (Fritz,
+Neuweiler and Nowak 2009, Math. Geosci. 41, 509-533). Only the standard deviation is approximated: it comes of the
+nearest visible pixels.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import scipy
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from miha.gapfill.fitting import Numbers, fit_to_scene
+from miha.gapfill.guess import Window
+from miha.gapfill.process import Posterior, centre_and_spread
+from miha.gapfill.view import windows_of
+from miha.rasters.scene import grown_window
+from miha.rasters.stack import Image
+from miha.threads import fixed_threads
+
+START = {"near": 0.3, "near_length": 8.0, "far": 0.7, "far_length": 60.0, "trend": 0.1, "noise": 0.01}
+FITTED = 30_000  # visible pixels that the field is fitted to, drawn at random where there are more
+NEIGHBOURS = 30  # visible pixels that tell how sure a pixel is
+PART = 4000  # pixels whose neighbours are looked at together
+TILE, MARGIN = 1024, 256  # pixels a side that are solved for together, and seen around them: memory does not grow
+CLOSE = 2e-3  # what the solution may leave of the values, as a share of their length
+MOST_STEPS = 600  # of conjugate gradients
+
+Map = NDArray[np.float64]
+Mask = NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Field:
+    """A field of unit spread, the more alike the nearer, with a plane as its trend.
+
+    Attributes:
+        numbers: variances of what is ``near`` and ``far``, of the slopes of the ``trend``, of ``noise``; and lengths
+            of the first two, pixels. Both are exponential, so what is seen beside a gap screens what lies behind it.
+        stretching: (2, 2), what rows and columns are multiplied by: a field may reach further along one axis.
+        scale: pixels in which the trend counts rows and columns.
+    """
+
+    numbers: Numbers
+    stretching: Tensor
+    scale: float
+
+    @classmethod
+    def fit(cls, places: NDArray[np.int64], values: Map, scale: float, rng: np.random.Generator) -> "Field":
+        """Fit to values (n,) at ``places`` (n, 2), rows and columns."""
+        order = rng.permutation(len(values))[:FITTED]
+        known = places[order].astype(np.float32)
+        scaled = torch.from_numpy(known)
+
+        def covariance(numbers: Numbers, by: Tensor, sets: Tensor) -> Tensor:
+            return cls(numbers, by, scale).between(scaled[sets])
+
+        numbers, by = fit_to_scene(START, covariance, known, torch.from_numpy(values[order]), rng)
+        return cls({name: torch.tensor(value) for name, value in numbers.items()}, by, scale)
+
+    def stationary(self, offsets: Tensor) -> Tensor:
+        """Covariance (…) of what lies ``offsets`` (…, 2) rows and columns apart, without trend and noise."""
+        n = self.numbers
+        distance = ((offsets @ self.stretching.to(offsets.dtype)) ** 2).sum(-1).clamp(min=1e-12).sqrt()
+        return n["near"] * torch.exp(-distance / n["near_length"]) + n["far"] * torch.exp(-distance / n["far_length"])
+
+    def between(self, places: Tensor) -> Tensor:
+        """Covariance (…, n, n) of pixels at ``places`` (…, n, 2), noise included."""
+        slopes = (places / self.scale) @ (places / self.scale).mT
+        noise = self.numbers["noise"] * torch.eye(places.shape[-2], dtype=places.dtype)
+        return (
+            self.stationary(places[..., :, None, :] - places[..., None, :, :]) + self.numbers["trend"] * slopes + noise
+        )
+
+
+def fill_by_kriging(scene: Image, rng: np.random.Generator) -> Posterior:
+    """Fill a scene (height, width; NaN in the gaps; at least one visible pixel) from its visible part.
+
+    Args:
+        scene: of any unit.
+        rng: draws the pixels that the field is fitted to.
+    """
+    visible = ~np.isnan(scene)
+    mean, std = scene.copy(), np.zeros_like(scene)
+    if visible.all():
+        return Posterior(mean, std)
+    median, deviation = centre_and_spread(scene[visible])
+    values = np.where(visible, (scene - median) / deviation, 0).astype(np.float64)
+    places = np.moveaxis(np.indices(scene.shape), 0, -1) - np.asarray(scene.shape) // 2
+    with fixed_threads(1):
+        field = Field.fit(places[visible], values[visible], max(scene.shape) / 2, rng)
+        with torch.inference_mode():
+            for tile in windows_of((slice(0, scene.shape[0]), slice(0, scene.shape[1])), TILE):
+                hidden = ~visible[tile]
+                if hidden.any():
+                    outer, inner = _seen_around(tile, visible)
+                    expected = krige(values[outer], visible[outer], places[outer], field)[inner]
+                    mean[tile][hidden] = median + deviation * expected[hidden]
+            std[~visible] = deviation * np.sqrt(_variances(places[visible], places[~visible], field))
+    return Posterior(mean, std)
+
+
+def _seen_around(tile: Window, visible: Mask) -> tuple[Window, Window]:
+    """A tile grown so far that something in it is visible, and where in it the tile lies."""
+    margin = MARGIN
+    while not visible[(grown := grown_window(tile, margin, visible.shape))[0]].any():
+        margin *= 2
+    return grown
+
+
+def krige(values: Map, visible: Mask, places: NDArray[np.int64], field: Field) -> Map:
+    """Expected values (height, width) of a field, given those where it is visible.
+
+    Args:
+        values: (height, width), 0 where not visible.
+        visible: (height, width).
+        places: (height, width, 2), row and column of each pixel.
+        field: its numbers.
+    """
+    covariance, noise = _Covariance(field, places), float(field.numbers["noise"])
+
+    def product(weights: Map) -> Map:
+        return np.where(visible, covariance @ weights + noise * weights, 0)
+
+    def roughly_solved(left: Map) -> Map:  # as if all of the scene were seen: far fewer steps are then enough
+        return np.where(visible, covariance.inverse(left, noise), 0)
+
+    solution, left, towards = np.zeros_like(values), values, roughly_solved(values)
+    direction, size = towards, float((left * towards).sum())
+    enough = CLOSE * float((values**2).sum()) ** 0.5
+    for _ in range(MOST_STEPS):
+        if float((left**2).sum()) ** 0.5 <= enough:
+            break
+        through = product(direction)
+        length = size / float((direction * through).sum())
+        solution, left = solution + length * direction, left - length * through
+        towards = roughly_solved(left)
+        before, size = size, float((left * towards).sum())
+        direction = towards + size / before * direction
+    return covariance @ solution
+
+
+class _Covariance:
+    """Of all pixels of a grid with each other: a matrix that multiplies maps and is never written out."""
+
+    def __init__(self, field: Field, places: NDArray[np.int64]) -> None:
+        self.size = places.shape[:2]
+        self.padded = [scipy.fft.next_fast_len(2 * side, real=True) for side in self.size]  # edges do not meet
+        offsets = np.stack(np.meshgrid(*(scipy.fft.fftfreq(n, 1 / n) for n in self.padded), indexing="ij"), axis=-1)
+        stationary = field.stationary(torch.from_numpy(offsets)).numpy()
+        self.spectrum = scipy.fft.rfft2(stationary).real
+        self.slopes = np.moveaxis(places, -1, 0) * (float(field.numbers["trend"]) ** 0.5 / field.scale)
+
+    def __matmul__(self, weights: Map) -> Map:
+        trend = np.tensordot(np.tensordot(self.slopes, weights, 2), self.slopes, 1)
+        return self._filtered(weights, self.spectrum) + trend
+
+    def inverse(self, image: Map, noise: float) -> Map:
+        """Roughly: of the stationary part and the noise, on the padded grid."""
+        return self._filtered(image, 1 / (self.spectrum.clip(min=0) + noise))
+
+    def _filtered(self, image: Map, spectrum: Map) -> Map:
+        rows, columns = self.size
+        filtered = scipy.fft.irfft2(scipy.fft.rfft2(image, self.padded) * spectrum, self.padded)
+        return np.asarray(filtered[:rows, :columns])
+
+
+def _variances(known: NDArray[np.int64], asked: NDArray[np.int64], field: Field) -> Map:
+    """Variance (n,), noise included, at places ``asked`` (n, 2), given the nearest of those ``known`` (m, 2)."""
+    stretch = field.stretching.double().numpy()
+    count = min(NEIGHBOURS, len(known))
+    nearest = scipy.spatial.cKDTree(known @ stretch).query(asked @ stretch, count)[1].reshape(-1, count)
+    variances = np.empty(len(asked))
+    for part in np.array_split(np.arange(len(asked)), -(-len(asked) // PART)):
+        places = np.concatenate([asked[part, None], known[nearest[part]]], axis=1)
+        within = field.between(torch.from_numpy(places).double())
+        explained = torch.linalg.solve_triangular(
+            torch.linalg.cholesky(within[:, 1:, 1:]), within[:, 1:, :1], upper=False
+        )
+        variances[part] = (within[:, 0, 0] - (explained**2).sum((1, 2))).clamp(min=1e-9).numpy()
+    return variances
