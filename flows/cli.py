@@ -34,7 +34,7 @@ EXTRAS = {  # what pip calls the libraries that a command may lack
 }
 
 app = typer.Typer(
-    help="Tune a network's hyperparameters while it trains, and fill cloud gaps in rasters with it.",
+    help="Fill cloud gaps in satellite rasters, and tune a PyTorch network while it trains.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
@@ -117,10 +117,10 @@ def optimize(
         typer.Option(metavar="ARCHIVE", help="model archive of the same network to start from, e.g. an earlier run's"),
     ] = None,
     unchanged: Annotated[
-        bool, typer.Option("--unchanged", help="no population: the same total of epochs, hyperparameters unchanged")
+        bool, typer.Option("--unchanged", help="no search: as many epochs with unchanged hyperparameters")
     ] = False,
     replace: Annotated[
-        bool, typer.Option("--replace", help="lose what another configuration left in the run folder")
+        bool, typer.Option("--replace", help="delete what another configuration left in the run folder")
     ] = False,
     tensorboard: Annotated[Path | None, typer.Option(help="folder for the curves, to look at in TensorBoard")] = None,
 ) -> None:
@@ -165,7 +165,7 @@ def replay(
         bool, typer.Option("--prefect/--no-prefect", help="run as a Prefect flow, or without Prefect")
     ] = True,
 ) -> None:
-    """Train along the schedule that a run found, without any population, at the cost of its mainline alone."""
+    """Train again along the schedule of hyperparameters that a run found; no candidates are trained."""
     from flows.server import start_server
 
     if prefect:
@@ -199,9 +199,9 @@ def _train(config: Any, prefect: bool, tensorboard: Path | None = None) -> None:
 def evaluate(
     run_dir: RunOption,
     data: DataOption,
-    json: Annotated[Path | None, typer.Option(help="file for all figures, JSON")] = None,
-    against: Annotated[Path | None, typer.Option(help="folder of another run, as a further column")] = None,
-    summary: Annotated[Path | None, typer.Option(help="file for its own figures and hyperparameters")] = None,
+    json: Annotated[Path | None, typer.Option(help="JSON file for all figures")] = None,
+    against: Annotated[Path | None, typer.Option(help="folder of another run to compare with")] = None,
+    summary: Annotated[Path | None, typer.Option(help="file for the run's own figures and hyperparameters")] = None,
     plots: Annotated[Path | None, typer.Option(help="folder for CSV and PNG files to plot; it is replaced")] = None,
 ) -> None:
     """Judge a run's best model: on held-out gaps beside baselines and published methods, or on test samples."""
@@ -235,21 +235,19 @@ def fill(
         Path | None,
         typer.Option(help="folder of scenes: history/ static/; without it each scene is filled from itself alone"),
     ] = None,
-    run_dir: Annotated[
-        Path | None, typer.Option(help="folder of the run whose best model fills, with the base")
-    ] = None,
-    model: Annotated[Path | None, typer.Option(help="or a model archive")] = None,
+    run_dir: Annotated[Path | None, typer.Option(help="folder of a run: its best model fills")] = None,
+    model: Annotated[Path | None, typer.Option(help="model archive that fills, in place of --run-dir")] = None,
     everywhere: Annotated[
         bool, typer.Option(help="also fill pixels that no day shows (sea, or outside the cut-out)")
     ] = False,
     max_std: Annotated[
         float | None,
-        typer.Option(min=0, help="leave pixels of a greater standard deviation empty, in the data's unit"),
+        typer.Option(min=0, help="leave a pixel empty if its standard deviation is greater, in the data's unit"),
     ] = None,
     dates: Annotated[
         str | None,
         typer.Option(
-            metavar="all|DAY|FIRST/LAST", help="instead of scenes: days of the history, e.g. 2021-05-01/2021-05-31"
+            metavar="all|DAY|FIRST/LAST", help="fill days of the history instead of scenes, e.g. 2021-05-01/2021-05-31"
         ),
     ] = None,
     method: Annotated[
@@ -258,7 +256,7 @@ def fill(
             help="what fills days without a model; eof: patterns of the whole history, a hundred times as fast"
         ),
     ] = "base",
-    causal: Annotated[bool, typer.Option("--causal", help="fill each day from days before it alone")] = False,
+    causal: Annotated[bool, typer.Option("--causal", help="fill each day from earlier days only")] = False,
     workers: Annotated[
         int | None, typer.Option(min=1, help="processes that fill days (--dates); default: one a core")
     ] = None,
@@ -267,7 +265,7 @@ def fill(
         bool, typer.Option("--prefect/--no-prefect", help="run as a Prefect flow, or without Prefect")
     ] = False,
 ) -> None:
-    """Fill the gaps of scenes, without a model at once (about two seconds for 10,000 pixels). Observed pixels stay.
+    """Fill the gaps of scenes. Without a model nothing is trained: about two seconds for 10,000 pixels.
 
     Beside each scene: <name>_std.tif, the standard deviation of what was filled, and <name>_source.tif (0 observed, 1
     filled, 2 left as it was).
@@ -305,15 +303,15 @@ def assess(
     data: Annotated[Path, typer.Argument(help="folder of scenes: history/ static/")],
     gaps: Annotated[int, typer.Option(min=4, help="gaps to paste on clear days, of 5 to 95 % of the scene")] = 60,
     run_dir: Annotated[
-        Path | None, typer.Option(help="folder of a run to judge beside, on days that it did not learn from")
+        Path | None, typer.Option(help="folder of a run to compare with, on days that it was not trained on")
     ] = None,
     picture: Annotated[Path | None, typer.Option(help="PNG file for errors by size of the gap")] = None,
-    csv: Annotated[Path | None, typer.Option(help="CSV file for every single gap")] = None,
+    csv: Annotated[Path | None, typer.Option(help="CSV file with a row for each gap")] = None,
     workers: Annotated[int | None, typer.Option(min=1, help="processes; default: one a core")] = None,
     *,
     reading: Reading,
 ) -> None:
-    """Tell what error to expect: hide holes in the days of a data set, and fill them with all that needs no training.
+    """Estimate the error to expect: hide gaps in the days of a data set, and fill them without training.
 
     Each day is left out of what fills it. About ten seconds a gap and core for 10,000 pixels, most of it for 300 trees.
     """

@@ -28,7 +28,7 @@ def fetch(
     name: Annotated[str, typer.Argument(help="madrid, stpetersburg, vladivostok or mnist")],
     out: Annotated[Path, typer.Option(help="folder for the raw files")],
 ) -> None:
-    """Bring a published data set, from MIHA_DATA_DIR or the web, and check its SHA-256 sums."""
+    """Get a published data set, from MIHA_DATA_DIR or the web, and check its SHA-256 sums."""
     from miha.datasets import fetch as bring
 
     with shown() as console:
@@ -71,7 +71,7 @@ def prepare(
 ) -> None:
     """Turn a download into a data set: one masked scene a day on one grid, history/YYYY-MM-DD.tif, and a page about it.
 
-    Without --product: a city that `miha fetch` brought, into history/ static/ gapped/ truth/ published/<method>/.
+    Without --product: what `miha fetch` downloaded, into history/ static/ gapped/ truth/ published/<method>/.
     """
     if product is None:
         from miha.datasets import prepare as convert

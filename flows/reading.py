@@ -15,10 +15,10 @@ if TYPE_CHECKING:
 
 BandOption = Annotated[int, typer.Option(min=1, help="band of each raster")]
 NodataOption = Annotated[
-    list[float], typer.Option(help="stored number of missing pixels to fill, beside the file's tag and NaN; repeatable")
+    list[float], typer.Option(help="stored value of missing pixels, besides the file's nodata tag and NaN; repeatable")
 ]
 KeepOption = Annotated[
-    list[float], typer.Option(help="stored number of pixels without an observation that stay, e.g. sea; repeatable")
+    list[float], typer.Option(help="stored value of pixels that are not to be filled, e.g. sea; repeatable")
 ]
 ClearOption = Annotated[
     str | None,
@@ -30,7 +30,7 @@ GrowOption = Annotated[
     int, typer.Option(min=0, help="pixels by which gaps grow in all directions, over rims of clouds")
 ]
 ObservedOption = Annotated[
-    list[float], typer.Option(help="stored number that looks like a code but was observed; repeatable")
+    list[float], typer.Option(help="stored value that looks like a code but is an observation; repeatable")
 ]
 RangeOption = Annotated[
     tuple[float, float] | None,

@@ -25,7 +25,10 @@ def export(
         Path | None, typer.Option(help="folder that the network is built from; default: the archive's run")
     ] = None,
 ) -> None:
-    """Write a trained network to a file that is read without MIHA. Where miha.tune trained it, your functions run."""
+    """Write a trained network to a file that can be read without MIHA.
+
+    For a network of miha.tune this runs your own functions.
+    """
     from miha.export import export as write
 
     write(archive, out, data, kind)
@@ -43,10 +46,10 @@ def lineage(run: Annotated[Path, typer.Argument(help="folder of a run")]) -> Non
 def report(
     run: Annotated[Path, typer.Argument(help="folder of a finished run")],
     full: Annotated[
-        bool, typer.Option("--full", help="judge by every gap held out, and 300 trees beside: minutes, not seconds")
+        bool, typer.Option("--full", help="evaluate on every held-out gap, and compare with 300 trees; takes minutes")
     ] = False,
 ) -> None:
-    """Write report.html of a finished run anew."""
+    """Write report.html of a finished run again."""
     from flows.showing import shown
     from miha.report.page import write_report
 

@@ -1,4 +1,4 @@
-"""What error to expect before anything is trained: real-shaped holes in the user's own days, filled by each method."""
+"""The error to expect, without training: gaps of real shapes in the user's own days, filled by each method."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +12,7 @@ from miha.errors import DataError
 from miha.events import Counted, publish
 from miha.gapfill.base import fill_base
 from miha.gapfill.cases import INTERVALS, pasted_case
-from miha.gapfill.days import clear_days
+from miha.gapfill.days import clear_days, warn_if_few
 from miha.gapfill.filler import BaseFiller, NetworkFiller
 from miha.gapfill.judging import BASELINES, baselines
 from miha.gapfill.predictors import Static
@@ -73,7 +73,7 @@ class Assessment:
 def assess(
     data: Path, gaps: int, processes: int, model: Path | None = None, reading: ReadOptions = ReadOptions()
 ) -> Assessment:
-    """Hide holes in clear days of a history, and fill them with each method, the day itself left out of everything.
+    """Hide gaps in clear days of a history, and fill them with each method, the day itself left out of everything.
 
     Args:
         data: the data set: history/ static/.
@@ -93,11 +93,12 @@ def assess(
     if isinstance(filler, NetworkFiller):
         days = [day for day in days if history.dates[day].isoformat() not in filler.learned]
         if not days:
-            raise DataError(f"{model} learned from every clear day of {data}/history. Leave the model out.")
+            raise DataError(f"{model} was trained on every clear day of {data}/history. Leave the model out.")
     if not days:
-        raise DataError(f"no day of {data}/history is clear enough to hide holes in. Add days.")
+        raise DataError(f"no day of {data}/history is clear enough to hide gaps in. Add days.")
     if len(history) < 2:
         raise DataError(f"{data}/history has one day; at least two are needed to leave one out. Add days.")
+    warn_if_few(len(history))
     with working(processes):
         running = [submit(_fill, data, model, reading, days[gap % len(days)], gap) for gap in range(gaps)]
         rows = []

@@ -34,7 +34,7 @@ class Between:
     def __init__(self, others: Stack, when: date) -> None:
         away = np.array([(taken - when).days for taken in others.dates])
         if not len(away) or np.abs(away).min() > FARTHEST:
-            raise DataError(f"no day within {FARTHEST} days of {when} tells what it was like. Leave it out of --dates.")
+            raise DataError(f"no observed day lies within {FARTHEST} days of {when}. Leave it out of --dates.")
         before, after = np.flatnonzero(away < 0)[-AROUND:], np.flatnonzero(away > 0)[:AROUND]
         near = np.concatenate([before, after])
         self.stack, self.near, self.away = others, near, away[near]

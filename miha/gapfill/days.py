@@ -8,12 +8,15 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
 from miha.errors import DataError
+from miha.events import Message, publish
 from miha.evolution.seeds import stream
 from miha.gapfill.gaps import LARGEST, SMALLEST, Gaps
 from miha.rasters.stack import Image
+from miha.wording import plural
 
 MIN_CLEAR = 0.3  # a day must show so much of what any day shows to have gaps pasted on it
 MIN_DAYS = 4  # days that clear: two to learn from, one to validate on, one to test on
+FEW_DAYS = 8  # a history of fewer gives rough estimates
 MIN_VISIBLE = 32  # pixels that a pasted gap must leave to see
 MIN_TARGETS = 16  # pixels of known truth that a pasted gap must hide
 
@@ -45,6 +48,13 @@ class Split(BaseModel):
         parts = {"test": drawn[:test], "valid": drawn[test : test + valid]}
         parts["train"] = [day for day in range(len(dates)) if day not in drawn[: test + valid]]
         return cls(**{part: tuple(dates[day].isoformat() for day in sorted(days)) for part, days in parts.items()})
+
+
+def warn_if_few(days: int) -> None:
+    """Tell whoever watches that a history of so many days is short, if it is."""
+    if days < FEW_DAYS:
+        history = f"the history has {plural(days, 'day')}, fewer than {FEW_DAYS}"
+        publish(Message(f"{history}: values, standard deviations and estimated errors are rough. More days help."))
 
 
 def clear_days(values: NDArray[np.float32]) -> NDArray[np.int64]:

@@ -17,7 +17,7 @@ from miha.errors import ArchiveError, DataError
 from miha.events import Counted, Message, publish
 from miha.evolution.seeds import stream
 from miha.gapfill.base import PROCESS, Base, fill_base, process_of
-from miha.gapfill.days import MIN_VISIBLE, Split
+from miha.gapfill.days import MIN_VISIBLE, Split, warn_if_few
 from miha.gapfill.guess import Window
 from miha.gapfill.history import bounded
 from miha.gapfill.made import Made, NeverSeen, Sharing, TooLittleSeen, write_made
@@ -126,6 +126,8 @@ class Filler(ABC):
         for source in sources:
             self._scenes[source] = self._look(source)
             self._date(source)
+        if self.history:
+            warn_if_few(len(self.history))
         return plan_fills(sources, out)
 
     @fixed_threads(1)

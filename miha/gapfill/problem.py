@@ -23,7 +23,7 @@ from miha.files import digest_files, digest_json, stamp_files
 from miha.gapfill.augmentation import mirrored, windows_of
 from miha.gapfill.autoencoder import Autoencoder
 from miha.gapfill.base import process_of
-from miha.gapfill.days import MIN_CLEAR, MIN_DAYS, Split, clear_days
+from miha.gapfill.days import MIN_CLEAR, MIN_DAYS, Split, clear_days, warn_if_few
 from miha.gapfill.encoding import FIXED_CHANNELS, Encoded, Normalisation, encode_base, encode_scene
 from miha.gapfill.guess import WHOLE, Window, guess_scene
 from miha.gapfill.predictors import Background, Static, read_static
@@ -192,6 +192,7 @@ class GapFill(ReadOptions, Problem):
 
     def _extras(self, seed: int) -> dict[str, Any]:
         history = self.history()
+        warn_if_few(len(history))
         normalisation = Normalisation.of(Background.of(self.training_days(seed).values))
         return {
             "unit": history.unit,

@@ -16,6 +16,7 @@ from miha.errors import ConfigError, DataError
 from miha.events import Counted, Message, publish
 from miha.files import digest_file, remove_unfinished, write_json
 from miha.gapfill.dayfiller import Day, DayFiller, SceneByScene
+from miha.gapfill.days import warn_if_few
 from miha.gapfill.eof.filler import EofFiller
 from miha.gapfill.filler import open_filler
 from miha.locking import held
@@ -105,6 +106,7 @@ def days_of(series: Series) -> list[Day]:
     """
     reading, scenes = series.filler().reading, scenes_of(series)
     taken = sorted(scenes)
+    warn_if_few(len(taken))
     first, last = series.first or taken[0], series.last or taken[-1]
     targets = plan_fills(list(scenes.values()), series.out)
     days = {when: Day(when, scenes[when], targets[scenes[when]]) for when in taken if first <= when <= last}

@@ -35,7 +35,7 @@ def _of_changes(population: pd.DataFrame) -> str:
     cycles, won = population.cycle.nunique(), int((population.selected & (population.operator != "")).sum())
     soups = int((population.selected & (population.members != "")).sum())
     return (
-        f"In {won} of {plural(cycles, 'cycle')} a change of hyperparameters won over the unchanged control. What the "
-        "changes added in all is not known: it takes a second run without them (--unchanged) to compare with."
+        f"In {won} of {plural(cycles, 'cycle')} a change of hyperparameters won over the unchanged control. How much "
+        "all changes gained together is not known; a second run with --unchanged would show it."
         + (f" In {soups} of them the mean of several candidates went on." if soups else "")
     )

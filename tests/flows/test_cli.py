@@ -298,7 +298,7 @@ def test_days_that_cannot_be_filled_are_listed_and_tell_by_the_exit_code(call, s
     first, second = list_rasters(tmp_path / "data" / "history")[:2]
     first.write_bytes(second.read_bytes()[:300])
     days = ["--dates", "2021-05-01/2021-05-02", "--method", "eof", "--workers", "1"]
-    code, said, _ = call("fill", "--data", tmp_path / "data", *days, "--out", tmp_path / "out")
+    code, output, _ = call("fill", "--data", tmp_path / "data", *days, "--out", tmp_path / "out")
     assert code == 1
-    assert "1 day could not be filled, for the reasons above: 2021-05-01" in said
+    assert "1 day could not be filled, for the reasons above: 2021-05-01" in output
     assert (tmp_path / "out" / second.name).exists()

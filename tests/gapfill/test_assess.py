@@ -144,7 +144,7 @@ def test_a_model_is_judged_on_the_days_that_its_run_held_back_alone(tmp_path):
 
 
 def test_a_model_whose_run_held_no_day_back_is_reported_with_the_remedy(run, simulated):
-    with pytest.raises(DataError, match=r"learned from every clear day of .*/history\. Leave the model out"):
+    with pytest.raises(DataError, match=r"was trained on every clear day of .*/history\. Leave the model out"):
         assess(simulated, 4, 1, run.model)
 
 

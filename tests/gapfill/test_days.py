@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 
 from miha.errors import DataError
-from miha.gapfill.days import MIN_TARGETS, MIN_VISIBLE, clear_days, paste_gap
+from miha.events import observed_by
+from miha.gapfill.days import MIN_TARGETS, MIN_VISIBLE, clear_days, paste_gap, warn_if_few
 from miha.gapfill.gaps import Gaps
 from miha.gapfill.problem import GapFill
 from miha.rasters.simulate import simulate
@@ -94,3 +95,12 @@ def test_a_day_that_shows_little_neither_validates_nor_tests(scenes):
         clear = {history.dates[day].isoformat() for day in clear_days(history.values)}
         assert clear < {when.isoformat() for when in history.dates}
         assert {*split.valid, *split.test} <= clear
+
+
+def test_a_short_history_is_warned_of():
+    events = []
+    with observed_by(events.append):
+        warn_if_few(8)
+        warn_if_few(7)
+    (message,) = events
+    assert message.line.startswith("the history has 7 days, fewer than 8")
