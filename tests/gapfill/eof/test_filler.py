@@ -132,3 +132,21 @@ def test_a_day_whose_values_lie_far_from_others_is_left_out(data, tmp_path):
     assert isinstance(day, Day)
     assert not day.target.exists()
     assert (day.when + timedelta(days=1)) not in failed
+
+
+def test_bands_that_share_a_mask_are_filled_together(data, tmp_path):
+    folder = tmp_path / "data" / "history"
+    folder.mkdir(parents=True)
+    for path in list_rasters(data / "history")[6:14]:
+        with rasterio.open(path) as raster:
+            stored, profile = raster.read(1), {**raster.profile, "count": 2, "nodata": None}
+        with rasterio.Env(GDAL_TIFF_INTERNAL_MASK=True), rasterio.open(folder / path.name, "w", **profile) as raster:
+            raster.write(np.stack([stored, stored // 2]))
+            raster.write_mask(stored > 0)
+    series = filled(folder.parent, tmp_path / "out")
+    for day in days_of(series):
+        with rasterio.open(day.target) as raster:
+            first, second = raster.read().astype(float)
+            known = raster.read_masks(1) > 0
+            assert np.array_equal(known, raster.read_masks(2) > 0)
+        assert np.abs(second - first / 2)[known].max() < 15  # 0.3 K
