@@ -254,7 +254,7 @@ def fill(
     method: Annotated[
         Literal["base", "eof"],
         typer.Option(
-            help="what fills days without a model; eof: patterns of the whole history, far faster and somewhat less exact"
+            help="what fills days without a model; eof: patterns of the whole history, far faster, less exact"
         ),
     ] = "base",
     causal: Annotated[bool, typer.Option("--causal", help="fill each day from days before it alone")] = False,
