@@ -53,11 +53,12 @@ def whittaker(series: NDArray[np.float32]) -> NDArray[np.float32]:
     for band in range(3):
         bands[band, : days - band] = np.diagonal(penalty, band)
     weight = (~np.isnan(series)).astype(np.float32) + np.float32(1e-6)
+    mean = np.nanmean(series)
     # LDL' of a matrix of five diagonals, forwards and then back
     pivot, near, far, right = (np.zeros((days, *shape), np.float32) for _ in range(4))
     for row in range(days):
         pivot[row] = weight[row] + bands[0, row]
-        right[row] = weight[row] * np.nan_to_num(series[row], nan=np.nanmean(series))
+        right[row] = weight[row] * np.nan_to_num(series[row], nan=mean)
         near[row], far[row] = bands[1, row], bands[2, row]
         if row:
             pivot[row] -= near[row - 1] ** 2 * pivot[row - 1]

@@ -103,7 +103,7 @@ def _inside(case: Case, filled: Posterior) -> float | None:
 
 def tables(kept: Results) -> str:
     """Errors, and shares inside intervals of 80 %, for each data set."""
-    sets = {name: list(gaps.values()) for name, gaps in kept.results.items()}
+    sets = {name: list(gaps.values()) for name, gaps in sorted(kept.results.items())}
     rows = []
     for method, label in METHODS.items():
         row = [label]

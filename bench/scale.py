@@ -155,7 +155,7 @@ def tables(kept: Results) -> str:
 
 
 def _cubes(kept: Results) -> Iterator[str]:
-    for name, runs in kept.results.items():
+    for name, runs in sorted(kept.results.items()):
         if name.endswith(ALL):
             days, side = name.removesuffix(ALL).split("x")
             rows = [

@@ -253,7 +253,7 @@ def fill(
     method: Annotated[
         Literal["base", "eof"],
         typer.Option(
-            help="what fills days without a model; eof: patterns of the whole history, a hundred times as fast"
+            help="what fills days without a model; eof: patterns of the whole history, far faster, less exact"
         ),
     ] = "base",
     causal: Annotated[bool, typer.Option("--causal", help="fill each day from earlier days only")] = False,

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from miha.errors import DataError
 from miha.events import Message, publish
 from miha.gapfill.dayfiller import Day, DayFiller
-from miha.gapfill.eof.fit import FIRST, NEVER, FittedStack, fit_stack, model_folder
+from miha.gapfill.eof.fit import FIRST, FITTED_STACK, NEVER, FittedStack, fit_stack, model_folder
 from miha.gapfill.eof.model import Model
 from miha.gapfill.eof.spread import REACH, Cells, spread_out
 from miha.gapfill.guess import Window
@@ -42,7 +42,7 @@ class EofFiller(DayFiller):
 
     def __init__(self, data: Path, out: Path, reading: ReadOptions, causal: bool) -> None:
         self.data, self.folder, self.reading, self.causal = data, out / FOLDER, reading, causal
-        self._bands: dict[int, _Band] = {}
+        self._bands: dict[int, tuple[int, _Band]] = {}
 
     def prepare(self, scenes: Mapping[date, Path], days: Sequence[Day]) -> None:
         for unfinished in self.folder.glob(".*"):  # of a process that was killed
@@ -72,17 +72,18 @@ class EofFiller(DayFiller):
 
     def _band(self, band: int) -> "_Band":
         folder = self.folder / f"band{band}"
-        stack = FittedStack.read(folder)
-        if band not in self._bands or self._bands[band].stack.key != stack.key:
-            self._bands[band] = _Band(folder, stack, self.reading.model_copy(update={"band": band}), self.causal)
-        return self._bands[band]
+        stamp = (folder / FITTED_STACK).stat().st_mtime_ns  # a long-lived process may have opened an earlier fit
+        if band not in self._bands or self._bands[band][0] != stamp:
+            self._bands[band] = stamp, _Band(folder, self.reading.model_copy(update={"band": band}), self.causal)
+        return self._bands[band][1]
 
 
 class _Band:
     """One band of the scenes, once it is fitted."""
 
-    def __init__(self, folder: Path, stack: FittedStack, reading: ReadOptions, causal: bool) -> None:
-        self.folder, self.stack, self.reading, self.causal = folder, stack, reading, causal
+    def __init__(self, folder: Path, reading: ReadOptions, causal: bool) -> None:
+        self.folder, self.reading, self.causal = folder, reading, causal
+        self.stack = FittedStack.read(folder)
         self.shape = self.stack.height, self.stack.width
         self.days = np.array(sorted(self.stack.scenes))
         self.models = [Model.open(model_folder(folder, number)) for number in range(len(self.stack.known))]

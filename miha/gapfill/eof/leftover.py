@@ -92,7 +92,7 @@ UNLEARNED = np.array([0.5, 0.4, 0.1, 0, 0])
 
 @dataclass(frozen=True)
 class Practice:
-    """A window of all days with pasted gaps.
+    """A window of the days with pasted gaps, and of those around them.
 
     Attributes:
         left: (days, height, width), what patterns leave where it is visible; NaN in all gaps.

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from miha.evolution.seeds import stream
 from miha.gapfill.days import MIN_CLEAR
 from miha.gapfill.eof.factors import CHUNK, Factors
-from miha.gapfill.eof.leftover import Practice
+from miha.gapfill.eof.leftover import MOST, Practice
 from miha.gapfill.eof.scores import Array
 from miha.gapfill.gaps import blob, spread_sizes
 from miha.gapfill.guess import Window
@@ -81,6 +81,7 @@ def practise(
     for day, gap in zip(pasted, gaps, strict=True):
         masked[day, gap(rows, columns)] = np.nan
     design = factors.scores(masked, factors.days, ahead)
+    near = np.unique((pasted[:, None] + np.arange(-MOST, MOST + 1)).clip(0, len(sample) - 1))
     found = []
     for where in practice_windows(shape, len(sample)):
         values: NDArray[np.float32] = days[:, *where]
@@ -92,8 +93,8 @@ def practise(
         flat = len(values), -1
         loadings, noise = fit_pixels(factors, values.reshape(flat), design)
         expected = (design.astype(np.float32) @ loadings).reshape(values.shape) + np.float32(factors.centre)
-        left = values - expected
-        found.append(Practice(left, hidden - expected, noise.reshape(values.shape[1:]), factors.days, ahead))
+        left, hidden = (values - expected)[near], (hidden - expected)[near]
+        found.append(Practice(left, hidden, noise.reshape(values.shape[1:]), factors.days[near], ahead))
     return found
 
 

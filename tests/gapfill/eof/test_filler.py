@@ -8,6 +8,7 @@ import rasterio
 from bench.cube import linear
 from bench.stacks import stack
 from miha.events import Message, observed_by
+from miha.gapfill import series as running
 from miha.gapfill.dayfiller import Day
 from miha.gapfill.eof import filler as module
 from miha.gapfill.series import Series, days_of, fill_series
@@ -16,8 +17,8 @@ from miha.rasters.stack import list_rasters, read_date, read_scene, read_stack
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
-    """Thirty days of 70 x 70 pixels around one that is held out; another one has no scene, one shows nothing."""
-    folder = stack(tmp_path_factory.mktemp("eof") / "data", 30, 70)
+    """Twenty-four days of 48 x 48 pixels around one that is held out; another one has no scene, one shows nothing."""
+    folder = stack(tmp_path_factory.mktemp("eof") / "data", 24, 48)
     days = list_rasters(folder / "history")
     days[5].unlink()
     with rasterio.open(days[9], "r+") as raster:
@@ -26,8 +27,11 @@ def data(tmp_path_factory):
 
 
 def filled(data, out, **settings):
+    """Filled in this process."""
     series = Series(data=data, out=out, method="eof", **settings)
-    assert fill_series(series, 1) == {}
+    days = running.start(series)
+    running.prepare(series, days)
+    assert running.fill_days(series, days) == {}
     return series
 
 
@@ -36,7 +40,9 @@ def contents(out):
 
 
 def test_every_day_is_filled_with_a_deviation_and_what_was_observed_stays(data, tmp_path):
-    days, messages = days_of(filled(data, tmp_path / "out")), []
+    series, messages = Series(data=data, out=tmp_path / "out", method="eof"), []
+    assert fill_series(series, 1) == {}
+    days = days_of(series)
     seen = ~np.isnan(read_stack(data / "history").values).all(axis=0)
     for day in days:
         values, std = read_scene(day.target).values, read_scene(tmp_path / "out" / f"{day.target.stem}_std.tif").values
@@ -48,7 +54,7 @@ def test_every_day_is_filled_with_a_deviation_and_what_was_observed_stays(data, 
     assert sum(day.blank for day in days) == 2
     assert not (tmp_path / "out" / module.FOLDER).exists()
     with observed_by(messages.append):
-        filled(data, tmp_path / "out")
+        fill_series(series, 1)
     assert next(event.line for event in messages if isinstance(event, Message)).endswith(f"{len(days)} are done")
 
 
@@ -109,8 +115,6 @@ def test_it_continues_and_is_the_same_for_any_number_of_processes(data, tmp_path
 
     monkeypatch.setattr(module.EofFiller, "fill", killed)
     part = Series(data=data, out=tmp_path / "part", method="eof")
-    from miha.gapfill import series as running
-
     days = running.start(part)
     running.prepare(part, days)
     with pytest.raises(KeyboardInterrupt):
@@ -123,12 +127,33 @@ def test_it_continues_and_is_the_same_for_any_number_of_processes(data, tmp_path
 def test_a_day_whose_values_lie_far_from_others_is_left_out(data, tmp_path):
     folder = tmp_path / "data"
     shutil.copytree(data, folder)
-    day = days_of(Series(data=folder, out=tmp_path / "out", method="eof"))[12]
+    day = days_of(Series(data=folder, out=tmp_path / "out", method="eof"))[14]
     with rasterio.open(day.source, "r+") as raster:
         raster.scales = (1.0,)
-    failed = fill_series(Series(data=folder, out=tmp_path / "out", method="eof"), 1)
+    series = Series(data=folder, out=tmp_path / "out", method="eof")
+    days = running.start(series)
+    running.prepare(series, days)
+    failed = running.fill_days(series, days)
     assert list(failed) == [day.when]
     assert "scale" in failed[day.when]
     assert isinstance(day, Day)
     assert not day.target.exists()
     assert (day.when + timedelta(days=1)) not in failed
+
+
+def test_bands_that_share_a_mask_are_filled_together(data, tmp_path):
+    folder = tmp_path / "data" / "history"
+    folder.mkdir(parents=True)
+    for path in list_rasters(data / "history")[5:11]:
+        with rasterio.open(path) as raster:
+            stored, profile = raster.read(1), {**raster.profile, "count": 2, "nodata": None}
+        with rasterio.Env(GDAL_TIFF_INTERNAL_MASK=True), rasterio.open(folder / path.name, "w", **profile) as raster:
+            raster.write(np.stack([stored, stored // 2]))
+            raster.write_mask(stored > 0)
+    series = filled(folder.parent, tmp_path / "out")
+    for day in days_of(series):
+        with rasterio.open(day.target) as raster:
+            first, second = raster.read().astype(float)
+            known = raster.read_masks(1) > 0
+            assert np.array_equal(known, raster.read_masks(2) > 0)
+        assert np.abs(second - first / 2)[known].max() < 15  # 0.3 K
