@@ -166,6 +166,7 @@ def _cubes(kept: Results) -> Iterator[str]:
             header = [
                 f"all of {days} days, {side}², on {CORES} cores",
                 "seconds",
+                "CPU seconds",
                 "megapixels a second",
                 "GB a process",
             ]
