@@ -31,7 +31,7 @@ ifneq ($(shell { $(PYTHON) -V; } 2>/dev/null),$(shell { $(BIN)/python -V; } 2>/d
 endif
 endif
 
-demo: setup ## simulate scenes, fill the gaps at once, train with Prefect, fill again, print errors of both (about a minute)
+demo: setup ## simulate scenes, fill the gaps at once, train with Prefect, fill again, print errors of both (one to three minutes after the set-up, which downloads packages once)
 	$(BIN)/miha simulate demo/scenes --days 20 --height 48 --width 48
 	$(BIN)/miha fill demo/scenes/gapped/*.tif --data demo/scenes --out demo/filled_by_base
 	$(BIN)/miha optimize --data demo/scenes --run-dir demo/run --config demo.yaml --replace

@@ -22,7 +22,7 @@ from miha.documents import read_document
 from miha.errors import DataError
 from miha.events import Counted, publish
 from miha.files import replacing_folder, write_json
-from miha.rasters.scene import verify_raster
+from miha.rasters.verify import verify_raster
 
 DATA_DIR_VARIABLE = "MIHA_DATA_DIR"
 SOURCE_FILE = "source.json"  # what fetch leaves beside the raw files, for prepare

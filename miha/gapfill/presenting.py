@@ -20,6 +20,7 @@ from miha.problems.problem import ParallelMap
 from miha.rasters.stack import Image
 from miha.wording import plural
 
+MORE = " The command miha report RUN --full tests on every gap, and compares with 300 trees."
 QUICK_GAPS = 4  # that the report of every run judges by: four seconds each for 10,000 pixels
 Job = tuple[Path, Path, str, bool, int]  # archive, data set, stamp of the archive, thorough or not, number of the gap
 NETWORK, BASE = "trained network", "base, untrained"
@@ -53,10 +54,10 @@ def present_fills(archive: Path, data: Path, parallel_map: ParallelMap, thorough
     return Presentation(
         title="Maps",
         subject="Gap filling",
-        what=_what(filler, chosen),
-        headline=f"{means[NETWORK].value:.2f} {unit}",
-        meaning=f"mean absolute error inside hidden gaps (95 % interval {means[NETWORK].low:.2f} to "
-        f"{means[NETWORK].high:.2f})",
+        what=_what(filler, chosen) + ("" if thorough else MORE),
+        headline=f"{means[NETWORK].value:#.3g} {unit}",
+        meaning=f"mean absolute error inside hidden gaps (95 % interval {means[NETWORK].low:#.3g} to "
+        f"{means[NETWORK].high:#.3g})",
         sentences=_sentences(comparison, unit),
         estimates=sorted(estimates, key=lambda one: one.value),
         measure=f"mean absolute error, {unit}; lower is better",
@@ -120,12 +121,12 @@ def _what(filler: NetworkFiller, cases: Sequence[Case]) -> str:
 
 def _sentences(comparison: Comparison, unit: str) -> list[str]:
     means = comparison.means()
-    found = [f"The base alone, which needs no training, has an error of {means[BASE].value:.2f} {unit}."]
+    found = [f"The base alone, which needs no training, has an error of {means[BASE].value:#.3g} {unit}."]
     found.append(comparison.gain_sentence(NETWORK, BASE))
     others = {name: mean for name, mean in means.items() if name not in (NETWORK, BASE)}
     if others:
         best = min(others, key=lambda name: others[name].value)
-        found.append(f"The best other method here, {best}, has an error of {others[best].value:.2f} {unit}.")
+        found.append(f"The best other method here, {best}, has an error of {others[best].value:#.3g} {unit}.")
     held = comparison.coverage()
     found.append(
         "Of the true values "

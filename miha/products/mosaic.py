@@ -16,7 +16,8 @@ from miha.errors import StorageError
 from miha.products.grid import Reader, StackGrid
 from miha.products.product import Daily, Recipe, Storage
 from miha.rasters.layout import write_cloud_optimized
-from miha.rasters.scene import Image, verify_raster
+from miha.rasters.scene import Image
+from miha.rasters.verify import verify_raster
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from rasterio.errors import RasterioError
 from rasterio.io import DatasetReader
 from rasterio.windows import Window
 
-from miha.errors import DataError, StorageError
+from miha.errors import DataError
 from miha.rasters.masks import grown
 from miha.rasters.options import ReadOptions
 from miha.rasters.suspect import Level, undeclared_codes
@@ -317,23 +317,11 @@ def _grid_of(source: DatasetReader) -> Grid:
 
 
 def _unreadable(path: Path, error: BaseException) -> DataError:
-    return DataError(f"{path} cannot be read as a raster: {_first_line(error)}. Replace or remove the file.")
-
-
-def verify_raster(path: Path) -> None:
-    """Read a raster that was just written to its end: GDAL may note a full disk only when the last blocks are flushed.
-
-    Raises:
-        StorageError: not all of it is there.
-    """
-    try:
-        with rasterio.open(path) as raster:
-            for _, window in raster.block_windows(1):
-                raster.read(window=window)
-    except (RasterioError, OSError) as error:
-        raise StorageError(
-            f"{path} could not be written whole ({_first_line(error)}). Free space on the disk."
-        ) from error
+    if path.is_dir():
+        return DataError(f"{path} is a folder. Name its scenes.")
+    if "No such file" in (reason := first_line(error)):
+        return DataError(f"{path} does not exist. Check the name.")
+    return DataError(f"{path} cannot be read as a raster: {reason}. Replace or remove the file.")
 
 
 def decode(raw: NDArray[Any], mask: NDArray[np.uint8] | None, source: DatasetReader, options: ReadOptions) -> Image:
@@ -349,6 +337,7 @@ def decode(raw: NDArray[Any], mask: NDArray[np.uint8] | None, source: DatasetRea
     return np.where(missing, np.nan, values).astype(np.float32)
 
 
-def _first_line(error: BaseException) -> str:
+def first_line(error: BaseException) -> str:
+    """What an error of GDAL says first, without a full stop."""
     cause = error.__cause__ or error
     return str(cause).strip().splitlines()[0].rstrip(".") if str(cause).strip() else type(cause).__name__

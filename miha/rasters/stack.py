@@ -153,7 +153,7 @@ def read_stack(folder: Path, options: ReadOptions = ReadOptions()) -> Stack:
 
 def _is_usable(scene: Scene, common: Level | None, options: ReadOptions) -> bool:
     if scene.gaps.all():
-        _log.warning("%s has no valid pixel and is left out", scene.path)
+        _log.warning("%s has no valid pixel: no other day is filled from it", scene.path)
     elif reason := misfit(scene, common, options):
         _log.warning("a day is left out: %s", reason)
     else:

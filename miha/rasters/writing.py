@@ -26,7 +26,8 @@ from miha.rasters.layout import (
     write_cloud_optimized,
 )
 from miha.rasters.options import ReadOptions
-from miha.rasters.scene import GEOTIFF, Image, Mask, bands_of, open_raster, verify_raster
+from miha.rasters.scene import GEOTIFF, Image, Mask, bands_of, open_raster
+from miha.rasters.verify import verify_raster
 
 LOSSY = {"jpeg", "webp", "lerc", "lerc_deflate", "lerc_zstd", "jxl"}  # written as deflate, so that observed pixels stay
 OBSERVED, FILLED, EMPTY = 0, 1, 2  # values of <name>_source.tif

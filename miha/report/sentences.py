@@ -113,4 +113,6 @@ def _short(value: Any) -> str:
 
 
 def _percent(value: float) -> str:
+    if value < 0.095:
+        return f"{value:.1g} %"
     return f"{value:.1f} %" if value < 9.95 else f"{value:.0f} %"

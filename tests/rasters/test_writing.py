@@ -13,8 +13,8 @@ from rasterio.transform import from_origin
 
 from miha.errors import DataError, StorageError
 from miha.rasters.layout import write_cloud_optimized
-from miha.rasters.scene import verify_raster
 from miha.rasters.stack import ReadOptions, read_scene
+from miha.rasters.verify import verify_raster
 from miha.rasters.writing import plan_fills, write_filled
 from tests.support.rasters import write
 
