@@ -41,7 +41,7 @@ def plot_by_size(comparison: Comparison, looks: Mapping[str, dict[str, Any]], un
     for name, look in looks.items():
         axes.plot(frame["size"], frame[name], label=name, **look)
     axes.set(xlabel="size of the gap, percent of the scene", ylabel=f"mean absolute error, {unit}", ylim=(0, None))
-    axes.legend(frameon=False, fontsize=8)
+    axes.legend(frameon=False, fontsize=9.5)
     small, large = frame.iloc[0], frame.iloc[-1]
     ours = comparison.ours
     alt = (
@@ -63,7 +63,7 @@ def plot_by_distance(comparison: Comparison, looks: Mapping[str, dict[str, Any]]
     axes.minorticks_off()
     axes.set(xlabel="distance to the nearest observed pixel, pixels", ylabel=f"mean absolute error, {unit}")
     axes.set_ylim(0, None)
-    axes.legend(frameon=False, fontsize=8)
+    axes.legend(frameon=False, fontsize=9.5)
     near, far = frame.iloc[0], frame.iloc[-1]
     ours = comparison.ours
     alt = (
@@ -85,7 +85,7 @@ def plot_histogram(comparison: Comparison, looks: Mapping[str, dict[str, Any]], 
         axes.hist(errors[base], bins, histtype="step", density=True, label=base, color=looks[base]["color"], lw=1.6)
     axes.axvline(0, color="#5c6773", lw=0.8)
     axes.set(xlabel=f"filled less true value, {unit}", ylabel="density", yticks=[])
-    axes.legend(frameon=False, fontsize=8)
+    axes.legend(frameon=False, fontsize=9.5)
     alt = (
         f"Histogram of the errors of {comparison.ours} at {len(ours):,} hidden pixels: mean {ours.mean():+.2f} {unit}, "
         f"standard deviation {ours.std():.2f} {unit}, nine in ten within {np.percentile(np.abs(ours), 90):.2f} {unit}."
@@ -107,7 +107,7 @@ def plot_coverage(comparison: Comparison) -> Plot:
                       textcoords="offset points", fontsize=8)  # fmt: skip
     axes.set(xlabel="true values that the interval should hold, %", ylabel="true values that it holds, %")
     axes.set(xlim=(0, 101), ylim=(0, 104))
-    axes.legend(frameon=False, fontsize=8, loc="lower right")
+    axes.legend(frameon=False, fontsize=9.5, loc="lower right")
     alt = "Line chart of how many true values lie inside the intervals: " + ", ".join(
         f"{held[share]:.0f} % in the {share} % interval" for share in (50, 80, 95)
     )
