@@ -165,7 +165,7 @@ def replay(
         bool, typer.Option("--prefect/--no-prefect", help="run as a Prefect flow, or without Prefect")
     ] = True,
 ) -> None:
-    """Train again along the schedule of hyperparameters that a run found; no candidates are trained."""
+    """Train again along the schedule that a run found. No candidates are trained."""
     from flows.server import start_server
 
     if prefect:
@@ -204,7 +204,10 @@ def evaluate(
     summary: Annotated[Path | None, typer.Option(help="file for the run's own figures and hyperparameters")] = None,
     plots: Annotated[Path | None, typer.Option(help="folder for CSV and PNG files to plot; it is replaced")] = None,
 ) -> None:
-    """Judge a run's best model: on held-out gaps beside baselines and published methods, or on test samples."""
+    """Judge a run's best model on data it did not learn from.
+
+    Gap filling: held-out gaps, beside baselines and published methods. Other problems: test samples.
+    """
     from miha.files import write_json
     from miha.report.evaluate import evaluate as judge
     from miha.report.exports import write_plots, write_summary
@@ -265,7 +268,9 @@ def fill(
         bool, typer.Option("--prefect/--no-prefect", help="run as a Prefect flow, or without Prefect")
     ] = False,
 ) -> None:
-    """Fill the gaps of scenes. Without a model nothing is trained: about two seconds for 10,000 pixels.
+    """Fill the gaps of scenes, or of all days of a history.
+
+    Without a model nothing is trained: about two seconds for 10,000 pixels.
 
     Beside each scene: <name>_std.tif, the standard deviation of what was filled, and <name>_source.tif (0 observed, 1
     filled, 2 left as it was).
@@ -311,7 +316,9 @@ def assess(
     *,
     reading: Reading,
 ) -> None:
-    """Estimate the error to expect: hide gaps in the days of a data set, and fill them without training.
+    """Estimate what error to expect on your own data.
+
+    Gaps are hidden in the days of a data set, and filled without training.
 
     Each day is left out of what fills it. About ten seconds a gap and core for 10,000 pixels, most of it for 300 trees.
     """

@@ -17,7 +17,7 @@ def simulate(
     width: Annotated[int, typer.Option(help="columns, pixels, at least 32")] = 64,
     seed: Annotated[int, typer.Option(help="seed of all random numbers")] = 0,
 ) -> None:
-    """Write a simulated data set of land surface temperature with cloud gaps."""
+    """Write simulated temperatures with cloud gaps as a data set."""
     from miha.rasters.simulate import simulate as write
 
     write(out, days, height, width, seed)
@@ -28,7 +28,7 @@ def fetch(
     name: Annotated[str, typer.Argument(help="madrid, stpetersburg, vladivostok or mnist")],
     out: Annotated[Path, typer.Option(help="folder for the raw files")],
 ) -> None:
-    """Get a published data set, from MIHA_DATA_DIR or the web, and check its SHA-256 sums."""
+    """Get a published data set. It comes from MIHA_DATA_DIR or the web; SHA-256 sums are checked."""
     from miha.datasets import fetch as bring
 
     with shown() as console:
@@ -69,7 +69,9 @@ def prepare(
     strict: StrictOption = False,
     workers: Annotated[int | None, typer.Option(min=1, help="threads; default: one a core")] = None,
 ) -> None:
-    """Turn a download into a data set: one masked scene a day on one grid, history/YYYY-MM-DD.tif, and a page about it.
+    """Turn a download into a data set on one grid.
+
+    One masked scene a day, history/YYYY-MM-DD.tif, and a page about them.
 
     Without --product: what `miha fetch` downloaded, into history/ static/ gapped/ truth/ published/<method>/.
     """
@@ -105,7 +107,7 @@ def products(
         str | None, typer.Argument(help="print the file of this one, to copy and change; default: list all")
     ] = None,
 ) -> None:
-    """List the products that `miha prepare` knows, or print one of their files."""
+    """List the products that `miha prepare` knows. With a name: print its file."""
     from miha.errors import ConfigError
     from miha.products.product import read_product, shipped
     from miha.report.display import plain_console

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from miha.errors import ConfigError
+from miha.events import Message, publish
 from miha.gapfill.filler import open_filler
 from miha.gapfill.series import Method, Series, days_of, fill_series, read_span
 from miha.rasters.stack import ReadOptions
@@ -20,6 +21,8 @@ def fill_scenes(
     prefect: bool,
 ) -> None:
     """Fill scenes; arguments as of the flow :func:`flows.fill.fill`."""
+    if data is None and model is None:
+        publish(Message("Each scene is filled from itself alone. Other days of the place (--data) lower the error."))
     if not prefect:
         open_filler(model, data, reading, causal).fill_all(inputs, out, everywhere, max_std)
         return

@@ -12,7 +12,9 @@ from miha.wording import plural
 def doctor(
     run_dir: Annotated[Path, typer.Option(help="folder in which runs are to be kept")] = Path("runs"),
 ) -> None:
-    """Check this machine: what is installed, what would be slow here, and what to do about it.
+    """Check this machine and the installation.
+
+    What is installed, what would be slow here, and what to do about it.
 
     Ends with exit code 1 if something is broken.
     """
@@ -32,7 +34,7 @@ def view(
     *,
     reading: Reading,
 ) -> None:
-    """Look at scenes in a browser: a map, a slider over days, and layers. Only this machine can open the page."""
+    """Look at scenes in a browser. A map, a slider over days, and layers. Only this machine can open the page."""
     from flows.view.server import Viewer
 
     with Viewer(folder, reading(None), port) as viewer:

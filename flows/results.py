@@ -7,7 +7,7 @@ import typer
 
 
 def show(archive: Annotated[Path, typer.Argument(help="a model archive")]) -> None:
-    """Show what a model archive holds: where it comes from, hyperparameters, curve, inputs."""
+    """Show what a model archive holds. Where it comes from, hyperparameters, curve, inputs."""
     from miha.report.display import plain_console
     from miha.report.tables import archive_table
 
@@ -36,7 +36,7 @@ def export(
 
 
 def lineage(run: Annotated[Path, typer.Argument(help="folder of a run")]) -> None:
-    """Show a run as a tree: its stages in their order, each cycle's candidates, their changes and fitness."""
+    """Show a run as a tree. Its stages in their order, each cycle's candidates, their changes and fitness."""
     from miha.report.display import plain_console
     from miha.report.lineage import lineage_tree
 

@@ -101,6 +101,21 @@ def test_help_needs_neither_pytorch_nor_prefect():
     )
 
 
+def test_the_list_of_commands_holds_whole_sentences(call):
+    lines = call("--help")[1].split("Commands:")[1].strip().splitlines()
+    assert len(lines) > 10
+    assert [line for line in lines if line.endswith("...") or not line.endswith(".")] == []
+
+
+def test_a_scene_without_a_history_is_filled_with_a_word_about_it(call, tmp_path):
+    assert call("simulate", tmp_path / "data", "--days", 12, "--height", 32, "--width", 40)[0] == 0
+    scene = sorted((tmp_path / "data" / "gapped").glob("*.tif"))[0]
+    for given in ([], ["--data", tmp_path / "data"]):
+        code, output, _ = call("fill", scene, *given, "--out", tmp_path / f"out{len(given)}")
+        assert code == 0
+        assert ("Each scene is filled from itself alone" in output) == (not given)
+
+
 def test_the_whole_job_from_simulation_to_report(call, tmp_path):
     scenes, run, out = tmp_path / "scenes", tmp_path / "run", tmp_path / "out"
     assert call("simulate", scenes, "--days", 12, "--height", 32, "--width", 40, "--seed", 1)[0] == 0
