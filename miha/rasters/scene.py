@@ -197,7 +197,7 @@ def opened(path: Path, options: ReadOptions) -> Iterator[DatasetReader]:
     """Open a raster to read windows of it.
 
     Raises:
-        DataError: it cannot be read, now or in the block; no such band.
+        DataError: it cannot be read, now or in the block; no such band, or one of complex numbers.
     """
     try:
         with open_raster(path) as source:
@@ -205,6 +205,8 @@ def opened(path: Path, options: ReadOptions) -> Iterator[DatasetReader]:
                 raise DataError(
                     f"{path} has {plural(source.count, 'band')}, so there is no band {options.band}. Set problem.band."
                 )
+            if "complex" in source.dtypes[options.band - 1]:
+                raise DataError(f"{path} holds complex numbers. Write what is to be filled, e.g. their amplitude.")
             yield source
     except (RasterioError, OSError) as error:
         raise _unreadable(path, error) from error

@@ -42,6 +42,19 @@ def test_another_band_is_read_when_asked_for(tmp_path):
         read_scene(path, ReadOptions(band=3))
 
 
+def test_complex_numbers_are_refused(tmp_path):
+    path = write(tmp_path / "a.tif", GRID.astype(np.complex64))
+    with pytest.raises(DataError, match=r"a\.tif holds complex numbers\. Write what is to be filled"):
+        read_scene(path)
+
+
+def test_a_missing_file_and_a_folder_are_told_apart_from_a_damaged_raster(tmp_path):
+    with pytest.raises(DataError, match=r"a\.tif does not exist\. Check the name"):
+        read_scene(tmp_path / "a.tif")
+    with pytest.raises(DataError, match=r"is a folder\. Name its scenes"):
+        read_scene(tmp_path)
+
+
 def test_a_file_that_is_no_raster_or_truncated_is_named(tmp_path):
     (tmp_path / "note.tif").write_text("no raster")
     with pytest.raises(DataError, match=r"note\.tif cannot be read as a raster"):

@@ -1,0 +1,98 @@
+"""Scenes gone wrong in any combination of ways, drawn by Hypothesis."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import rasterio
+from hypothesis import strategies as st
+from rasterio.transform import Affine
+
+DAYS = ("20210501", "20210502", "20210503", "20210506")
+
+
+@dataclass(frozen=True)
+class Spec:
+    """How a raster is written, and what becomes of its bytes."""
+
+    dtype: str = "float32"
+    shape: tuple[int, int] = (8, 9)
+    bands: int = 1
+    crs: str | None = "EPSG:32630"
+    rotated: bool = False
+    nodata: float | None = float("nan")
+    scale: float = 1.0
+    offset: float = 0.0
+    content: str = "field"
+    palette: bool = False
+    cut: int | None = None
+    flipped: int | None = None
+    name: str = "20210504.tif"
+    in_history: bool = False
+
+
+specs = st.builds(
+    Spec,
+    dtype=st.sampled_from(["int16", "uint16", "uint8", "int8", "int32", "float32", "float64", "complex64"]),
+    shape=st.sampled_from([(8, 9), (8, 9), (8, 9), (1, 1), (1, 9), (9, 8)]),
+    bands=st.sampled_from([1, 1, 1, 2, 13]),
+    crs=st.sampled_from(["EPSG:32630", "EPSG:32630", "EPSG:4326", None]),
+    rotated=st.sampled_from([False, False, True]),
+    nodata=st.sampled_from([None, 0.0, 255.0, -9999.0, float("nan"), -3.4e38]),
+    scale=st.sampled_from([1.0, 1.0, 1.0, 0.02, 0.0, 1e30, -1.0, float("nan")]),
+    offset=st.sampled_from([0.0, 0.0, -273.15]),
+    content=st.sampled_from(["field", "field", "field", "nodata", "inf", "nan", "constant", "huge"]),
+    palette=st.booleans(),
+    cut=st.sampled_from([None, None, None, 0, 10, 150, -40]),
+    flipped=st.sampled_from([None, None]) | st.integers(0, 400),
+    name=st.sampled_from(
+        [
+            "20210504.tif",
+            "2021-05-04.tif",
+            "scène du 2021-05-04.tif",
+            "A2021124 x.tif",
+            "2099-01-01.tif",
+            "20210501.tif",
+        ]
+    ),
+    in_history=st.booleans(),
+)
+
+
+def write(path: Path, spec: Spec) -> None:
+    """Write a raster with a gap in its corner, and damage it."""
+    rng, (height, width) = np.random.default_rng(0), spec.shape
+    nodata = spec.nodata if spec.nodata is not None and fits(spec.nodata, spec.dtype) else None
+    rows, columns = np.indices(spec.shape)
+    values = 290 + 0.5 * rows + 0.3 * columns + rng.normal(0, 0.3, (spec.bands, height, width))
+    if spec.dtype in ("uint8", "int8"):
+        values -= 250
+    floating = spec.dtype.startswith("float")
+    hidden: Any = nodata if nodata is not None else np.nan if floating else 0
+    values[:, : height // 2, : width // 2] = hidden
+    if spec.content == "nodata":
+        values[:] = hidden
+    elif spec.content == "constant":
+        values[:] = 7
+    elif floating and spec.content in ("inf", "nan", "huge"):
+        values[:, -1] = 1e38 if spec.content == "huge" else float(spec.content)
+    turned = Affine.rotation(20) if spec.rotated else Affine.identity()
+    transform = Affine.translation(500_000, 4_400_000) * turned * Affine.scale(1000, -1000)
+    profile = {"driver": "GTiff", "height": height, "width": width, "count": spec.bands, "dtype": spec.dtype}
+    with rasterio.open(path, "w", **profile, nodata=nodata, crs=spec.crs, transform=transform) as raster:
+        raster.write(np.nan_to_num(values) if spec.dtype == "complex64" else values.astype(spec.dtype))
+        raster.scales, raster.offsets = [spec.scale] * spec.bands, [spec.offset] * spec.bands
+        if spec.palette and spec.dtype == "uint8":
+            raster.write_colormap(1, {code: (code, code, code, 255) for code in range(256)})
+    content = bytearray(path.read_bytes())
+    if spec.flipped is not None and spec.flipped < len(content):
+        content[spec.flipped] ^= 0x55
+    path.write_bytes(content[: spec.cut])
+
+
+def fits(nodata: float, dtype: str) -> bool:
+    """Whether a data type holds the number."""
+    if not np.issubdtype(dtype, np.integer):
+        return True
+    return bool(np.isfinite(nodata) and np.iinfo(dtype).min <= nodata <= np.iinfo(dtype).max)
