@@ -17,6 +17,7 @@ MIN_VALUES = 8  # distinct values beside the codes: fewer are classes, not measu
 ISOLATED = 3  # so many times the range of all other values a code lies beside it
 FAR = 15  # so many times the spread within days a day lies beside the others
 TIMES = 3  # and its magnitude is so many times greater or less: so no kelvin is far from another
+ABSURD = 1e30  # no quantity is greater in any unit, and its square is none in float32
 MIN_SEEN = 32  # pixels of a day that tells where values lie
 
 
@@ -24,12 +25,15 @@ def undeclared_codes(values: NDArray[np.float32]) -> dict[float, int]:
     """Numbers that look like codes of missing pixels, with how many pixels have them.
 
     They are at most MAX_CODES at the ends of what occurs, each in at least MIN_CODED pixels, and farther from all
-    other values than ISOLATED times their range.
+    other values than ISOLATED times their range. One beyond ABSURD is a code in any case.
 
     Args:
         values: of any shape; NaN is passed over.
     """
     found, counts = np.unique(values[~np.isnan(values)], return_counts=True)
+    if (absurd := np.abs(found) > ABSURD).any():
+        most = int(np.argmax(counts * absurd))
+        return {float(found[most]): int(counts[most])}
     for number in range(1, MAX_CODES + 1):
         for below in range(number + 1):
             first, last = below, len(found) - (number - below)  # of the others, and behind them

@@ -64,6 +64,12 @@ def test_what_may_have_been_observed_is_no_code(values):
     assert undeclared_codes(values) == {}
 
 
+def test_a_number_that_no_quantity_reaches_is_a_code_in_any_pixel():
+    values = field(290, 5)
+    values[3, 4] = 1e38
+    assert undeclared_codes(values) == {float(np.float32(1e38)): 1}
+
+
 def test_an_undeclared_code_is_refused_with_its_share_and_the_settings(tmp_path):
     path = write(tmp_path / "20200101.tif", coded(field(290, 5), -9999))
     with pytest.raises(
