@@ -9,6 +9,9 @@ import rasterio
 from rasterio.io import DatasetReader
 from rasterio.transform import from_origin
 
+from miha.rasters.stack import ReadOptions, read_scene
+from miha.rasters.writing import write_filled
+
 GRID = np.arange(12, dtype=np.float32).reshape(3, 4) + 280
 
 
@@ -62,3 +65,11 @@ def counted_reads():
 
 def _place(path) -> str:
     return "/".join(Path(path).parts[-2:])
+
+
+def filled(path, out, value, options=ReadOptions(), std=0.5):
+    """Fill all gaps of a raster with one value: the scene before and after."""
+    scene = read_scene(path, options)
+    values, deviation = (np.full(scene.values.shape, one, np.float32) for one in (value, std))
+    write_filled(path, out / path.name, values, deviation, scene.gaps, options)
+    return scene, read_scene(out / path.name, ReadOptions(band=options.band))
