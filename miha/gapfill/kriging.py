@@ -12,6 +12,7 @@ import numpy as np
 import scipy
 import torch
 from numpy.typing import NDArray
+from scipy.sparse.linalg import LinearOperator, cg
 from torch import Tensor
 
 from miha.gapfill.fitting import Numbers, fit_to_scene
@@ -72,9 +73,8 @@ class Field:
         """Covariance (…, n, n) of pixels at ``places`` (…, n, 2), noise included."""
         slopes = (places / self.scale) @ (places / self.scale).mT
         noise = self.numbers["noise"] * torch.eye(places.shape[-2], dtype=places.dtype)
-        return (
-            self.stationary(places[..., :, None, :] - places[..., None, :, :]) + self.numbers["trend"] * slopes + noise
-        )
+        field = self.stationary(places[..., :, None, :] - places[..., None, :, :])
+        return field + self.numbers["trend"] * slopes + noise
 
 
 def fill_by_kriging(scene: Image, rng: np.random.Generator) -> Posterior:
@@ -121,27 +121,21 @@ def krige(values: Map, visible: Mask, places: NDArray[np.int64], field: Field) -
         places: (height, width, 2), row and column of each pixel.
         field: its numbers.
     """
-    covariance, noise = _Covariance(field, places), float(field.numbers["noise"])
+    covariance, noise, seen = _Covariance(field, places), float(field.numbers["noise"]), int(visible.sum())
+
+    def on_grid(weights: Map) -> Map:
+        image = np.zeros(visible.shape)
+        image[visible] = weights
+        return image
 
     def product(weights: Map) -> Map:
-        return np.where(visible, covariance @ weights + noise * weights, 0)
+        return np.asarray((covariance @ on_grid(weights))[visible] + noise * weights)
 
     def roughly_solved(left: Map) -> Map:  # as if all of the scene were seen: far fewer steps are then enough
-        return np.where(visible, covariance.inverse(left, noise), 0)
+        return covariance.inverse(on_grid(left), noise)[visible]
 
-    solution, left, towards = np.zeros_like(values), values, roughly_solved(values)
-    direction, size = towards, float((left * towards).sum())
-    enough = CLOSE * float((values**2).sum()) ** 0.5
-    for _ in range(MOST_STEPS):
-        if float((left**2).sum()) ** 0.5 <= enough:
-            break
-        through = product(direction)
-        length = size / float((direction * through).sum())
-        solution, left = solution + length * direction, left - length * through
-        towards = roughly_solved(left)
-        before, size = size, float((left * towards).sum())
-        direction = towards + size / before * direction
-    return covariance @ solution
+    equations, rough = (LinearOperator((seen, seen), each, dtype=np.float64) for each in (product, roughly_solved))
+    return covariance @ on_grid(cg(equations, values[visible], rtol=CLOSE, maxiter=MOST_STEPS, M=rough)[0])
 
 
 class _Covariance:
@@ -178,8 +172,7 @@ def _variances(known: NDArray[np.int64], asked: NDArray[np.int64], field: Field)
     for part in np.array_split(np.arange(len(asked)), -(-len(asked) // PART)):
         places = np.concatenate([asked[part, None], known[nearest[part]]], axis=1)
         within = field.between(torch.from_numpy(places).double())
-        explained = torch.linalg.solve_triangular(
-            torch.linalg.cholesky(within[:, 1:, 1:]), within[:, 1:, :1], upper=False
-        )
+        root = torch.linalg.cholesky(within[:, 1:, 1:])
+        explained = torch.linalg.solve_triangular(root, within[:, 1:, :1], upper=False)
         variances[part] = (within[:, 0, 0] - (explained**2).sum((1, 2))).clamp(min=1e-9).numpy()
     return variances

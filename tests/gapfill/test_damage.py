@@ -32,7 +32,7 @@ def check(spec):
         data, out = Path(folder) / "data", Path(folder) / "out"
         (data / "history").mkdir(parents=True)
         for day in DAYS:
-            write(data / "history" / f"{day}.tif", Spec())
+            write(data / "history" / f"{day}.tif", Spec(gap=False))
         scene = Path(folder) / spec.name
         write(scene, spec)
         if spec.in_history:
@@ -66,6 +66,17 @@ def assert_filled(scene, filled):
     assert np.array_equal(given.data[observed], found.data[observed])
     new = ~np.ma.getmaskarray(found) & ~observed
     assert np.isfinite(found.data[new]).all() or not np.isfinite(given.data[new]).all()
+
+
+def test_what_is_drawn_is_filled_where_nothing_is_wrong(tmp_path):
+    for day in DAYS:
+        (tmp_path / "data" / "history").mkdir(parents=True, exist_ok=True)
+        write(tmp_path / "data" / "history" / f"{day}.tif", Spec(gap=False))
+    write(tmp_path / "20210504.tif", Spec())
+    (filled,) = miha.fill(tmp_path / "20210504.tif", tmp_path / "out", tmp_path / "data")
+    assert_filled(tmp_path / "20210504.tif", filled)
+    with rasterio.open(filled) as raster:
+        assert np.isfinite(raster.read()).all()
 
 
 @given(specs)
