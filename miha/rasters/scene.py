@@ -197,7 +197,7 @@ def opened(path: Path, options: ReadOptions) -> Iterator[DatasetReader]:
     """Open a raster to read windows of it.
 
     Raises:
-        DataError: it cannot be read, now or in the block; no such band, or one of complex numbers.
+        DataError: it cannot be read, now or in the block; no such band, one of complex numbers, or of scale 0.
     """
     try:
         with open_raster(path) as source:
@@ -207,6 +207,8 @@ def opened(path: Path, options: ReadOptions) -> Iterator[DatasetReader]:
                 )
             if "complex" in source.dtypes[options.band - 1]:
                 raise DataError(f"{path} holds complex numbers. Write what is to be filled, e.g. their amplitude.")
+            if not source.scales[options.band - 1]:
+                raise DataError(f"{path} has scale 0, so all its values are equal. Repair it (gdal_edit.py -scale).")
             yield source
     except (RasterioError, OSError) as error:
         raise _unreadable(path, error) from error

@@ -48,6 +48,12 @@ def test_complex_numbers_are_refused(tmp_path):
         read_scene(path)
 
 
+def test_a_scale_of_zero_is_refused(tmp_path):
+    path = write(tmp_path / "a.tif", GRID, scale=0.0)
+    with pytest.raises(DataError, match=r"a\.tif has scale 0, so all its values are equal"):
+        read_scene(path)
+
+
 def test_a_missing_file_and_a_folder_are_told_apart_from_a_damaged_raster(tmp_path):
     with pytest.raises(DataError, match=r"a\.tif does not exist\. Check the name"):
         read_scene(tmp_path / "a.tif")
