@@ -82,7 +82,7 @@ class Base:
         fitted = drawn(view.visible, settings.fit_pixels, guess_rng)
         known = view.gather(np.union1d(np.union1d(teaching, fitted), view.sample), self.imputation)
         sample, seen, to_fit = known.only(view.sample), known.only(teaching), known.only(fitted)
-        self.space = FeatureSpace.fit(sample.layers)
+        self.space = FeatureSpace.fit(sample.layers, sample.around.background.weights)
         departures = seen.scene - seen.around.background.level[0]
         self.process = Process.fit(self.space.of(seen.layers), departures)
         self.guess = FirstGuess.fit(to_fit.scene, fitted, to_fit.around, sample.around, settings, guess_rng)

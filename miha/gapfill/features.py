@@ -117,7 +117,7 @@ class Features:
     def of(cls, background: Background, static: Static) -> "Features":
         """Of all pixels of a scene, scaled by all of them: other days (gaps imputed by ridge), level, static layers."""
         layers = Layers.of(background, static, Imputation.fit(background.anomalies))
-        return FeatureSpace.fit(layers).of(layers)
+        return FeatureSpace.fit(layers, background.weights).of(layers)
 
     def __getitem__(self, chosen: Tensor) -> "Features":
         """Features of some pixels, by their numbers."""
@@ -168,21 +168,24 @@ class FeatureSpace:
     Attributes:
         scalings: by name of the layers.
         projection: (SCORES, days), the components; the first of unit variance over the pixels.
+        spreads: (days, 1), of what is regressed on a day: the root of its weight.
     """
 
     scalings: dict[str, _Scaling]
     projection: NDArray[np.float64]
+    spreads: NDArray[np.float64]
 
     @classmethod
-    def fit(cls, sample: Layers) -> "FeatureSpace":
-        """Fit to layers of pixels that stand for all of a scene."""
+    def fit(cls, sample: Layers, weights: NDArray[np.float32]) -> "FeatureSpace":
+        """Fit to layers of pixels that stand for all of a scene, with weights (days,) of mean 1."""
         names = ("days", "smooth", "levels", "continuous", "one_hot")
         scalings = {name: _Scaling.fit(getattr(sample, name)) for name in names}
         days = scalings["days"](sample.days)
         if not len(days):
-            return cls(scalings, np.empty((0, 0)))
+            return cls(scalings, np.empty((0, 0)), np.empty((0, 1)))
         axes, sizes, _ = np.linalg.svd(days, full_matrices=False)
-        return cls(scalings, axes[:, :SCORES].T * (days.shape[1] ** 0.5 / max(sizes[0], 1e-6)))
+        projection = axes[:, :SCORES].T * (days.shape[1] ** 0.5 / max(sizes[0], 1e-6))
+        return cls(scalings, projection, np.sqrt(weights.astype(np.float64))[:, None])
 
     def of(self, layers: Layers) -> Features:
         """Features of pixels."""
@@ -191,8 +194,8 @@ class FeatureSpace:
         )
         scores = self.projection @ days if len(days) else days
         return Features(
-            days=_by_pixel(days),
-            smooth=_by_pixel(smooth),
+            days=_by_pixel(days * self.spreads),
+            smooth=_by_pixel(smooth * self.spreads),
             level=_by_pixel(np.concatenate([levels, continuous, one_hot])),
             kinds=_by_pixel(np.concatenate([scores, levels, continuous, layers.one_hot])),
             positions=_by_pixel(layers.places),

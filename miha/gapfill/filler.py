@@ -19,7 +19,7 @@ from miha.evolution.seeds import stream
 from miha.gapfill.base import PROCESS, Base, fill_base, process_of
 from miha.gapfill.days import MIN_VISIBLE, Split, warn_if_few
 from miha.gapfill.guess import Window
-from miha.gapfill.history import bounded
+from miha.gapfill.history import apart, bounded, weighed
 from miha.gapfill.made import Made, NeverSeen, Sharing, TooLittleSeen, write_made
 from miha.gapfill.predictors import Background, Static, StaticFiles
 from miha.gapfill.problem import GapFill
@@ -97,10 +97,12 @@ class Filler(ABC):
             return Background.none(scene.values)
         when = self._date(scene.path)
         assert when is not None, "scenes of a history have dates"
+        if not len(others := self.others(when)):
+            return Background.none(scene.values)
+        days_apart = apart(others.dates, when)
         if when not in self._backgrounds:
-            others = np.asarray(self.others(when).values)
-            self._backgrounds = {when: Background.of(others) if len(others) else Background.none(scene.values)}
-        return bounded(self._backgrounds[when], scene.values, sum(taken < when for taken in self.history.dates))
+            self._backgrounds = {when: weighed(Background.of(np.asarray(others.values)), days_apart)}
+        return bounded(self._backgrounds[when], scene.values, days_apart)
 
     def _date(self, path: Path) -> date | None:
         """The day of a scene, once there are enough others."""

@@ -10,7 +10,7 @@ from miha.errors import DataError
 from miha.gapfill.base import fill_base
 from miha.gapfill.days import MIN_VISIBLE
 from miha.gapfill.filler import open_filler
-from miha.gapfill.history import bounded
+from miha.gapfill.history import bounded, weighed
 from miha.gapfill.predictors import Background, Static
 from miha.rasters.options import ReadOptions
 
@@ -69,7 +69,7 @@ def fill_array(scene: Any, days: Any = None, seed: int = 0, before: int | None =
             scene itself; None: the scene is filled from itself. Of more than 40 a choice predicts
             (:class:`miha.gapfill.history.Choice`).
         seed: draws trees and pixels.
-        before: how many of the days lie before the scene; None: all.
+        before: how many of the days lie before the scene; None: all. They are taken to be a day apart.
 
     Raises:
         DataError: shapes that do not fit, or too few observed pixels.
@@ -86,7 +86,9 @@ def fill_array(scene: Any, days: Any = None, seed: int = 0, before: int | None =
             height, width = values.shape
             raise DataError(f"days have the shape {others.shape}; it must be (days, {height}, {width}).")
         if len(others):
-            background = bounded(Background.of(others), values, len(others) if before is None else before)
+            after = np.arange(len(others)) - (len(others) if before is None else before)
+            days_apart = np.where(after < 0, after, after + 1)
+            background = bounded(weighed(Background.of(others), days_apart), values, days_apart)
     gaps = np.isnan(values)
     found = fill_base(values, background, Static.none(values.shape), seed)
     filled = FilledArray(np.where(gaps, found.mean, values), np.where(gaps, found.std, np.float32(np.nan)))

@@ -1,6 +1,7 @@
 """What of a history predicts a scene: its level, and a number of days that does not grow with the history."""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from datetime import date
 
 import numpy as np
@@ -15,6 +16,7 @@ NEAREST = 8  # days before it, and as many after it,
 SIMILAR = 12  # others that resemble it,
 PATTERNS = MOST_DAYS - 2 * NEAREST - SIMILAR  # and empirical orthogonal functions of all that are left
 OVERSAMPLING, ITERATIONS = 10, 4  # of the randomized SVD
+FAR, HIDDEN = 0.1, 0.05  # what tells of a scene of a day long ago, and of one that shows nothing
 
 
 def background_of(scene: Image, history: Stack, when: date) -> Background:
@@ -28,15 +30,31 @@ def background_of(scene: Image, history: Stack, when: date) -> Background:
     others = history.without(when)
     if not len(others):
         return Background.none(scene)
-    return bounded(Background.of(others.values), scene, sum(taken < when for taken in others.dates))
+    days_apart = apart(others.dates, when)
+    return bounded(weighed(Background.of(others.values), days_apart), scene, days_apart)
 
 
-def bounded(background: Background, scene: Image, before: int) -> Background:
+def apart(dates: Sequence[date], when: date) -> NDArray[np.int64]:
+    """How many days after a scene's each other is; before it: less than 0."""
+    return np.array([(taken - when).days for taken in dates], np.int64)
+
+
+def weighed(background: Background, days_apart: NDArray[np.int64]) -> Background:
+    """The background with how much each of its days tells of a scene: more if near in time, less under clouds.
+
+    Found on gaps pasted on history days; how exactly it fades with time hardly matters.
+    """
+    shown = 1 - np.isnan(background.anomalies).mean(axis=(1, 2))
+    weights = (FAR + 1 / (1 + np.abs(days_apart))) * (HIDDEN + shown)
+    return replace(background, weights=np.asarray(weights / weights.mean(), np.float32))
+
+
+def bounded(background: Background, scene: Image, days_apart: NDArray[np.int64]) -> Background:
     """At most MOST_DAYS of the days of a background of a scene, see :class:`Choice`."""
     if len(background.offsets) <= MOST_DAYS:
         return background
     anomalies = background.anomalies.reshape(len(background.offsets), -1)
-    return Choice.fit(anomalies, (scene - background.level).ravel(), before).of(background)
+    return Choice.fit(anomalies, (scene - background.level).ravel(), days_apart).of(background)
 
 
 @dataclass(frozen=True)
@@ -59,15 +77,17 @@ class Choice:
     weights: NDArray[np.float32]
 
     @classmethod
-    def fit(cls, anomalies: NDArray[np.float32], departure: NDArray[np.float32], before: int) -> "Choice":
+    def fit(
+        cls, anomalies: NDArray[np.float32], departure: NDArray[np.float32], days_apart: NDArray[np.int64]
+    ) -> "Choice":
         """Choose by pixels that stand for a scene.
 
         Args:
             anomalies: (days, pixels) of the other days in the order of time, NaN in the gaps.
             departure: (pixels,), of the scene from the level; NaN in its gaps.
-            before: how many of the days lie before the scene's.
+            days_apart: (days,), see :func:`apart`.
         """
-        days = len(anomalies)
+        days, before = len(anomalies), int((days_apart < 0).sum())
         if days <= MOST_DAYS:
             return cls(np.arange(days), np.arange(0), np.empty((0, 0), np.float32))
         start = min(max(before - NEAREST, 0), days - 2 * NEAREST)
@@ -86,7 +106,10 @@ class Choice:
         with threadpool_limits(1):
             patterns = np.tensordot(self.weights, np.nan_to_num(anomalies[self.rest]), axes=1)
         offsets = np.concatenate([background.offsets[self.kept], np.zeros(len(patterns), np.float32)])
-        return Background(background.level, offsets, np.concatenate([anomalies[self.kept], patterns]))
+        of_patterns = np.full(len(patterns), background.weights[self.rest].mean(), np.float32)
+        weights = np.concatenate([background.weights[self.kept], of_patterns])
+        chosen = np.concatenate([anomalies[self.kept], patterns])
+        return Background(background.level, offsets, chosen, weights / weights.mean())
 
 
 def _likeness(anomalies: NDArray[np.float32], departure: NDArray[np.float32]) -> NDArray[np.float64]:

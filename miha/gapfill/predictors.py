@@ -162,7 +162,7 @@ class Offsets:
             nearest = scipy.ndimage.distance_transform_edt(per_pixel == 0, return_distances=False, return_indices=True)
             level = level[tuple(nearest)]
         level, offsets = level.astype(np.float32), self.last.astype(np.float32)
-        return Background(level, offsets, values - level - offsets[:, None, None])
+        return Background(level, offsets, values - level - offsets[:, None, None], np.ones(len(values), np.float32))
 
 
 def _observed(values: NDArray[np.float32]) -> tuple[NDArray[np.bool_], NDArray[np.float64], NDArray[np.int64]]:
@@ -179,11 +179,13 @@ class Background:
         level: (height, width); a pixel that no day shows takes its nearest neighbour's.
         offsets: (days,), the mean departure of each day.
         anomalies: (days, height, width), NaN in the gaps.
+        weights: (days,), how much each day tells of the scene before it is looked at; 1 in the mean.
     """
 
     level: Image
     offsets: NDArray[np.float32]
     anomalies: NDArray[np.float32]
+    weights: NDArray[np.float32]
 
     @classmethod
     def of(cls, values: NDArray[np.float32], rounds: int = 5) -> "Background":
@@ -194,11 +196,12 @@ class Background:
     def none(cls, scene: Image) -> "Background":
         """No other day: the level is the scene's mean everywhere."""
         level = np.full_like(scene, np.nanmean(scene))
-        return cls(level, np.empty(0, np.float32), np.empty((0, *scene.shape), np.float32))
+        nothing = np.empty(0, np.float32)
+        return cls(level, nothing, np.empty((0, *scene.shape), np.float32), nothing)
 
     def window(self, where: tuple[slice, slice]) -> "Background":
         """That of a window."""
-        return Background(self.level[where], self.offsets, self.anomalies[:, *where])
+        return replace(self, level=self.level[where], anomalies=self.anomalies[:, *where])
 
     @property
     def is_empty(self) -> bool:

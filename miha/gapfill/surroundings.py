@@ -1,7 +1,7 @@
 """What predicts pixels beside the visible part of their scene, of a whole scene, a tile, or pixels here and there."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,7 +36,7 @@ class Surroundings:
         """Those of some pixels, by their numbers, as one row."""
         one, other = self.background, self.static
         return Surroundings(
-            Background(_picked(one.level, pixels), one.offsets, _picked(one.anomalies, pixels)),
+            replace(one, level=_picked(one.level, pixels), anomalies=_picked(one.anomalies, pixels)),
             Static(other.layers, *(_picked(part, pixels) for part in (other.continuous, other.classes, other.one_hot))),
             _picked(self.places, pixels),
         )
@@ -50,7 +50,7 @@ class Surroundings:
             return np.concatenate(arrays, axis=-1)
 
         return cls(
-            Background(row([one.level for one in days]), days[0].offsets, row([one.anomalies for one in days])),
+            replace(days[0], level=row([one.level for one in days]), anomalies=row([one.anomalies for one in days])),
             Static(
                 layers[0].layers,
                 row([one.continuous for one in layers]),

@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from functools import cached_property, lru_cache
 from typing import Any
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from miha.gapfill.features import REACH, Imputation, Layers
 from miha.gapfill.guess import Window
-from miha.gapfill.history import Choice
+from miha.gapfill.history import Choice, apart, weighed
 from miha.gapfill.predictors import Background, Offsets, Static, StaticFiles
 from miha.gapfill.surroundings import Surroundings
 from miha.rasters.opened import OpenDays, OpenScene, sample_of
@@ -165,8 +165,10 @@ class Opened(View):
         self.offsets = Offsets.fit(days.sampled[:, None])
         at_sample = self.offsets.background(days.sampled[:, None])
         departure = self.at(days.pixels) - at_sample.level[0]
-        self.choice = Choice.fit(at_sample.anomalies[:, 0], departure, sum(taken < when for taken in history.dates))
-        self._sampled = self.choice.of(at_sample).anomalies[:, 0]
+        days_apart = apart(history.dates, when)
+        self.choice = Choice.fit(at_sample.anomalies[:, 0], departure, days_apart)
+        chosen = self.choice.of(weighed(at_sample, days_apart))
+        self._sampled, self._weights = chosen.anomalies[:, 0], chosen.weights
         self._latest = lru_cache(maxsize=1)(self._read)
 
     @cached_property
@@ -182,7 +184,7 @@ class Opened(View):
 
     def _read(self, rows: tuple[int, int], columns: tuple[int, int]) -> Tile:
         where = slice(*rows), slice(*columns)
-        background = self.choice.of(self.offsets.background(self.history[:, *where]))
+        background = replace(self.choice.of(self.offsets.background(self.history[:, *where])), weights=self._weights)
         places = np.asarray(np.mgrid[where], np.float32)
         return Tile(self.scene[where], Surroundings(background, self.static.window(where), places))
 

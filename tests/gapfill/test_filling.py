@@ -5,7 +5,7 @@ import miha
 from miha.errors import DataError
 from miha.gapfill.base import fill_base
 from miha.gapfill.filler import open_filler
-from miha.gapfill.history import MOST_DAYS, bounded
+from miha.gapfill.history import MOST_DAYS, bounded, weighed
 from miha.gapfill.predictors import Background, Static
 from miha.rasters.stack import list_rasters, read_scene
 
@@ -61,7 +61,10 @@ def test_of_many_days_a_choice_fills_an_array(days):
     scene, gaps = gapped(days)
     many = np.concatenate([days[1:] + np.float32(0.01 * number) for number in range(8)])
     assert len(many) > MOST_DAYS
-    expected = fill_base(scene, bounded(Background.of(many), scene, 20), Static.none(scene.shape), 0)
+    days_apart = np.concatenate([np.arange(-20, 0), np.arange(1, len(many) - 19)])
+    expected = fill_base(
+        scene, bounded(weighed(Background.of(many), days_apart), scene, days_apart), Static.none(scene.shape), 0
+    )
     filled = miha.fill_array(scene, many, before=20)
     assert np.array_equal(filled.values[gaps], expected.mean[gaps])
     assert not np.array_equal(filled.values, miha.fill_array(scene, many).values)

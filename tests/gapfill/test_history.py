@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from miha.gapfill.base import fill_base
-from miha.gapfill.history import MOST_DAYS, NEAREST, PATTERNS, background_of, bounded
+from miha.gapfill.history import MOST_DAYS, NEAREST, PATTERNS, background_of, bounded, weighed
 from miha.gapfill.predictors import Background, Static
 from miha.rasters.stack import Grid, Stack
 
@@ -54,7 +54,7 @@ def test_a_long_one_predicts_by_as_many_days_and_patterns_as_a_short_one(series,
 @pytest.mark.parametrize("before", [0, 3, 100, 199])
 def test_the_nearest_days_are_among_them_at_the_ends_of_a_history_too(series, scene, before):
     background = Background.of(series.values)
-    found = {day.tobytes() for day in bounded(background, scene, before).anomalies}
+    found = {day.tobytes() for day in bounded(background, scene, np.arange(200) - before).anomalies}
     near = range(max(before - NEAREST, 0), min(before + NEAREST, 200))
     assert {background.anomalies[day].tobytes() for day in near} <= found
 
@@ -63,7 +63,7 @@ def test_a_day_that_resembles_the_scene_is_among_them_however_far(series, scene)
     background = Background.of(series.values)
     twin = background.anomalies[3]
     alike = np.where(np.isnan(scene), np.nan, twin + background.level).astype(np.float32)
-    found = {day.tobytes() for day in bounded(background, alike, 100).anomalies}
+    found = {day.tobytes() for day in bounded(background, alike, np.arange(200) - 100).anomalies}
     assert twin.tobytes() in found
 
 
@@ -76,6 +76,23 @@ def test_equal_scenes_get_equal_bits_and_more_days_do_not_make_a_fill_worse(seri
         assert one.anomalies.tobytes() == other.anomalies.tobytes()
         errors.append(np.abs(fill_base(scene, one, Static.none(SHAPE), 0).mean - truth)[hidden].mean())
     assert errors[1] < 1.02 * errors[0]
+
+
+def test_days_tell_more_the_nearer_they_are_and_the_more_they_show(series, scene):
+    found = background_of(scene, series.only(range(96, 105)), series.dates[100])
+    assert found.weights.mean() == pytest.approx(1)
+    assert (np.diff(found.weights[:4]) > 0).all()
+    assert (np.diff(found.weights[4:]) < 0).all()
+    others = series.only([99, 101]).values
+    others[1, :, 5:] = np.nan
+    nearest = weighed(Background.of(others), np.array([-1, 1]))
+    assert nearest.weights[0] > 2 * nearest.weights[1]
+
+
+def test_patterns_tell_as_much_as_the_days_that_they_sum_up(series, scene):
+    found = background_of(scene, series, series.dates[100])
+    assert found.weights.mean() == pytest.approx(1)
+    assert found.weights[-PATTERNS:].max() < found.weights[: 2 * NEAREST].max() / 2
 
 
 def test_the_only_day_has_no_background(series, scene):

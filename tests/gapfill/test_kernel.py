@@ -30,7 +30,7 @@ def linear():
     pattern, rng = np.random.default_rng(0).standard_normal((9, 11)), np.random.default_rng(1)
     pattern -= pattern.mean()
     anomalies = (rng.uniform(1, 3, 8)[:, None, None] * pattern).astype(np.float32)
-    return Background(np.zeros((9, 11), np.float32), np.zeros(8, np.float32), anomalies)
+    return Background(np.zeros((9, 11), np.float32), np.zeros(8, np.float32), anomalies, np.ones(8, np.float32))
 
 
 def test_covariance_is_symmetric_and_positive_definite_with_noise(days):

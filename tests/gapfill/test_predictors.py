@@ -32,7 +32,7 @@ def test_the_most_similar_days_come_first_and_the_last_repeats():
     anomalies = np.stack([-ours, ours + rng.normal(size=ours.shape), ours, np.full_like(ours, np.nan)]).astype(
         np.float32
     )
-    background = Background(np.zeros_like(ours), np.zeros(4, np.float32), anomalies)
+    background = Background(np.zeros_like(ours), np.zeros(4, np.float32), anomalies, np.ones(4, np.float32))
     assert analogues(ours, background, 2).tolist() == [2, 1]
     assert analogues(ours, background, 6).tolist() == [2, 1, 0, 3, 3, 3]
 

@@ -131,7 +131,9 @@ def test_a_constant_scene_is_filled_by_its_constant(scene):
 
 def test_another_unit_and_zero_change_nothing_else(scene, background):
     kelvin = fill(scene, background)
-    fahrenheit = Background(background.level * 1.8 - 460, background.offsets * 1.8, background.anomalies * 1.8)
+    fahrenheit = Background(
+        background.level * 1.8 - 460, background.offsets * 1.8, background.anomalies * 1.8, background.weights
+    )
     filled = fill(scene * 1.8 - 460, fahrenheit)
     assert np.allclose(filled.mean, kelvin.mean * 1.8 - 460, atol=1e-2)
     assert np.allclose(filled.std, kelvin.std * 1.8, atol=1e-2)
