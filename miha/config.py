@@ -34,6 +34,9 @@ class Schedule(Section):
     put_off: bool = Field(
         False, description="after a cycle that the control won, train the epochs of the next one on the mainline"
     )
+    averaging: float = Field(
+        0.0, ge=0, description="judge and keep the mean of the weights over so many epochs; 0: the weights themselves"
+    )
     fixing_epochs: int = Field(3, ge=1, description="epochs of the winner, alone (k)")
     final_epochs: int | None = Field(None, ge=1, description="epochs after the last cycle; default: initial_epochs")
     candidate_annealing: bool = Field(False, description="let each candidate's learning rate fall to zero as well")
