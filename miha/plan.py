@@ -31,7 +31,8 @@ NOT_DECISIVE: Any = {
     "search": {"prior"},  # what is counted there is decisive, not where it lies
     "run": {"workers", "dask", "keep", "checkpoint_every"},
 }
-OFF_IF_ABSENT = ("averaging",)  # of a schedule, while off; so run directories of earlier versions are continued
+# Keys of a schedule that are left out while off, so that run directories of earlier versions are continued.
+OFF_IF_ABSENT = ("averaging", "patience", "max_seconds")
 
 
 @dataclass(frozen=True)
@@ -196,7 +197,7 @@ class Plan:
     def final(self, parent: StageRecord) -> StageSpec:
         """Final training."""
         schedule = self.config.schedule
-        stage = StageId(kind="final", cycle=schedule.cycles)
+        stage = StageId(kind="final", cycle=parent.stage.cycle)
         point, epochs = parent.hyperparameters, schedule.closing_epochs
         return self._spec(stage, parent, point, epochs, annealing=schedule.final_annealing)
 
