@@ -37,6 +37,8 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "MIHA, soups of own orders": {"soups": True, "own_orders": True},
     "MIHA, racing": RACE,
     "MIHA, put off": {"put_off": True},
+    "MIHA, averaged weights": {"averaging": 1.0},
+    "MIHA, averaged weights, candidates not annealed": {"averaging": 1.0, "candidate_annealing": False},
     STRONGLY: {},
 }
 PRIOR, BOTH = "MIHA, prior", "MIHA, soups of own orders, prior"

@@ -12,6 +12,7 @@ from miha.config import RunConfig
 from miha.experiment import Experiment
 from miha.records.archive import read_manifest
 from miha.records.gains import gains
+from miha.records.provenance import read_provenance
 from miha.records.record import model_path
 from miha.records.tables import count_epochs, read_tables
 from miha.walk import walk
@@ -44,7 +45,7 @@ class Summary(BaseModel):
             metrics=record.epochs[-1].metrics,
             epochs=count_epochs(history),
             changes=population[population.selected].change.tolist(),
-            gains=list(gains(base, record, population)),
+            gains=list(gains(base, record, population, read_provenance(run_dir).ended)),
         )
 
     def markdown(self) -> str:

@@ -34,6 +34,15 @@ class Schedule(Section):
     put_off: bool = Field(
         False, description="after a cycle that the control won, train the epochs of the next one on the mainline"
     )
+    averaging: float = Field(
+        0.0, ge=0, description="judge and keep the mean of the weights over so many epochs; 0: the weights themselves"
+    )
+    patience: int | None = Field(
+        None, ge=1, description="end the search once the mainline has had no lower validation loss for so many epochs"
+    )
+    max_seconds: float | None = Field(
+        None, gt=0, description="end the search once it has trained for so long; final training follows"
+    )
     fixing_epochs: int = Field(3, ge=1, description="epochs of the winner, alone (k)")
     final_epochs: int | None = Field(None, ge=1, description="epochs after the last cycle; default: initial_epochs")
     candidate_annealing: bool = Field(False, description="let each candidate's learning rate fall to zero as well")
@@ -65,6 +74,16 @@ class Schedule(Section):
             raise ValueError(f"racing {self.racing} must be less than candidate_epochs {self.candidate_epochs}")
         return self
 
+    @model_validator(mode="after")
+    def _patience_lasts_a_cycle(self) -> "Schedule":
+        least = self.candidate_epochs + self.fixing_epochs
+        if self.patience is not None and self.patience < least:
+            raise ValueError(
+                f"patience {self.patience} is less than the {least} epochs that a cycle adds to the mainline "
+                f"(candidate_epochs {self.candidate_epochs} + fixing_epochs {self.fixing_epochs})"
+            )
+        return self
+
     def describe(self, unchanged: bool) -> str:
         """The budget as a sum, and what it is spent on."""
         m, c, p, n, k = (
@@ -76,7 +95,10 @@ class Schedule(Section):
         )
         spent = "unchanged hyperparameters" if unchanged else f"{plural(c, 'cycle')} of {plural(p, 'candidate')}"
         candidates = f"{p}·{self.racing} + {self.finishers}·{self.finishing_epochs}" if self.racing else f"{p}·{n}"
-        return f"{m} + {c} × ({candidates} + {k}) + {self.closing_epochs}; {spent}"
+        limits = {"patience": self.patience, "max_seconds": self.max_seconds}
+        given = ", ".join(f"{name} {value:g}" for name, value in limits.items() if value is not None)
+        at_most = f"; at most: {given}" if given else ""
+        return f"{m} + {c} × ({candidates} + {k}) + {self.closing_epochs}; {spent}{at_most}"
 
     @property
     def budget(self) -> int:

@@ -133,6 +133,16 @@ class Selected:
 
 
 @dataclass(frozen=True)
+class SearchEnded:
+    """A limit ended the search: so many cycles, and their epochs, are left out; final training follows."""
+
+    sentence: str
+    cycles: int
+    epochs: int
+    kind: Literal["search ended"] = "search ended"
+
+
+@dataclass(frozen=True)
 class RunEnded:
     """A run came to its end; ``gains`` says what it gained."""
 
@@ -155,6 +165,7 @@ Event = (
     | StageRetried
     | CandidateFailed
     | Selected
+    | SearchEnded
     | RunEnded
 )
 Observer = Callable[[Any], None]  # called with an Event

@@ -8,10 +8,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 
+from miha.budget import Budget
 from miha.config import RunConfig
 from miha.decisions import Decisions, Outcome
 from miha.errors import RunError
-from miha.events import Message, RunEnded, RunStarted, Selected, Working, publish
+from miha.events import Message, RunEnded, RunStarted, SearchEnded, Selected, Working, publish
 from miha.evolution.change import UNCHANGED
 from miha.evolution.steps import FILE, Leg, steps_of, write_steps
 from miha.plan import Plan
@@ -66,6 +67,9 @@ class Experiment:
         plan: the specifications of its stages.
         directory: where its files are.
         decisions: those that were taken.
+        budget: what may still be spent on the search.
+        ended: why the search ended before its last cycle, a sentence; "" if it did not.
+        left_out: epochs that were not trained for that.
         base: record of the network before any training.
         initial: record of initial training.
         cycles: in their order.
@@ -77,6 +81,8 @@ class Experiment:
         self.plan = Plan.of(config)
         self.directory = RunDirectory(config.run_dir)
         self.decisions = Decisions(self.directory.path / "population", config.fitness, config.faults.min_survivors)
+        self.budget = Budget(self.directory.path / "population", config.schedule)
+        self.ended, self.left_out = "", 0
         self.base: StageRecord | None = None
         self.initial: StageRecord | None = None
         self.cycles: list[Cycle] = []
@@ -154,15 +160,36 @@ class Experiment:
         records = (self.base, self.initial, *(cycle.fixing for cycle in self.cycles), self.final)
         return [record for record in records if record is not None]
 
+    @property
+    def _lineage(self) -> list[StageRecord]:
+        """The mainline with the winner of each cycle."""
+        of_cycles = [
+            one for cycle in self.cycles for one in ((cycle.winner,) if cycle.selection else ()) + (cycle.fixing,)
+        ]
+        return [record for record in (self.base, self.initial, *of_cycles) if record is not None]
+
     def begin(self, record: StageRecord) -> StageRecord:
-        """Take the record of the base."""
+        """Take the record of the base; training begins now."""
         self.base = record
+        self.budget.start()
         return self._advanced(record)
 
     def end_initial(self, record: StageRecord) -> StageRecord:
         """Take the record of initial training."""
         self.initial = record
         return self._advanced(record)
+
+    def search_ends(self, number: int) -> bool:
+        """True if a limit of the schedule ends the search before a cycle."""
+        why = self.budget.why_it_ends(number, self._lineage)
+        if why:
+            schedule = self.config.schedule
+            cycles = schedule.cycles - number + 1
+            self.left_out = cycles * schedule.cycle_epochs
+            place = f"cycle {number - 1} of {schedule.cycles}" if number > 1 else "initial training"
+            self.ended = f"After {place} the search ended: {why}. Left out: {plural(self.left_out, 'epoch')}."
+            publish(SearchEnded(self.ended, cycles, self.left_out))
+        return bool(why)
 
     def generate_population(self, number: int, parent: StageRecord) -> Cycle:
         """Begin a cycle: draw its candidates."""
@@ -266,7 +293,7 @@ class Experiment:
         self.directory.write_best(best.stage)
         write_steps(self.directory.path / FILE, steps_of(self.legs))
         if config.replace:
-            self.directory.remove_leftovers(self.records, self.selections)
+            self.directory.remove_leftovers(self.records, self.selections, self.budget.files)
         self.directory.write_provenance(
             {
                 "configuration": config.model_dump(mode="json"),
@@ -274,13 +301,14 @@ class Experiment:
                 "data_digest": plan.problem.fingerprint,
                 "device": plan.compute.device,
                 "precision": plan.compute.precision,
-                "epochs": config.budget,
+                "epochs": config.budget - self.left_out,
+                "ended": self.ended,
             }
         )
         if config.run.keep == "final":
             self.directory.keep_final_only()
         assert self.base is not None, "the walk begins with it"
-        sentences = gains(self.base, best, population_frame(self.selections))
+        sentences = gains(self.base, best, population_frame(self.selections), self.ended)
         publish(RunEnded(best.name, best.epochs[-1], str(config.run_dir), sentences))
 
 

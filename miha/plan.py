@@ -31,6 +31,8 @@ NOT_DECISIVE: Any = {
     "search": {"prior"},  # what is counted there is decisive, not where it lies
     "run": {"workers", "dask", "keep", "checkpoint_every"},
 }
+# Keys of a schedule that are left out while off, so that run directories of earlier versions are continued.
+OFF_IF_ABSENT = ("averaging", "patience", "max_seconds")
 
 
 @dataclass(frozen=True)
@@ -93,7 +95,8 @@ class Plan:
         """All that decides the result of the run, as JSON: its ``config.json``."""
         content = self.config.model_dump(mode="json", exclude=NOT_DECISIVE)
         content["problem"] = self.problem.settings
-        content["schedule"]["final_epochs"] = self.config.schedule.closing_epochs
+        schedule = {key: one for key, one in content["schedule"].items() if one or key not in OFF_IF_ABSENT}
+        content["schedule"] = {**schedule, "final_epochs": self.config.schedule.closing_epochs}
         content["start"] = self.start.model_dump(mode="json", exclude={"activations"})
         if self.prior:
             content["prior"] = self.prior.model_dump()
@@ -106,7 +109,7 @@ class Plan:
     def base(self) -> StageSpec:
         """The network before any training, validated like all others: what training must better."""
         spec = self._spec(StageId(kind="base", cycle=0), None, self.start, 1)  # epoch 0, which trains nothing
-        return spec.model_copy(update={"pretrained": self.pretrained})
+        return spec.model_copy(update={"pretrained": self.pretrained, "averaging": 0.0})
 
     def initial(self, base: StageRecord) -> StageSpec:
         """Initial training."""
@@ -194,7 +197,7 @@ class Plan:
     def final(self, parent: StageRecord) -> StageSpec:
         """Final training."""
         schedule = self.config.schedule
-        stage = StageId(kind="final", cycle=schedule.cycles)
+        stage = StageId(kind="final", cycle=parent.stage.cycle)
         point, epochs = parent.hyperparameters, schedule.closing_epochs
         return self._spec(stage, parent, point, epochs, annealing=schedule.final_annealing)
 
@@ -215,6 +218,7 @@ class Plan:
             hyperparameters=point,
             span=Span(first, first + epochs - 1, annealing),
             seed=self.config.seed,
+            averaging=self.config.schedule.averaging,
             problem=self.problem,
             compute=self.compute,
             checkpoint_every=self.config.run.checkpoint_every,

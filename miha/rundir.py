@@ -144,15 +144,17 @@ class RunDirectory:
             with replacing(self.path / f"{name}.csv") as temporary:
                 frame.to_csv(temporary, index=False, lineterminator="\n")
 
-    def remove_leftovers(self, records: Sequence[StageRecord], selections: Sequence[Selection]) -> None:
-        """Remove what is not of this run."""
-        ours = {model_path(self.path, "best"), *(record.stage.archive(self.path) for record in records)}
+    def remove_leftovers(
+        self, records: Sequence[StageRecord], selections: Sequence[Selection], files: Sequence[Path]
+    ) -> None:
+        """Remove what is not of this run: neither its records' and selections', nor among these files."""
+        ours = {*files, model_path(self.path, "best"), *(record.stage.archive(self.path) for record in records)}
         for selection in selections:
-            files = [f"{selection.cycle}_selection.json"]
+            names = [f"{selection.cycle}_selection.json"]
             for number in range(len(selection.outcomes)):
                 name = f"{selection.cycle}_{number}"
-                files += [f"{name}_failure.json", f"{name}_heat_failure.json", f"{name}_heat_model.zip"]
-            ours |= {self.path / "population" / file for file in files}
+                names += [f"{name}_failure.json", f"{name}_heat_failure.json", f"{name}_heat_model.zip"]
+            ours |= {self.path / "population" / name for name in names}
         for folder in ("model", "population"):
             for path in set((self.path / folder).glob("*")) - ours:
                 path.unlink()

@@ -30,6 +30,8 @@ def tune(
     loss: Callable[[Any, Any], Any],
     metric: Callable[[Any, Any], Any] | None = None,
     epochs: int = 176,
+    patience: int | None = None,
+    max_seconds: float | None = None,
     run_dir: Path | str = "runs/tune",
     target: str = "target",
     losses: Sequence[str] = (),
@@ -53,6 +55,9 @@ def tune(
         loss: of output and target, the mean over a batch; training minimises it, and candidates are judged by it.
         metric: of output and target, the mean over a batch; shown and kept, decides nothing.
         epochs: of the whole run, those of all candidates counted; 7 or more.
+        patience: end the search once the mainline has had no lower validation loss for so many epochs; final training
+            follows. At least those that a cycle adds to the mainline.
+        max_seconds: end the search once it has trained for so long; final training follows.
         run_dir: folder of the run.
         target: key of the target where samples are dictionaries; all others go to the network by name.
         losses: names in ``miha.evolution.losses`` that training may minimise instead, the first to start with.
@@ -80,7 +85,8 @@ def tune(
         "gradient_norm": max_gradient_norm,
         "piece": largest_piece,
     }
-    content = {"run_dir": run_dir, "schedule": split(epochs), **settings}
+    schedule = {**split(epochs).model_dump(), "patience": patience, "max_seconds": max_seconds}
+    content = {"run_dir": run_dir, "schedule": schedule, **settings}
     if isinstance(size := getattr(train, "batch_size", None), int):
         content["start"] = {"batch_size": size, **content.get("start", {})}
     unread = {"name": "miha.problems.assembled:Assembled", "identity": "", **of_problem}

@@ -35,6 +35,10 @@ class Runner(ABC):
         """Compute once what every stage needs."""
         experiment.prepare()
 
+    def search_ends(self, experiment: Experiment, number: int) -> bool:
+        """Whether a limit of the schedule ends the search before a cycle."""
+        return experiment.search_ends(number)
+
     def generate_population(self, experiment: Experiment, number: int, parent: StageRecord) -> Cycle:
         """Draw the candidates of a cycle."""
         return experiment.generate_population(number, parent)
@@ -46,6 +50,8 @@ class Runner(ABC):
 
 def walk(experiment: Experiment, runner: Runner) -> None:
     """All stages, in their order: base, initial training, cycles of population, selection, fixing, final training.
+
+    If a limit of the schedule ends the search, final training follows at once.
 
     Args:
         experiment: opened, with no stage yet.
@@ -64,6 +70,8 @@ def walk(experiment: Experiment, runner: Runner) -> None:
             return
         current = experiment.end_initial(_train(runner, plan.initial(base)))
         for number in range(1, schedule.cycles + 1):
+            if runner.search_ends(experiment, number):
+                break
             if experiment.config.unchanged or experiment.puts_off():
                 cycle = Cycle(number, current)
                 fixing = plan.unchanged(number, current)

@@ -28,6 +28,11 @@ class Progress:
         self.done += parts
         update_progress_artifact(self.artifact, self._percent(), description=self._line())
 
+    def drop(self, parts: int) -> None:
+        """So many less are to be done."""
+        self.total -= parts
+        self.advance(0)
+
     def _percent(self) -> float:
         return min(100.0, 100 * self.done / self.total)
 

@@ -32,6 +32,12 @@ class PrefectRunner(Runner):
     def prepare(self, experiment: Experiment) -> None:
         prepare_samples(experiment)
 
+    def search_ends(self, experiment: Experiment, number: int) -> bool:
+        ends = super().search_ends(experiment, number)
+        if ends:
+            self.progress.drop(experiment.config.schedule.cycles - number + 1)
+        return ends
+
     def generate_population(self, experiment: Experiment, number: int, parent: StageRecord) -> Cycle:
         return generate_population(experiment, number, parent)
 

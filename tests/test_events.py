@@ -16,6 +16,7 @@ from miha.events import (
     Message,
     RunEnded,
     RunStarted,
+    SearchEnded,
     Selected,
     StageEnded,
     StageRetried,
@@ -73,6 +74,7 @@ EVENTS = [
     StageRetried(STAGE, CHANGE, "OSError: disk → full"),
     CandidateFailed(STAGE, CHANGE, "ProcessExpired"),
     Selected(SELECTION, {0: (0.5, None), 3: ()}),
+    SearchEnded("The search ended.", 2, 30),
     RunEnded("final", EPOCH, "runs/mine", ("It gained 3 %.",)),
 ]
 

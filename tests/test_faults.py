@@ -100,6 +100,7 @@ RACED = {
     "soups": True,
     "own_orders": True,
     "put_off": True,
+    "averaging": 1.0,
 }  # soups are numbered after the candidates
 
 
@@ -110,7 +111,7 @@ def undisturbed_race(tmp_path_factory: pytest.TempPathFactory) -> dict[str, byte
 
 
 def configuration(
-    run_dir: Path, fault: Path = Path(), processes: bool = False, hangs: bool = False, **schedule: int | bool
+    run_dir: Path, fault: Path = Path(), processes: bool = False, hangs: bool = False, **schedule: int | float
 ):
     return make_config(
         {
@@ -186,7 +187,7 @@ def test_a_fault_in_a_stage(row, stage, outcome, tmp_path, undisturbed):
         assert contents(run.run_dir) == undisturbed
 
 
-def train_and_log(run_dir: Path, folder: Path, **schedule: int | bool) -> None:
+def train_and_log(run_dir: Path, folder: Path, **schedule: int | float) -> None:
     """In a process that is to die: train, and write down each epoch that is done."""
 
     def log(event):
@@ -222,7 +223,9 @@ def test_a_run_that_dies_continues_and_trains_no_epoch_twice(row, stage, outcome
 
 
 @pytest.mark.parametrize("moment", ["epoch ended 1_1_heat", "epoch ended 1_0", "stage started 1_4", "stage ended 1_4"])
-def test_a_run_with_a_race_and_a_soup_that_dies_continues_and_trains_no_epoch_twice(moment, tmp_path, undisturbed_race):
+def test_a_run_with_a_race_a_soup_and_averaging_that_dies_continues_and_trains_no_epoch_twice(
+    moment, tmp_path, undisturbed_race
+):
     folder, run_dir = tmp_path / "fault", tmp_path / "run"
     faults.plan(folder, "process killed", moment)
     process = multiprocessing.get_context("forkserver").Process(

@@ -66,7 +66,7 @@ def configure(network: nn.Module, point: Hyperparameters) -> None:
         kind.configure(network, point)
 
 
-def load_weights(network: nn.Module, weights: dict[str, torch.Tensor]) -> None:
+def load_weights(network: nn.Module, weights: Mapping[str, torch.Tensor]) -> None:
     """Give a network its weights.
 
     Raises:

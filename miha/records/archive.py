@@ -26,6 +26,7 @@ FORMAT_VERSION = 12  # raised whenever the arithmetic of training or the content
 MAX_MANIFEST = 16 * 2**20  # bytes
 _MANIFEST, _WEIGHTS, _OPTIMIZER = "manifest.json", "weights.safetensors", "optimizer.safetensors"
 _MEMBERS = (_MANIFEST, _WEIGHTS, _OPTIMIZER)
+_RAW = "/raw"  # among the optimizer's state, of weights that are a mean: those that training goes on from
 _EPOCH_ZERO = (1980, 1, 1, 0, 0, 0)
 
 
@@ -51,11 +52,27 @@ class Manifest(BaseModel):
 
 
 class Archive(NamedTuple):
-    """What an archive holds: weights by name, and the optimizer's state as ``parameter/key`` → tensor."""
+    """What an archive holds: weights by name, and what further training needs, as ``parameter/key`` → tensor."""
 
     manifest: Manifest
     weights: dict[str, Tensor]
     optimizer: dict[str, Tensor]
+
+    @property
+    def optimizer_state(self) -> dict[str, Tensor]:
+        """The optimizer's state as ``parameter/key`` → tensor."""
+        return {key: tensor for key, tensor in self.optimizer.items() if not key.endswith(_RAW)}
+
+    @property
+    def raw_weights(self) -> dict[str, Tensor]:
+        """The weights that training goes on from: where those of the archive are a mean along training, the latest."""
+        raw = {key.removesuffix(_RAW): tensor for key, tensor in self.optimizer.items() if key.endswith(_RAW)}
+        return raw or self.weights
+
+
+def with_raw(optimizer: Mapping[str, Tensor], raw: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """What an archive of mean weights keeps for further training: the optimizer's state, and the latest weights."""
+    return {**optimizer, **{f"{name}{_RAW}": tensor for name, tensor in raw.items()}}
 
 
 def write_archive(
@@ -67,7 +84,7 @@ def write_archive(
         path: where; a file there is replaced only when the new one is complete.
         manifest: what the archive says of itself.
         weights: the network's parameters and buffers by name.
-        optimizer: the optimizer's state, ``parameter/key`` → tensor.
+        optimizer: the optimizer's state, ``parameter/key`` → tensor; of mean weights :func:`with_raw`.
     """
     payload = {_WEIGHTS: safetensors.torch.save(_plain(weights)), _OPTIMIZER: safetensors.torch.save(_plain(optimizer))}
     content = manifest.model_dump(mode="json")

@@ -7,15 +7,16 @@ from miha.records.record import StageRecord
 from miha.wording import plural
 
 
-def gains(base: StageRecord, best: StageRecord, population: pd.DataFrame) -> tuple[str, ...]:
+def gains(base: StageRecord, best: StageRecord, population: pd.DataFrame, ended: str = "") -> tuple[str, ...]:
     """The first things to know of a run.
 
     Args:
         base: the network before training.
         best: the mainline stage with the lowest validation loss.
         population: rows as in ``population.csv``.
+        ended: why the search ended before its last cycle, a sentence; "" if it did not.
     """
-    return _of_training(base, best), _of_changes(population)
+    return (_of_training(base, best), _of_changes(population), *([ended] if ended else []))
 
 
 def _of_training(base: StageRecord, best: StageRecord) -> str:

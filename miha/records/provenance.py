@@ -41,6 +41,7 @@ class Provenance(BaseModel):
         data: path of the data set.
         data_digest: its fingerprint.
         epochs: of the whole run.
+        ended: why its search ended before its last cycle, a sentence; "" if it did not.
         finished: when, UTC.
         host: name of the machine.
         miha: version of MIHA.
@@ -53,6 +54,7 @@ class Provenance(BaseModel):
     data: str
     data_digest: str
     epochs: int
+    ended: str = ""
     finished: str
     host: str
     miha: str

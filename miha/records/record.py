@@ -12,7 +12,7 @@ StageKind = Literal["base", "initial", "heat", "candidate", "soup", "fixing", "f
 
 
 class StageId(BaseModel):
-    """Which stage of a run: its kind, its cycle (initial 0, final the last one), and the number of a candidate.
+    """Which stage of a run: its kind, its cycle (initial 0, final the last one trained), the number of a candidate.
 
     The base, of cycle 0 too, is the network before any training. A heat is what a candidate trains before the worse
     half is stopped; a soup is the mean of candidates, numbered after them.

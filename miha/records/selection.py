@@ -1,4 +1,4 @@
-"""The decisions of a run: which candidates failed for good, and which one of a cycle goes on."""
+"""The decisions of a run: which candidates failed for good, which one of a cycle goes on, and where the search ends."""
 
 import math
 
@@ -47,6 +47,24 @@ class Failure(BaseModel):
     stage: StageId
     digest: str
     reason: str
+
+
+class Continuation(BaseModel):
+    """Whether a limit of the schedule ended the search before a cycle.
+
+    ``parent`` is the digest of the mainline stage before it; a decision counts only for the same stage and limits.
+    ``seconds`` of training had passed, those of earlier tries included. ``ended`` says why the search ended; "" if it
+    went on.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    cycle: int
+    parent: str
+    patience: int | None
+    max_seconds: float | None
+    seconds: float
+    ended: str
 
 
 class Selection(BaseModel):

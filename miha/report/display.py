@@ -26,6 +26,7 @@ from miha.events import (
     Message,
     RunEnded,
     RunStarted,
+    SearchEnded,
     Selected,
     StageEnded,
     StageRetried,
@@ -178,6 +179,13 @@ class Display:
                 style="bold green" if won else None,
             )
         self.console.print(table)
+
+    @_show.register
+    def _(self, event: SearchEnded) -> None:
+        self.console.print(event.sentence, markup=False)
+        if (bar := self.bars.get(ALL_EPOCHS)) is not None:
+            total = self.progress.tasks[self.progress.task_ids.index(bar)].total
+            self.progress.update(bar, total=(total or 0) - event.epochs)
 
     @_show.register
     def _(self, event: RunEnded) -> None:

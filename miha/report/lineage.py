@@ -9,6 +9,7 @@ from rich.tree import Tree
 
 from miha.errors import RunError
 from miha.records.archive import read_manifest
+from miha.records.provenance import FILE, read_provenance
 from miha.records.record import StageId, model_path
 from miha.records.tables import read_tables
 
@@ -39,6 +40,8 @@ def lineage_tree(run_dir: Path) -> Tree:
             name = f"{one.cycle}_{one.candidate}"
             winner = name if one.selected else winner
             node.add(_candidate(name, one, history), style="green" if one.selected else "")
+    if (run_dir / FILE).exists() and (ended := read_provenance(run_dir).ended):
+        tree.add(escape(ended))
     return tree
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from miha.records.archive import read_manifest
 from miha.records.gains import gains
+from miha.records.provenance import read_provenance
 from miha.records.record import model_path
 from miha.records.tables import count_epochs, read_tables
 from miha.wording import plural
@@ -25,7 +26,7 @@ def run_html(run_dir: Path) -> str:
     lines = [
         f"<b>Run {escape(str(run_dir))}</b>: {plural(count_epochs(history), 'epoch')}, best model {escape(best.name)}",
         escape(", ".join(figures)),
-        *map(escape, gains(base, best, population)),
+        *map(escape, gains(base, best, population, read_provenance(run_dir).ended)),
         f'<a href="{escape(report.absolute().as_uri())}">report</a>' if report.exists() else "no report",
     ]
     return "<br>".join(lines)

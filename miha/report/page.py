@@ -69,7 +69,7 @@ def write_report(run_dir: Path, thorough: bool = False) -> Path:
         why_none=why_none,
         best=best,
         base=base,
-        sentences=[*shown.sentences, *gains(base.record, best.record, population)],
+        sentences=[*shown.sentences, *gains(base.record, best.record, population, provenance.ended)],
         cost=f"{plural(count_epochs(history), 'epoch')} trained: {_budget(provenance)}",
         figure=plot_history(history, population),
         history_alt=_history_alt(history, population),
@@ -107,6 +107,9 @@ def _budget(provenance: Provenance) -> str:
     config = provenance.configuration
     if config.replay:
         return f"{provenance.epochs} along a schedule that another run found"
+    if provenance.ended:
+        schedule = Schedule.model_validate(config.schedule)
+        return f"{schedule.budget} = {schedule.describe(config.unchanged)}; the search ended early"
     return f"{provenance.epochs} = {Schedule.model_validate(config.schedule).describe(config.unchanged)}"
 
 

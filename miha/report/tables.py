@@ -37,7 +37,8 @@ def archive_table(path: Path) -> RenderableType:
     Raises:
         ArchiveError: no archive, or a damaged one.
     """
-    manifest, weights, optimizer = read_archive(path)
+    archive = read_archive(path)
+    manifest, weights = archive.manifest, archive.weights
     record = manifest.record
     last = record.epochs[-1]
     facts = Table(box=None, show_header=False, pad_edge=False)
@@ -50,7 +51,7 @@ def archive_table(path: Path) -> RenderableType:
         "problem": ", ".join(f"{key} {value}" for key, value in manifest.problem.items() if value is not None),
         "input shape": " × ".join(map(str, manifest.input_shape)) or "more than one tensor",
         "weights": f"{sum(tensor.numel() for tensor in weights.values()):,} numbers in {len(weights)} tensors",
-        "optimizer": f"{record.hyperparameters.optimizer}, {len(optimizer)} tensors of state",
+        "optimizer": f"{record.hyperparameters.optimizer}, {len(archive.optimizer_state)} tensors of state",
         **_hyperparameters(record.hyperparameters),
         "epochs": f"{record.epochs[0].epoch} to {record.last_epoch} of the mainline",
         "validation": f"loss {last.valid_loss}, "

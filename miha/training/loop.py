@@ -17,6 +17,7 @@ from miha.problems.evaluation import forward, to_device, validate
 from miha.problems.problem import Problem
 from miha.problems.samples import Batch, Data, map_tensors, pieces
 from miha.records.record import Epoch
+from miha.training.averaging import RunningMean, estimate_batch_norm, steps_of
 from miha.training.compute import Compute
 
 # Those that do something before a step: calling all of them would cost small networks a few percent.
@@ -51,6 +52,7 @@ class Trainer:
         seed: of the run; order and dropout of an epoch depend on it and the epoch's mainline number alone.
         compute: device, precision and threads.
         order: number of an own order of samples, augmentation and dropout; 0: that of the mainline.
+        average: the mean of the weights, which is then validated in their place.
     """
 
     network: nn.Module
@@ -61,6 +63,7 @@ class Trainer:
     seed: int
     compute: Compute
     order: int = 0
+    average: RunningMean | None = None
 
     def epochs(self, span: Span, done: int = 0, until: int | None = None) -> Iterator[Epoch]:
         """Train the epochs of a span, but for those that are ``done`` or come after ``until``, and yield after each.
@@ -69,7 +72,7 @@ class Trainer:
         """
         for number in range(span.first + done, (span.last if until is None else until) + 1):
             train_loss = self._train_epoch(number, span) if number else None
-            valid_loss, metric, shares = validate(self.network, self.problem, self.data.valid, self.compute.device)
+            valid_loss, metric, shares = validate(self._judged(), self.problem, self.data.valid, self.compute.device)
             usable = math.isfinite(valid_loss) and (train_loss is None or math.isfinite(train_loss))
             yield Epoch(
                 epoch=number,
@@ -84,10 +87,19 @@ class Trainer:
             if not usable:
                 return
 
+    def _judged(self) -> nn.Module:
+        """The network to validate."""
+        if self.average is None:
+            return self.network
+        self.average.take_buffers()
+        mean, data, batch_size = self.average.mean, self.data.train, self.point.batch_size
+        estimate_batch_norm(mean, self.problem, data, batch_size, self.compute.device)
+        return mean
+
     def _train_epoch(self, number: int, span: Span) -> float:
         """Train one epoch; returns the mean training loss."""
         problem, point, samples, device = self.problem, self.point, self.data.train, self.compute.device
-        steps = math.ceil(len(samples) / point.batch_size)
+        steps = steps_of(samples, point.batch_size)
         place = (number, self.order) if self.order else (number,)
         generator = torch.Generator().manual_seed(torch_seed(self.seed, "augmentation", *place))
         draws, more_draws = (  # the second after the first, so that a sibling without distortion gets the same first
@@ -113,6 +125,8 @@ class Trainer:
                 for kind in BEFORE_STEP:
                     kind.before_step(self.network, point)
                 self.optimizer.step()
+                if self.average:
+                    self.average.update()
                 total += loss
                 count += targets
         return float(total / count)

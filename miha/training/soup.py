@@ -4,28 +4,15 @@ No epoch is trained for it. Two means are tried: of all members, and the greedy 
 takes on each other that lowers its validation loss; the better one is kept.
 """
 
-from collections.abc import Mapping, Sequence
-
-import torch
-from torch import Tensor, nn
+from collections.abc import Sequence
 
 from miha.evolution.seeds import torch_seed
-from miha.problems.evaluation import Validation, configure, forward, load_weights, to_device, validate
-from miha.problems.problem import Problem
-from miha.problems.samples import SampleSource
+from miha.problems.evaluation import Validation, configure, load_weights, validate
 from miha.records.record import Epoch, StageRecord
 from miha.training.archives import read_parent, save
+from miha.training.averaging import estimate_batch_norm, mean_weights
 from miha.training.loop import finite, network_to_device, seeded
 from miha.training.spec import StageSpec
-
-
-def mean_weights(states: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
-    """The mean of each tensor of numbers with a fraction; of others (counters) the first."""
-    first = states[0]
-    return {
-        name: torch.stack([state[name] for state in states]).mean(0) if tensor.is_floating_point() else tensor
-        for name, tensor in first.items()
-    }
 
 
 def make_soup(spec: StageSpec) -> StageRecord:
@@ -69,26 +56,4 @@ def make_soup(spec: StageSpec) -> StageRecord:
     )
     numbers = tuple(spec.change.members[place] for place in chosen)
     made = spec.model_copy(update={"change": spec.change.model_copy(update={"members": numbers})})
-    return save(spec.archive, made, opened, [epoch], network.state_dict(), archives[0].optimizer)
-
-
-@torch.no_grad()
-def estimate_batch_norm(
-    network: nn.Module, problem: Problem, samples: SampleSource, batch_size: int, device: str
-) -> None:
-    """Take the running means and variances of batch normalisation anew: those of averaged weights are no average."""
-    layers = [one for one in network.modules() if isinstance(one, nn.modules.batchnorm._BatchNorm)]
-    layers = [one for one in layers if one.track_running_stats]
-    if not layers:
-        return
-    momenta = [layer.momentum for layer in layers]
-    network.eval()
-    for layer in layers:
-        layer.reset_running_stats()
-        layer.momentum = None  # the mean over all batches
-        layer.train()
-    for batch in samples.batches(batch_size):
-        forward(network, problem, to_device(batch, device, problem.channels_last))
-    for layer, momentum in zip(layers, momenta, strict=True):
-        layer.momentum = momentum
-    network.eval()
+    return save(spec.archive, made, opened, [epoch], network.state_dict(), archives[0].optimizer_state)

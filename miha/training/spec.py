@@ -155,6 +155,7 @@ class StageSpec(BaseModel):
         until: of a heat, the number of its last epoch, before the end of the span.
         seed: of the run.
         order: number of its own order of samples, augmentation and dropout; 0: that of the mainline.
+        averaging: epochs that the mean of the weights reaches back, which is judged in their place; 0: no mean.
         problem: what it learns.
         compute: what it computes with.
         checkpoint_every: seconds of training between epoch checkpoints; not in the digest.
@@ -176,6 +177,7 @@ class StageSpec(BaseModel):
     until: int | None = None
     seed: int
     order: int = 0
+    averaging: float = 0.0
     problem: ProblemSpec
     compute: Compute
     checkpoint_every: float = Field(10.0, ge=0)
@@ -192,6 +194,8 @@ class StageSpec(BaseModel):
         content["problem"] = self.problem.model_dump(mode="json", include={"settings", "fingerprint", "code"})
         if self.pretrained:
             content["pretrained"] = self.pretrained.digest
+        if self.averaging:
+            content["averaging"] = self.averaging
         return digest_json({**content, "format_version": FORMAT_VERSION})
 
     @property

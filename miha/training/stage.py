@@ -7,17 +7,19 @@ another machine.
 import platform
 import threading
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
-from torch import nn
+from torch import Tensor, nn
 
 from miha.events import EpochEnded, StageEnded, StageReused, StageStarted, publish
 from miha.evolution.seeds import torch_seed
 from miha.files import append_line
 from miha.problems.evaluation import configure, load_weights
-from miha.records.archive import Archive
+from miha.records.archive import Archive, with_raw
 from miha.records.record import Epoch, StageRecord
 from miha.training.archives import read_if_whole, read_parent, save
+from miha.training.averaging import RunningMean, steps_of
 from miha.training.loop import Trainer, network_to_device, seeded
 from miha.training.optimizers import build_optimizer, carry_state, restore_state, state_of
 from miha.training.soup import make_soup
@@ -54,25 +56,32 @@ class _Stage:
 
     def __init__(self, spec: StageSpec) -> None:
         self.spec, self.opened = spec, spec.problem.opened(spec.seed)
-        problem, point = self.opened.problem, spec.hyperparameters
-        with seeded(torch_seed(spec.seed, "weights")):
-            network = problem.build_network()
-        self.epochs: list[Epoch] = []
-        origin = self._begun()
-        if origin:
-            self.epochs = list(origin.manifest.record.epochs)
-        elif spec.parent:
-            origin = read_parent(spec, spec.parent)
-        if origin:
-            load_weights(network, origin.weights)
-        elif spec.pretrained:
-            load_weights(network, spec.pretrained.read().weights)
-        configure(network, point)
-        self.network: nn.Module = network_to_device(network, spec.compute.device, problem.channels_last)
+        begun, point = self._begun(), spec.hyperparameters
+        self.epochs: list[Epoch] = list(begun.manifest.record.epochs) if begun else []
+        origin = begun or (read_parent(spec, spec.parent) if spec.parent else None)
+        first = spec.pretrained.read().weights if spec.pretrained and not origin else None
+        self.network = self._network(origin.raw_weights if origin else first)
         self.optimizer = build_optimizer(self.network, point)
         if origin:
-            kept = carry_state(origin.optimizer, origin.manifest.record.hyperparameters, point)
+            kept = carry_state(origin.optimizer_state, origin.manifest.record.hyperparameters, point)
             restore_state(self.network, self.optimizer, kept)
+        self.average = self._average(begun) if spec.averaging else None
+
+    def _average(self, begun: Archive | None) -> RunningMean:
+        """The mean of the weights, as far as it has come; a stage begins one of its own."""
+        steps = steps_of(self.opened.data.train, self.spec.hyperparameters.batch_size)
+        mean = self._network(begun.weights if begun else None)
+        return RunningMean(self.network, mean, max(1, round(self.spec.averaging * steps)), steps * len(self.epochs))
+
+    def _network(self, weights: Mapping[str, Tensor] | None) -> nn.Module:
+        """The network on its device, as the hyperparameters say; without weights given, fresh ones."""
+        spec, problem = self.spec, self.opened.problem
+        with seeded(torch_seed(spec.seed, "weights")):
+            network = problem.build_network()
+        if weights is not None:
+            load_weights(network, weights)
+        configure(network, spec.hyperparameters)
+        return network_to_device(network, spec.compute.device, problem.channels_last)
 
     def _begun(self) -> Archive | None:
         """What an interrupted try left, or else the heat."""
@@ -97,6 +106,7 @@ class _Stage:
             spec.seed,
             spec.compute,
             spec.order,
+            self.average,
         )
         saved = time.monotonic()
         for epoch in trainer.epochs(spec.span, done=len(self.epochs), until=spec.until):
@@ -111,5 +121,7 @@ class _Stage:
         return record
 
     def _save(self, path: Path) -> StageRecord:
-        state = state_of(self.network, self.optimizer)
-        return save(path, self.spec, self.opened, self.epochs, self.network.state_dict(), state)
+        weights, state = self.network.state_dict(), state_of(self.network, self.optimizer)
+        if self.average:
+            weights, state = self.average.mean.state_dict(), with_raw(state, weights)
+        return save(path, self.spec, self.opened, self.epochs, weights, state)

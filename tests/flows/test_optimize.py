@@ -86,6 +86,24 @@ def test_each_cycle_leaves_a_table_and_the_run_a_summary(tiny, tiny_config):
     assert (found["stages"][0].data, found["stages"][0].description) == (100, "5 of 5 stages done")
 
 
+def test_a_search_that_a_limit_ends_is_done_and_the_summary_says_which(tiny, tiny_config):
+    config = tiny_config(problem=tiny, schedule={"max_seconds": 1e-6})
+    state = optimize(config, return_state=True)
+    bare = miha.optimize(tiny_config("bare", schedule={"max_seconds": 1e-6}))
+    final = "model/model_final.zip"
+    assert contents(config.run_dir)[final] == contents(bare.run_dir)[final]
+    mine = FlowRunFilter(id=FlowRunFilterId(any_=[state.state_details.flow_run_id]))
+    with get_client(sync_client=True) as client:
+        stages, summary = (
+            client.read_artifacts(
+                artifact_filter=ArtifactFilter(key=ArtifactFilterKey(any_=[key])), flow_run_filter=mine
+            )
+            for key in ("stages", "summary")
+        )
+    assert (stages[0].data, stages[0].description) == (100, "3 of 3 stages done")
+    assert "the search ended: 0 s of training had passed (schedule.max_seconds 1e-06)" in summary[0].data
+
+
 def test_a_killed_candidate_is_retried_and_its_siblings_are_unharmed(tiny, tiny_config, tmp_path):
     undisturbed = miha.optimize(tiny_config("undisturbed"))
     faults.plan(tmp_path / "fault", "process killed", "epoch ended 1_2")

@@ -1,28 +1,16 @@
-import pytest
 import torch
-from torch import nn
 
 import miha
 from miha.evolution.change import Change
 from miha.problems.evaluation import trained_network, validate
-from miha.problems.samples import Samples
 from miha.records.archive import read_archive
 from miha.records.lineage import lineage_frame
 from miha.records.record import StageId
 from miha.records.tables import count_epochs, read_tables
-from miha.training.soup import estimate_batch_norm, mean_weights
 from tests.support.runs import watch
 from tests.support.tiny import TinyProblem
 
 SOUPS = {"soups": True, "own_orders": True}
-
-
-def test_weights_are_averaged_and_counters_are_those_of_the_first():
-    states = [{"weight": torch.tensor([1.0, 2.0]), "steps": torch.tensor(3)} for _ in range(2)]
-    states[1] = {"weight": torch.tensor([3.0, 6.0]), "steps": torch.tensor(9)}
-    mean = mean_weights(states)
-    assert mean["weight"].tolist() == [2.0, 4.0]
-    assert mean["steps"] == 3
 
 
 def test_a_soup_is_the_mean_of_the_candidates_it_names_and_the_best_that_was_tried(tiny_config):
@@ -72,15 +60,6 @@ def test_siblings_see_orders_of_their_own_only_if_that_is_wanted(tiny_config):
         run = miha.optimize(tiny_config(f"own {own}", schedule={"own_orders": own, "cycles": 1}, **equal))
         losses = run.history[run.history.stage == "candidate"].groupby("candidate").train_loss.first()
         assert (losses.std() > 1e-3) == own
-
-
-def test_statistics_of_batch_normalisation_are_those_of_the_averaged_weights():
-    network = nn.Sequential(nn.Linear(2, 4), nn.BatchNorm1d(4), nn.Dropout(0.5))
-    inputs = torch.randn(64, 2, generator=torch.Generator().manual_seed(0)) * 3 + 5
-    estimate_batch_norm(network, TinyProblem(), Samples(inputs, torch.zeros(64)), 16, "cpu")
-    assert network[1].running_mean.tolist() == pytest.approx(network[0](inputs).mean(0).tolist(), rel=1e-4)
-    assert network[1].momentum == 0.1
-    assert not network.training
 
 
 def test_a_change_of_a_soup_says_whose_mean_it_is():

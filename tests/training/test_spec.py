@@ -74,6 +74,7 @@ IN_DIGEST = [
     ("span", Span(1, 2, annealing=True)),
     ("seed", 9),
     ("order", 2),
+    ("averaging", 1.0),
     ("until", 3),
     ("members", (Parent(stage=StageId(kind="candidate", cycle=1, candidate=0), digest="0" * 64),)),
     ("compute", Compute(threads=2)),
