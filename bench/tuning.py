@@ -37,6 +37,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "MIHA, soups of own orders": {"soups": True, "own_orders": True},
     "MIHA, racing": RACE,
     "MIHA, put off": {"put_off": True},
+    "MIHA, gentle swaps": {"transition": 1},
     STRONGLY: {},
 }
 PRIOR, BOTH = "MIHA, prior", "MIHA, soups of own orders, prior"

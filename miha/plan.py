@@ -20,6 +20,7 @@ from miha.training.compute import Compute
 from miha.training.loop import Span
 from miha.training.pretrained import Pretrained, open_pretrained
 from miha.training.spec import Parent, ProblemSpec, StageSpec, offer_of
+from miha.training.transition import Transition
 
 # What may differ between two calls that make, or continue, the same run.
 NOT_DECISIVE: Any = {
@@ -94,6 +95,8 @@ class Plan:
         content = self.config.model_dump(mode="json", exclude=NOT_DECISIVE)
         content["problem"] = self.problem.settings
         content["schedule"]["final_epochs"] = self.config.schedule.closing_epochs
+        if not self.config.schedule.transition:
+            del content["schedule"]["transition"]  # runs that began before there was this key go on
         content["start"] = self.start.model_dump(mode="json", exclude={"activations"})
         if self.prior:
             content["prior"] = self.prior.model_dump()
@@ -213,6 +216,7 @@ class Plan:
             change=change,
             parent=Parent(stage=parent.stage, digest=parent.digest) if parent else None,
             hyperparameters=point,
+            transition=self._transition(parent, point, epochs),
             span=Span(first, first + epochs - 1, annealing),
             seed=self.config.seed,
             problem=self.problem,
@@ -221,3 +225,10 @@ class Plan:
             timeout=self.config.timeout_of(epochs),
             run_dir=str(self.run_dir),
         )
+
+    def _transition(self, parent: StageRecord | None, point: Hyperparameters, epochs: int) -> Transition | None:
+        """From the activations of a parent to those of a point, where they differ and it is not to be at once."""
+        former = parent.hyperparameters.activations if parent else {}
+        changed = {layer: name for layer, name in former.items() if name != point.activations[layer]}
+        length = min(self.config.schedule.transition, epochs)
+        return Transition(epochs=length, activations=changed) if changed and length else None

@@ -18,6 +18,7 @@ from miha.problems.problem import Problem
 from miha.problems.samples import Batch, Data, map_tensors, pieces
 from miha.records.record import Epoch
 from miha.training.compute import Compute
+from miha.training.transition import Blend
 
 # Those that do something before a step: calling all of them would cost small networks a few percent.
 BEFORE_STEP = [kind for kind in HYPERPARAMETERS.values() if type(kind).before_step is not Hyperparameter.before_step]
@@ -51,6 +52,7 @@ class Trainer:
         seed: of the run; order and dropout of an epoch depend on it and the epoch's mainline number alone.
         compute: device, precision and threads.
         order: number of an own order of samples, augmentation and dropout; 0: that of the mainline.
+        blend: the old activations, while the network goes over to new ones.
     """
 
     network: nn.Module
@@ -61,6 +63,7 @@ class Trainer:
     seed: int
     compute: Compute
     order: int = 0
+    blend: Blend | None = None
 
     def epochs(self, span: Span, done: int = 0, until: int | None = None) -> Iterator[Epoch]:
         """Train the epochs of a span, but for those that are ``done`` or come after ``until``, and yield after each.
@@ -69,6 +72,8 @@ class Trainer:
         """
         for number in range(span.first + done, (span.last if until is None else until) + 1):
             train_loss = self._train_epoch(number, span) if number else None
+            if self.blend:
+                self.blend.reach(number - span.first + 1)
             valid_loss, metric, shares = validate(self.network, self.problem, self.data.valid, self.compute.device)
             usable = math.isfinite(valid_loss) and (train_loss is None or math.isfinite(train_loss))
             yield Epoch(
@@ -103,6 +108,8 @@ class Trainer:
             for step, batch in enumerate(samples.batches(point.batch_size, order, varied)):
                 if span.annealing:
                     _set_lr(self.optimizer, point.lr * span.lr_factor(number - span.first + step / steps))
+                if self.blend:
+                    self.blend.reach(number - span.first + step / steps)
                 batch = problem.augment(batch, draws[step])
                 if point.augmentation:
                     batch = problem.distort(batch, more_draws[step], point.augmentation)

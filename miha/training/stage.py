@@ -22,6 +22,7 @@ from miha.training.loop import Trainer, network_to_device, seeded
 from miha.training.optimizers import build_optimizer, carry_state, restore_state, state_of
 from miha.training.soup import make_soup
 from miha.training.spec import StageSpec
+from miha.training.transition import Blend
 
 _ONE_AT_A_TIME = threading.Lock()  # PyTorch has one random generator and one number of threads for a whole process
 
@@ -67,8 +68,10 @@ class _Stage:
             load_weights(network, origin.weights)
         elif spec.pretrained:
             load_weights(network, spec.pretrained.read().weights)
+        former = spec.transition.former(network) if spec.transition else {}
         configure(network, point)
         self.network: nn.Module = network_to_device(network, spec.compute.device, problem.channels_last)
+        self.blend = Blend(self.network, former, spec.transition.epochs) if spec.transition else None
         self.optimizer = build_optimizer(self.network, point)
         if origin:
             kept = carry_state(origin.optimizer, origin.manifest.record.hyperparameters, point)
@@ -97,6 +100,7 @@ class _Stage:
             spec.seed,
             spec.compute,
             spec.order,
+            self.blend,
         )
         saved = time.monotonic()
         for epoch in trainer.epochs(spec.span, done=len(self.epochs), until=spec.until):

@@ -75,14 +75,23 @@ def find_activations(network: nn.Module) -> dict[str, str]:
     }
 
 
+def activation_for(network: nn.Module, path: str, name: str) -> nn.Module:
+    """The named activation for the layer at a path: the module that is there if it has that name, else a new one."""
+    current = network.get_submodule(path)
+    if type(current).__name__ == name:
+        return current
+    kind = getattr(nn, name)
+    new: nn.Module = kind(dim=1) if name in CLASS_ACTIVATIONS else kind()
+    return new
+
+
 def set_activations(network: nn.Module, activations: Mapping[str, str]) -> None:
     """Put the named activation of ``torch.nn`` at each module path, in place, and wherever that module is shared."""
     for path, name in activations.items():
         current = network.get_submodule(path)
-        if type(current).__name__ == name:
+        new = activation_for(network, path, name)
+        if new is current:
             continue
-        kind = getattr(nn, name)
-        new = kind(dim=1) if name in CLASS_ACTIVATIONS else kind()
         for place, module in list(network.named_modules(remove_duplicate=False)):
             if module is current:
                 parent, _, child = place.rpartition(".")
