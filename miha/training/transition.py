@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
-from miha.evolution.hyperparameters.activation import activation_for
+from miha.evolution.hyperparameters.activation import activation_for, leaving_the_input
 
 
 class Transition(BaseModel):
@@ -35,7 +35,7 @@ class Transition(BaseModel):
             network: with the activations that it is written with; they keep their own settings, as a slope.
         """
         return {
-            path: _leaving_the_input(copy.copy(activation_for(network, path, name)))
+            path: leaving_the_input(copy.copy(activation_for(network, path, name)))
             for path, name in self.activations.items()
         }
 
@@ -67,11 +67,4 @@ class Blend:
             before: Tensor = old(*inputs)
             return output + self.share * (before - output)
 
-        return _leaving_the_input(new).register_forward_hook(mixed)
-
-
-def _leaving_the_input(activation: nn.Module) -> nn.Module:
-    """The activation, which computes in memory of its own: old and new are given the same input."""
-    if hasattr(activation, "inplace"):
-        setattr(activation, "inplace", False)  # noqa: B010  # of a module, mypy takes any name for a parameter
-    return activation
+        return leaving_the_input(new).register_forward_hook(mixed)
