@@ -69,7 +69,7 @@ def configuration(task: Task, problem: Problem, column: str, seed: int, run_dir:
         schedule |= {"own_orders": True}
     operators = task.operators
     if column == BY_CHANNEL:  # half of the turns of activations
-        half = operators["activation"] / 2
+        half = operators.get("activation", 0.0) / 2
         operators = {**operators, "activation": half, "neuron_activation": half}
     if column == STRONG:  # annealed from the first epoch to the last
         schedule = {"initial_epochs": 1, "cycles": 0, "final_epochs": budget - 1}
