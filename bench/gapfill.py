@@ -18,7 +18,7 @@ from bench.results import DOCUMENT, RESULTS, RUNS, Job, Result, Results, process
 from bench.runs import ARTICLE_OPERATORS, figures_of
 from miha import GapFill, RunConfig, optimize
 from miha.evolution.change import Change
-from miha.evolution.hyperparameters import HYPERPARAMETERS
+from miha.evolution.point import SearchSpace
 
 UNCHANGED, ARTICLES, FULL = "unchanged", "article's operators", "all operators"
 Samples = tuple[int, int, int]  # to train on, to validate on, to test on
@@ -35,7 +35,8 @@ class Setting(NamedTuple):
 
 
 # The article's network cannot say less than zero, and its learning rate is too low for so few epochs.
-WHAT_THE_AUTOENCODER_LACKS = {**dict.fromkeys(HYPERPARAMETERS, 0.25), "activation": 6.0, "lr": 4.0, "dropout": 1.0}
+EVERY = SearchSpace().operators
+WHAT_THE_AUTOENCODER_LACKS = {**dict.fromkeys(EVERY, 0.25), "activation": 6.0, "lr": 4.0, "dropout": 1.0}
 
 SETTINGS = {
     "autoencoder": Setting(
@@ -105,7 +106,7 @@ def run_one(what: str, column: str, seed: int, data: Path, runs: Path, cycles: i
         folder.mkdir(parents=True, exist_ok=True)
     if not (run_dir / "cache").exists():  # the samples of its seed are those of other columns too
         (run_dir / "cache").symlink_to(shared.absolute(), target_is_directory=True)
-    every = {**dict.fromkeys(HYPERPARAMETERS, 1.0), **setting.turns}
+    every = {**EVERY, **setting.turns}
     crossovers = 0 if column in (ARTICLES, NO_CROSSOVER) else 1
     config = RunConfig(
         problem=problem_of(network, data, samples),

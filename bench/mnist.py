@@ -13,7 +13,7 @@ from bench.results import DOCUMENT, RESULTS, RUNS, Result, Results, spread, tabl
 from bench.runs import ARTICLE_OPERATORS, DIGITS_BATCH, count_parameters, figures_of
 from miha import Mnist, RunConfig, optimize
 from miha.config import Schedule
-from miha.evolution.hyperparameters import HYPERPARAMETERS
+from miha.evolution.point import SearchSpace
 from miha.problems.judgement import OURS
 
 TRIAL_EPOCHS = 44  # of Optuna
@@ -26,7 +26,7 @@ NEEDS = {OPTUNA_ARTICLES: "optuna", OPTUNA_OURS: "optuna", PBT: "ray"}
 
 def run_miha(column: str, problem: Mnist, schedule: Schedule, runs: Path, seed: int) -> Result:
     """One run of MIHA, which continues if it was interrupted, and its best model's accuracy."""
-    operators = {**dict.fromkeys(HYPERPARAMETERS, 1.0), "augmentation": 3.0} if column == FULL else ARTICLE_OPERATORS
+    operators = {**SearchSpace().operators, "augmentation": 3.0} if column == FULL else ARTICLE_OPERATORS
     sections: dict[str, Any] = {"search": {"operators": operators, "crossovers": 0}}  # nine draws are all
     name = {UNCHANGED: "unchanged", ARTICLES: "article", FULL: "full"}[column]
     config = RunConfig(

@@ -29,6 +29,7 @@ from miha.records.tables import read_tables
 ARTICLE, STRONG, ALONE = "article's start, unchanged", "strong start, unchanged", "selection alone"
 BEFORE = "MIHA"
 STRONGLY = "MIHA, strong start"
+BY_CHANNEL = "MIHA, activations by channel"
 RACE = {"population_size": 6, "racing": 1, "candidate_epochs": 3}  # 6·1 + 3·2 = 4·3
 OPTIONS: dict[str, dict[str, Any]] = {
     BEFORE: {},
@@ -39,6 +40,8 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "MIHA, put off": {"put_off": True},
     "MIHA, averaged weights": {"averaging": 1.0},
     "MIHA, averaged weights, candidates not annealed": {"averaging": 1.0, "candidate_annealing": False},
+    "MIHA, gentle swaps": {"transition": 1},
+    BY_CHANNEL: {},
     STRONGLY: {},
 }
 PRIOR, BOTH = "MIHA, prior", "MIHA, soups of own orders, prior"
@@ -66,6 +69,10 @@ def configuration(task: Task, problem: Problem, column: str, seed: int, run_dir:
     budget = Schedule(**schedule).budget
     if column == ALONE:
         schedule |= {"own_orders": True}
+    operators = task.operators
+    if column == BY_CHANNEL:  # half of the turns of activations
+        half = operators.get("activation", 0.0) / 2
+        operators = {**operators, "activation": half, "neuron_activation": half}
     if column == STRONG:  # annealed from the first epoch to the last
         schedule = {"initial_epochs": 1, "cycles": 0, "final_epochs": budget - 1}
     return RunConfig(
@@ -74,7 +81,7 @@ def configuration(task: Task, problem: Problem, column: str, seed: int, run_dir:
         seed=seed,
         schedule=schedule,
         start=task.strong if column in (STRONG, STRONGLY) else task.start,
-        search={"operators": task.operators, "crossovers": 0 if column == ALONE else 1},
+        search={"operators": operators, "crossovers": 0 if column == ALONE else 1},
         unchanged=column in (ARTICLE, STRONG),
         run={"workers": 1, "device": "cpu", "precision": "float32"},
     )

@@ -11,7 +11,7 @@ from torch.nn import functional
 
 from bench.heldout import held_out_errors
 from miha import Batch, Data, GapFill, Mnist, Problem, Samples
-from miha.evolution.hyperparameters import HYPERPARAMETERS
+from miha.evolution.point import SearchSpace
 from miha.problems.evaluation import trained_network, validate
 from miha.records.archive import read_archive
 from miha.threads import fixed_threads
@@ -150,7 +150,7 @@ UNITS = {
 }
 ADAM = {"optimizer": "Adam"}
 ADAMW = {"optimizer": "AdamW", "lr": 1e-3, "weight_decay": 0.01}
-EVERY = dict.fromkeys(HYPERPARAMETERS, 1.0)
+EVERY = SearchSpace().operators
 DIGITS_OPERATORS = {**EVERY, "augmentation": 3.0}
 SCHEDULE = {
     "initial_epochs": 4,
@@ -195,7 +195,7 @@ def tasks(digits: Path, scenes: Path) -> dict[str, Task]:
             SCHEDULE,
             {**ADAM, "batch_size": 32},
             {**ADAMW, "batch_size": 32},
-            {**dict.fromkeys(HYPERPARAMETERS, 0.25), "activation": 6.0, "lr": 4.0, "dropout": 1.0},
+            {**dict.fromkeys(EVERY, 0.25), "activation": 6.0, "lr": 4.0, "dropout": 1.0},
             error_in_gaps,
         ),
         "deceptive": Task(

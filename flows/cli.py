@@ -31,6 +31,7 @@ EXTRAS = {  # what pip calls the libraries that a command may lack
     **dict.fromkeys(("prefect", "httpx", "uvicorn"), "prefect"),
     **dict.fromkeys(("onnx", "onnxscript"), "onnx"),
     "tensorboard": "tensorboard",
+    **dict.fromkeys(("mlflow", "sqlalchemy", "alembic"), "mlflow"),
 }
 
 app = typer.Typer(
@@ -123,6 +124,7 @@ def optimize(
         bool, typer.Option("--replace", help="delete what another configuration left in the run folder")
     ] = False,
     tensorboard: Annotated[Path | None, typer.Option(help="folder for the curves, to look at in TensorBoard")] = None,
+    mlflow: Annotated[Path | None, typer.Option(help="folder for mlflow.db, to look at in MLflow")] = None,
 ) -> None:
     """Train a network once while its hyperparameters adapt. The same command again continues an interrupted run."""
     from flows.server import start_server
@@ -149,6 +151,7 @@ def optimize(
         read_config(config, settings, {key: value for key, value in given.items() if value is not None}),
         prefect,
         tensorboard,
+        mlflow,
     )
 
 
@@ -175,12 +178,12 @@ def replay(
     _train(replay_config(run, run_dir, data, seed, schedule), prefect)
 
 
-def _train(config: Any, prefect: bool, tensorboard: Path | None = None) -> None:
+def _train(config: Any, prefect: bool, tensorboard: Path | None = None, mlflow: Path | None = None) -> None:
     """Carry out a run; as a flow once Prefect's server, which was started before, is there."""
     from flows.server import choose_server, reach_server
     from miha.experiment import Experiment
 
-    with shown("Stopped. The same command continues where it was.", tensorboard) as console:
+    with shown("Stopped. The same command continues where it was.", tensorboard, mlflow) as console:
         if prefect:
             Experiment(config).check()  # a mistake is reported before Prefect starts
             choose_server()

@@ -43,6 +43,9 @@ class Schedule(Section):
     max_seconds: float | None = Field(
         None, gt=0, description="end the search once it has trained for so long; final training follows"
     )
+    transition: int = Field(
+        0, ge=0, description="epochs in which a layer goes over to a new activation, step by step; 0: at once"
+    )
     fixing_epochs: int = Field(3, ge=1, description="epochs of the winner, alone (k)")
     final_epochs: int | None = Field(None, ge=1, description="epochs after the last cycle; default: initial_epochs")
     candidate_annealing: bool = Field(False, description="let each candidate's learning rate fall to zero as well")

@@ -20,6 +20,7 @@ from miha.training.compute import Compute
 from miha.training.loop import Span
 from miha.training.pretrained import Pretrained, open_pretrained
 from miha.training.spec import Parent, ProblemSpec, StageSpec, offer_of
+from miha.training.transition import Transition
 
 # What may differ between two calls that make, or continue, the same run.
 NOT_DECISIVE: Any = {
@@ -32,7 +33,7 @@ NOT_DECISIVE: Any = {
     "run": {"workers", "dask", "keep", "checkpoint_every"},
 }
 # Keys of a schedule that are left out while off, so that run directories of earlier versions are continued.
-OFF_IF_ABSENT = ("averaging", "patience", "max_seconds")
+OFF_IF_ABSENT = ("averaging", "transition", "patience", "max_seconds")
 
 
 @dataclass(frozen=True)
@@ -216,6 +217,7 @@ class Plan:
             change=change,
             parent=Parent(stage=parent.stage, digest=parent.digest) if parent else None,
             hyperparameters=point,
+            transition=self._transition(parent, point, epochs),
             span=Span(first, first + epochs - 1, annealing),
             seed=self.config.seed,
             averaging=self.config.schedule.averaging,
@@ -225,3 +227,10 @@ class Plan:
             timeout=self.config.timeout_of(epochs),
             run_dir=str(self.run_dir),
         )
+
+    def _transition(self, parent: StageRecord | None, point: Hyperparameters, epochs: int) -> Transition | None:
+        """From the activations of a parent to those of a point, where they differ and it is not to be at once."""
+        former = parent.hyperparameters.activations if parent else {}
+        changed = {layer: name for layer, name in former.items() if name != point.activations[layer]}
+        length = min(self.config.schedule.transition, epochs)
+        return Transition(epochs=length, activations=changed) if changed and length else None

@@ -39,6 +39,7 @@ def tune(
     largest_piece: int | None = None,
     show: bool = True,
     tensorboard: Path | str | None = None,
+    mlflow: Path | str | None = None,
     **settings: Any,
 ) -> Run:
     """Train a network once, adapting its hyperparameters on the way; the same call continues an interrupted run.
@@ -65,6 +66,7 @@ def tune(
         largest_piece: samples that memory holds; of larger batches the gradient is summed up piece by piece.
         show: tell of the progress.
         tensorboard: folder for the curves, to look at in TensorBoard.
+        mlflow: folder for ``mlflow.db``, to look at in MLflow.
         settings: other keys of :class:`miha.RunConfig`, e.g. ``seed=1``, ``start={"optimizer": "AdamW"}``,
             ``run={"workers": 1}``, ``unchanged=True`` for the baseline that changes nothing.
 
@@ -97,7 +99,8 @@ def tune(
     try_out(problem, activations_may_change=config.search.operators.get("activation", 0) > 0)
     chosen = config.model_copy(update={"problem": problem})
     Experiment(chosen).check()
-    with watched(plain_console() if show else None, Path(tensorboard) if tensorboard else None):
+    folders = (Path(folder) if folder else None for folder in (tensorboard, mlflow))
+    with watched(plain_console() if show else None, *folders):
         run = optimize(chosen)
     for file in set(problem.data.glob("problem_*.pkl")) - {problem.file} if config.replace else ():
         file.unlink()  # of what was replaced

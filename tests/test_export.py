@@ -12,8 +12,8 @@ import miha
 from flows.cli import app
 from miha.errors import ArchiveError, ConfigError
 from miha.export import export
-from miha.problems.evaluation import trained_network
-from miha.records.archive import read_archive
+from miha.problems.evaluation import configure, trained_network
+from miha.records.archive import read_archive, write_archive
 from tests.support.tiny import TinyNet, TinyProblem
 from tests.test_tuning import Attending, Dictionaries, Recurrent, TwoInputs, mae, normalised, of_tensors, two_inputs
 
@@ -31,6 +31,13 @@ def trained(tmp_path, build, data):
         run={"workers": 1},
         show=False,
         search={"operators": {"activation": 1}},
+    )
+
+
+def convolved():
+    return nn.Sequential(
+        *(nn.Unflatten(1, (1, 4)), nn.Conv1d(1, 6, 3), nn.ReLU(inplace=True)),
+        *(nn.Flatten(), nn.Linear(12, 8), nn.Tanh(), nn.Linear(8, 1)),
     )
 
 
@@ -58,6 +65,29 @@ def test_programs_of_pytorch_and_onnx_compute_what_the_run_s_network_does(tmp_pa
     session = onnxruntime.InferenceSession(tmp_path / "net.onnx")
     given = {put.name: value.numpy() for put, value in zip(session.get_inputs(), inputs, strict=True)}
     assert torch.allclose(torch.from_numpy(session.run(None, given)[0]), expected, **SAME)
+
+
+@pytest.mark.slow
+def test_channels_of_two_activations_are_exported_as_they_were_mixed(tmp_path):
+    run = trained(tmp_path, convolved, of_tensors(4))
+    inputs, layers = torch.rand(5, 4), {"2": "ReLU+Tanh#3", "5": "Tanh+GELU#5"}
+    archive = read_archive(run.model)
+    record = archive.manifest.record
+    point = record.hyperparameters.model_copy(update={"activations": layers})
+    changed = archive.manifest.model_copy(update={"record": record.model_copy(update={"hyperparameters": point})})
+    mixed = run.run_dir / "model" / "model_mixed.zip"
+    write_archive(mixed, changed, archive.weights, archive.optimizer)
+    network = convolved()
+    network.load_state_dict(archive.weights)
+    configure(network, point)
+    with torch.no_grad():
+        expected = network(inputs)
+    export(mixed, tmp_path / "net.pt2")
+    assert torch.allclose(torch.export.load(tmp_path / "net.pt2").module()(inputs), expected, **SAME)
+    export(mixed, tmp_path / "net.onnx")
+    session = onnxruntime.InferenceSession(tmp_path / "net.onnx")
+    found = session.run(None, {session.get_inputs()[0].name: inputs.numpy()})[0]
+    assert torch.allclose(torch.from_numpy(found), expected, **SAME)
 
 
 @pytest.mark.slow

@@ -63,6 +63,7 @@ class Hyperparameter(ABC):
         Values: its keys in ``start:``, which are those of a point of the search space too.
         limits: key → range, for numbers.
         from_network: a run starts with what the network is written with, so that ``start:`` has no such key.
+        weight: how often the operator has its turn by default, in proportion; 0: never.
     """
 
     name: ClassVar[str]
@@ -70,6 +71,7 @@ class Hyperparameter(ABC):
     Values: ClassVar[type[Section]]
     limits: ClassVar[dict[str, Limits]] = {}
     from_network: ClassVar[bool] = False
+    weight: ClassVar[float] = 1.0
 
     @abstractmethod
     def children(self, parent: "Hyperparameters", space: "SearchSpace", offer: Offer) -> list[Child]:

@@ -71,7 +71,7 @@ class _SearchSpace(Section):
         def __init__(self, **values: Any) -> None: ...
 
     operators: dict[str, float] = Field(
-        default_factory=lambda: dict.fromkeys(HYPERPARAMETERS, 1.0),
+        default_factory=lambda: {name: kind.weight for name, kind in HYPERPARAMETERS.items() if kind.weight},
         description="how often each operator has its turn, in proportion; 0 or absent: never",
     )
     crossovers: int = Field(

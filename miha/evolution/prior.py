@@ -59,10 +59,10 @@ class Tally(BaseModel):
 
 
 def kind_of(change: Change) -> str:
-    """An operator with its direction: up or down of a number, else the new value."""
+    """An operator with its direction: up or down of a number, else the new value (whichever channels it is for)."""
     before, after = (_number(value) for value in (change.before, change.after))
     if before is None or after is None:
-        return f"{change.operator}/{change.after}"
+        return f"{change.operator}/{str(change.after).partition('#')[0]}"
     return f"{change.operator}/{'up' if after > before else 'down'}"
 
 

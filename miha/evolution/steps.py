@@ -13,6 +13,7 @@ from pydantic import Field, TypeAdapter, ValidationError
 from miha.errors import ConfigError
 from miha.evolution.change import Change
 from miha.evolution.hyperparameter import Offer, Section
+from miha.evolution.hyperparameters.activation import Mixed
 from miha.evolution.point import Hyperparameters, Start
 from miha.files import write_text
 
@@ -76,7 +77,7 @@ def legs_of(steps: Sequence[Step], offer: Offer) -> list[Leg]:
             reason = f"{'.'.join(map(str, detail['loc']))}: {detail['msg']}" if detail else str(error)
             raise ConfigError(f"step {number} of the schedule to replay does not fit: {reason}") from None
         for layer, name in activations.items():
-            if name not in (*offer.layers.get(layer, ()), offer.activations.get(layer)):
+            if not Mixed.parse(name).names <= {*offer.layers.get(layer, ()), offer.activations.get(layer)}:
                 allowed = ", ".join(f"{one} ({'/'.join(names)})" for one, names in offer.layers.items()) or "none"
                 raise ConfigError(
                     f"step {number} of the schedule to replay gives {layer} the activation {name}; the network lets "

@@ -47,6 +47,9 @@ def change_phrase(row: Any) -> str:
         phrase = f"the optimizer {after} in place of {before}"
     elif row.operator == "activation":
         phrase = f"{after} in place of {before} as the activation {row.target}"
+    elif row.operator == "neuron_activation":
+        both = " and ".join(str(row.after).partition("#")[0].split("+"))
+        phrase = f"{both}, each in half of the channels, in place of {before} as the activation {row.target}"
     elif row.operator == "augmentation":
         phrase = f"augmentation of strength {after} in place of {before}"
     elif row.target in SCALED and (times := _times(row.before, row.after)):

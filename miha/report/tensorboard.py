@@ -8,6 +8,7 @@ from torch.utils.tensorboard import SummaryWriter
 
 from miha.events import EpochEnded, Event, Selected
 from miha.records.record import StageId
+from miha.report.curves import figures
 
 
 class TensorBoard:
@@ -32,12 +33,9 @@ class TensorBoard:
     def __call__(self, event: Event) -> None:
         """Write down one event, if it has figures."""
         if isinstance(event, EpochEnded):
-            epoch, writer = event.epoch, self._writer(event.stage)
-            figures = {"loss/training": epoch.train_loss, "loss/validation": epoch.valid_loss, "lr": epoch.lr}
-            figures |= {f"metric/{name}": value for name, value in epoch.metrics.items()}
-            for name, value in figures.items():
-                if value is not None:
-                    writer.add_scalar(name, value, epoch.epoch)
+            writer = self._writer(event.stage)
+            for name, value in figures(event.epoch).items():
+                writer.add_scalar(name, value, event.epoch.epoch)
             writer.flush()
         elif isinstance(event, Selected):
             winner = event.selection.winner

@@ -1,7 +1,7 @@
 """The epoch loop and nothing else."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -19,6 +19,7 @@ from miha.problems.samples import Batch, Data, map_tensors, pieces
 from miha.records.record import Epoch
 from miha.training.averaging import RunningMean, estimate_batch_norm, steps_of
 from miha.training.compute import Compute
+from miha.training.transition import Blend
 
 # Those that do something before a step: calling all of them would cost small networks a few percent.
 BEFORE_STEP = [kind for kind in HYPERPARAMETERS.values() if type(kind).before_step is not Hyperparameter.before_step]
@@ -53,6 +54,7 @@ class Trainer:
         compute: device, precision and threads.
         order: number of an own order of samples, augmentation and dropout; 0: that of the mainline.
         average: the mean of the weights, which is then validated in their place.
+        blends: the old activations, while the network (and the mean of it) goes over to new ones.
     """
 
     network: nn.Module
@@ -64,6 +66,7 @@ class Trainer:
     compute: Compute
     order: int = 0
     average: RunningMean | None = None
+    blends: Sequence[Blend] = ()
 
     def epochs(self, span: Span, done: int = 0, until: int | None = None) -> Iterator[Epoch]:
         """Train the epochs of a span, but for those that are ``done`` or come after ``until``, and yield after each.
@@ -72,6 +75,7 @@ class Trainer:
         """
         for number in range(span.first + done, (span.last if until is None else until) + 1):
             train_loss = self._train_epoch(number, span) if number else None
+            self._reach(number - span.first + 1)
             valid_loss, metric, shares = validate(self._judged(), self.problem, self.data.valid, self.compute.device)
             usable = math.isfinite(valid_loss) and (train_loss is None or math.isfinite(train_loss))
             yield Epoch(
@@ -86,6 +90,11 @@ class Trainer:
             )
             if not usable:
                 return
+
+    def _reach(self, epochs_done: float) -> None:
+        """Go on with a transition to new activations."""
+        for blend in self.blends:
+            blend.reach(epochs_done)
 
     def _judged(self) -> nn.Module:
         """The network to validate."""
@@ -115,6 +124,7 @@ class Trainer:
             for step, batch in enumerate(samples.batches(point.batch_size, order, varied)):
                 if span.annealing:
                     _set_lr(self.optimizer, point.lr * span.lr_factor(number - span.first + step / steps))
+                self._reach(number - span.first + step / steps)
                 batch = problem.augment(batch, draws[step])
                 if point.augmentation:
                     batch = problem.distort(batch, more_draws[step], point.augmentation)

@@ -24,6 +24,7 @@ from miha.records.record import StageId, StageRecord
 from miha.training.compute import Compute
 from miha.training.loop import Span, seeded
 from miha.training.pretrained import Pretrained
+from miha.training.transition import Transition
 
 
 class ProblemSpec(BaseModel):
@@ -151,6 +152,7 @@ class StageSpec(BaseModel):
         pretrained: of a stage without a parent, the archive whose weights it starts from instead.
         members: of a soup, the candidates to average, the fittest first.
         hyperparameters: the point of the search space it trains with.
+        transition: from the activations of its parent to its own; None: at once, or they are the same.
         span: mainline numbers of its epochs.
         until: of a heat, the number of its last epoch, before the end of the span.
         seed: of the run.
@@ -173,6 +175,7 @@ class StageSpec(BaseModel):
     pretrained: Pretrained | None = None
     members: tuple[Parent, ...] = ()
     hyperparameters: Hyperparameters
+    transition: Transition | None = None
     span: Span
     until: int | None = None
     seed: int
@@ -196,6 +199,8 @@ class StageSpec(BaseModel):
             content["pretrained"] = self.pretrained.digest
         if self.averaging:
             content["averaging"] = self.averaging
+        if self.transition:
+            content["transition"] = self.transition.model_dump()
         return digest_json({**content, "format_version": FORMAT_VERSION})
 
     @property

@@ -24,6 +24,7 @@ from miha.training.loop import Trainer, network_to_device, seeded
 from miha.training.optimizers import build_optimizer, carry_state, restore_state, state_of
 from miha.training.soup import make_soup
 from miha.training.spec import StageSpec
+from miha.training.transition import Blend
 
 _ONE_AT_A_TIME = threading.Lock()  # PyTorch has one random generator and one number of threads for a whole process
 
@@ -58,6 +59,7 @@ class _Stage:
         self.spec, self.opened = spec, spec.problem.opened(spec.seed)
         begun, point = self._begun(), spec.hyperparameters
         self.epochs: list[Epoch] = list(begun.manifest.record.epochs) if begun else []
+        self.blends: list[Blend] = []
         origin = begun or (read_parent(spec, spec.parent) if spec.parent else None)
         first = spec.pretrained.read().weights if spec.pretrained and not origin else None
         self.network = self._network(origin.raw_weights if origin else first)
@@ -80,8 +82,12 @@ class _Stage:
             network = problem.build_network()
         if weights is not None:
             load_weights(network, weights)
+        former = spec.transition.former(network) if spec.transition else {}
         configure(network, spec.hyperparameters)
-        return network_to_device(network, spec.compute.device, problem.channels_last)
+        network = network_to_device(network, spec.compute.device, problem.channels_last)
+        if spec.transition:
+            self.blends.append(Blend(network, former, spec.transition.epochs))
+        return network
 
     def _begun(self) -> Archive | None:
         """What an interrupted try left, or else the heat."""
@@ -107,6 +113,7 @@ class _Stage:
             spec.compute,
             spec.order,
             self.average,
+            self.blends,
         )
         saved = time.monotonic()
         for epoch in trainer.epochs(spec.span, done=len(self.epochs), until=spec.until):

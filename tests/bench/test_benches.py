@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 import torch
 
-from bench import tuning, tuning_tasks
+from bench import swaps, tuning, tuning_tasks
 from bench.ablations import NAMES, NO_CROSSOVER, PATCHES
 from bench.faults import main as faults
 from bench.gapfill import FULL, kind_of, run_one, schedule_of, winners
@@ -75,6 +75,20 @@ def test_every_column_of_the_small_trainings_has_a_row(digits, simulated, tmp_pa
     spent = {column: kept.results[tuning.key_of("deceptive", column)]["0"]["epochs"] for column in tuning.COLUMNS}
     assert set(spent.values()) == {15, 6}, "but for the replay all have one budget"
     assert spent[tuning.REPLAY] == 6
+
+
+@pytest.mark.slow
+def test_swaps(digits, tmp_path, monkeypatch):
+    task = tuning_tasks.tasks(digits, tmp_path)["digits"]
+    problem = task.problem().model_copy(update={"samples": 100})
+    schedule = {**task.schedule, "initial_epochs": 1, "candidate_epochs": 1}
+    small = task._replace(problem=lambda: problem, schedule=schedule)
+    monkeypatch.setattr(swaps, "tasks", lambda *_: {"digits": small})
+    kept = Results("swaps", {}, False, tmp_path, tmp_path / "results.md")
+    kept.once("digits", 0, lambda: swaps.swaps("digits", 0, digits, tmp_path, tmp_path))
+    rows = [row.split(" | ") for row in swaps.swap_table(kept).splitlines()[2:]]
+    assert [row[0] for row in rows] == [f"| digits: {kind}" for kind in (swaps.AT_ONCE, *swaps.GENTLY, swaps.HALF)]
+    assert [row[5] for row in rows] == ["14", "14", "14", "28"]
 
 
 @pytest.mark.parametrize("name", ["digits", "LeNet", "LSTM"])

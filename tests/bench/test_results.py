@@ -6,7 +6,7 @@ from statistics import mean
 
 import pytest
 
-from bench import eof, faults, gapfill, kernel, mnist, overhead, peers, scale, speed, tuning
+from bench import eof, faults, gapfill, kernel, mnist, overhead, peers, scale, speed, swaps, tuning
 from bench.gapfill import ablation_table, comparison, winners
 from bench.results import DOCUMENT, RESULTS, Results, put_block, spread, table
 from miha.errors import MihaError
@@ -129,6 +129,7 @@ TABLES = {
     "overhead": [overhead.work_table, overhead.start_table],
     "faults": [faults.kills_table],
     "tuning": [tuning.tables],
+    "swaps": [swaps.swap_table],
 }
 
 

@@ -50,6 +50,7 @@ def test_changes_of_different_layers_are_both_kept():
     [
         (changed(lr=0.005), changed(lr=0.002)),
         (activation("a", "GELU"), activation("a", "Tanh")),
+        (activation("a", "GELU"), activation("a", "ReLU+Tanh#1")),
         (changed(optimizer="SGD", lr=0.01, beta2=None), changed(beta2=0.99)),
         (changed(optimizer="RMSprop", momentum=None, beta2=0.9), changed(lr=0.005)),  # its own rate is Adam's
         (changed(weight_decay=1e-4), changed(optimizer="NAdam")),

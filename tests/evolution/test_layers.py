@@ -62,7 +62,7 @@ def test_a_transformer_computes_alike_with_and_without_gradients_whatever_its_ac
     layer = nn.TransformerEncoderLayer(8, 2, 16, dropout=0.0, activation=nn.ReLU(), batch_first=True)
     network = nn.TransformerEncoder(layer, 2).eval()
     written, padded = torch.rand(3, 5, 8), torch.arange(5).expand(3, 5) >= torch.tensor([[5], [4], [4]])
-    for name in ("ReLU", "Tanh", "GELU", "Identity"):
+    for name in ("ReLU", "Tanh", "GELU", "Identity", "GELU+Tanh#2"):
         set_activations(network, {"layers.0.activation": name})
         with_gradients = network(written, src_key_padding_mask=padded)[:, :4]
         with torch.no_grad():

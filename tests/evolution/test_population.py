@@ -107,7 +107,7 @@ def test_a_change_says_what_the_child_has_and_its_parent_had(operator):
     for child in children:
         change = child.change
         assert (change.operator, change.crossed, change.drawn) == (operator, False, True)
-        if operator == "activation":
+        if operator in ("activation", "neuron_activation"):
             before, after = PARENT.activations[change.target], child.point.activations[change.target]
         else:
             parent = PARENT.model_copy(update={"weight_decay": 0.01, "augmentation": 0.5})

@@ -34,6 +34,10 @@ FASTER = Change(operator="lr", target="lr", before=0.001, after=0.005)
             Change(operator="activation", target="encoder.2", after="GELU"),
             "GELU in place of what is written in the network as the activation encoder.2",
         ),
+        (
+            Change(operator="neuron_activation", target="encoder.2", before="ReLU", after="ReLU+Tanh#3"),
+            "ReLU and Tanh, each in half of the channels, in place of ReLU as the activation encoder.2",
+        ),
         (FASTER.model_copy(update={"crossed": True}), "a learning rate five times as high (0.005), tried in an earlier cycle,"),
         (FASTER.model_copy(update={"members": (2, 0, 1)}), "the mean of candidates 2, 0 and 1"),
     ],

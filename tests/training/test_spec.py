@@ -17,6 +17,7 @@ from miha.training.loop import Span
 from miha.training.pretrained import Pretrained
 from miha.training.spec import Parent, ProblemSpec, StageSpec, offer_of
 from miha.training.stage import run_stage
+from miha.training.transition import Transition
 from tests.support.runs import initial_of
 from tests.support.tiny import TinyProblem, TunableProblem
 
@@ -72,6 +73,7 @@ IN_DIGEST = [
     ("span", Span(1, 9)),
     ("span", Span(2, 3)),
     ("span", Span(1, 2, annealing=True)),
+    ("transition", Transition(epochs=1, activations={"act": "ReLU"})),
     ("seed", 9),
     ("order", 2),
     ("averaging", 1.0),
