@@ -9,12 +9,12 @@ from prefect.task_runners import ThreadPoolTaskRunner
 from flows.view.drawing import maps_of
 from miha.events import Counted, publish
 from miha.gapfill.dayfiller import Day
-from miha.gapfill.series import Series, announce, prepare, start
+from miha.gapfill.series import Series, announce, finish, prepare, start
 from miha.locking import held
 from miha.rasters.stack import ReadOptions
-from miha.training.workers import working
 from tasks.artifacts import Progress, show_figure
 from tasks.filling import fill_block, fill_scene, load_filler
+from tasks.placing import placed
 
 
 @flow(name="fill", flow_run_name="fill into {out.name}", task_runner=ThreadPoolTaskRunner(max_workers=1))  # type: ignore[arg-type]
@@ -58,21 +58,23 @@ BLOCK = 8  # days of one task
 
 
 @flow(name="fill-series", flow_run_name="fill {series.data.name} into {series.out.name}")
-def fill_series(series: Series, processes: int) -> dict[str, str]:
+def fill_series(series: Series, processes: int, dask: str | None = None) -> dict[str, str]:
     """Fill all days of a history that are not done yet, by blocks, each tried again if it fails.
 
     Args:
         series: what fills which days, and where to.
         processes: that fill side by side.
+        dask: scheduler of a Dask cluster that fills in their place, tcp://host:8786.
 
     Returns:
         Days (ISO dates) that could not be filled, and why.
     """
+    series, pool = placed(series, processes, dask)
     with held(series.out, "choose another folder for the filled days."):
         days = start(series)
         announce(series, days)
         left = [day for day in days if not day.done]
-        with working(processes):
+        with pool:
             prepare(series, days)
             blocks = [left[first : first + BLOCK] for first in range(0, len(left), BLOCK)]
             futures = [_named(block).submit(series, block) for block in blocks]
@@ -87,7 +89,7 @@ def fill_series(series: Series, processes: int) -> dict[str, str]:
             written = [day.target for day in left if day.target.exists()]
             if written:
                 show_figure(maps_of(written[-1]), "last-scene", str(written[-1]))
-        series.filler().finish()
+        finish(series)
         return failed
 
 

@@ -7,6 +7,7 @@ from miha.events import Message, publish
 from miha.gapfill.filler import open_filler
 from miha.gapfill.series import Method, Series, days_of, fill_series, read_span
 from miha.rasters.stack import ReadOptions
+from tasks.placing import placed
 
 
 def fill_scenes(
@@ -49,6 +50,7 @@ def fill_history(
     prefect: bool,
     processes: int,
     method: Method = "base",
+    dask: str | None = None,
 ) -> list[str]:
     """Fill the days of a history, ``all`` or a span; returns those (ISO dates) that could not be filled."""
     if data is None:
@@ -69,7 +71,7 @@ def fill_history(
         max_std=max_std,
     )
     if not prefect:
-        return [day.isoformat() for day in fill_series(series, processes)]
+        return [day.isoformat() for day in fill_series(*placed(series, processes, dask))]
     from flows.server import choose_server, reach_server, start_server
 
     start_server()
@@ -78,4 +80,4 @@ def fill_history(
     from flows.fill import fill_series as flow
 
     reach_server()
-    return list(flow(series, processes))
+    return list(flow(series, processes, dask))

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from datetime import date, timedelta
 from functools import lru_cache
 from itertools import pairwise
@@ -14,7 +15,7 @@ from pydantic import BaseModel, ConfigDict
 from miha.documents import read_document
 from miha.errors import ConfigError, DataError
 from miha.events import Counted, Message, publish
-from miha.files import digest_file, remove_unfinished, write_json
+from miha.files import digest_file, remove_unfinished, stamp_files, write_json
 from miha.gapfill.dayfiller import Day, DayFiller, SceneByScene
 from miha.gapfill.days import warn_if_few
 from miha.gapfill.eof.filler import EofFiller
@@ -23,7 +24,7 @@ from miha.locking import held
 from miha.rasters.scene import list_scenes
 from miha.rasters.stack import ReadOptions, read_date
 from miha.rasters.writing import plan_fills
-from miha.training.workers import is_transient, submit, working
+from miha.training.workers import is_transient, submit
 from miha.wording import plural
 
 RETRIES = 2  # of a day whose process died
@@ -60,9 +61,19 @@ class Series(BaseModel):
     everywhere: bool = False
     max_std: float | None = None
 
+    def absolute(self) -> "Series":
+        """The same for a process in any folder."""
+        paths = {name: path.absolute() for name, path in self if isinstance(path, Path)}
+        return self.model_copy(update=paths)
+
     def filler(self) -> DayFiller:
         """What fills; a process opens it once."""
-        return _filler(self.model, self.data, self.out, self.method, self.reading, self.causal)
+        if self.method == "eof":
+            return _eof_filler(self.data, self.out, self.reading, self.causal)
+        folders = [self.data / "history", self.data / "static"]
+        read = [path for folder in folders if folder.is_dir() for path in sorted(folder.iterdir())]
+        stamp = stamp_files([*read, self.model] if self.model else read)  # of what a process that lives on read before
+        return _filler(self.model, self.data, self.reading, self.causal, stamp)
 
 
 class _Settings(BaseModel):
@@ -71,10 +82,13 @@ class _Settings(BaseModel):
     model_config = ConfigDict(extra="allow")
 
 
-@lru_cache(maxsize=2)
-def _filler(model: Path | None, data: Path, out: Path, method: Method, reading: ReadOptions, causal: bool) -> DayFiller:
-    if method == "eof":
-        return EofFiller(data, out, reading, causal)
+@lru_cache(maxsize=1)
+def _eof_filler(data: Path, out: Path, reading: ReadOptions, causal: bool) -> DayFiller:
+    return EofFiller(data, out, reading, causal)
+
+
+@lru_cache(maxsize=1)
+def _filler(model: Path | None, data: Path, reading: ReadOptions, causal: bool, stamp: str) -> DayFiller:
     return SceneByScene(open_filler(model, data, reading, causal))
 
 
@@ -158,13 +172,14 @@ def _named(like: Path, when: date, reading: ReadOptions) -> str:
 
 
 def fill_day(series: Series, day: Day) -> None:
-    """Fill one day.
+    """Fill one day, unless a worker that died has done so.
 
     Raises:
         DataError: nothing tells of it.
         StorageError: it cannot be written.
     """
-    series.filler().fill(day, series.everywhere, series.max_std)
+    if not day.done:
+        series.filler().fill(day, series.everywhere, series.max_std)
 
 
 def fill_days(series: Series, days: Sequence[Day], counting: bool = True) -> dict[date, str]:
@@ -212,10 +227,14 @@ def start(series: Series) -> list[Day]:
     return days
 
 
-def fill_series(series: Series, processes: int) -> dict[date, str]:
+def fill_series(series: Series, pool: AbstractContextManager[None]) -> dict[date, str]:
     """Fill all days of a series that are not done yet; returns why days could not be filled.
 
     Every day is filled by itself, so the bits are the same for any number of processes, and after any interruption.
+
+    Args:
+        series: what fills which days, and where to.
+        pool: where, e.g. ``working(2)`` in two processes.
 
     Raises:
         DataError: the data set cannot be used.
@@ -225,11 +244,17 @@ def fill_series(series: Series, processes: int) -> dict[date, str]:
     with held(series.out, "choose another folder for the filled days."):
         days = start(series)
         announce(series, days)
-        with working(processes):
+        with pool:
             prepare(series, days)
             failed = fill_days(series, days)
-        series.filler().finish()
+        finish(series)
         return failed
+
+
+def finish(series: Series) -> None:
+    """Remove what is not needed once days are filled, also what a process that died left half written."""
+    series.filler().finish()
+    remove_unfinished(series.out)
 
 
 def prepare(series: Series, days: Sequence[Day]) -> None:

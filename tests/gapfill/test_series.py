@@ -12,6 +12,7 @@ from miha.gapfill.between import Between
 from miha.gapfill.filler import BaseFiller
 from miha.gapfill.series import Series, days_of, fill_days, fill_series, missing_days, read_span
 from miha.rasters.stack import Grid, Stack, list_rasters, read_date, read_scene, read_stack
+from miha.training.workers import working
 
 
 @pytest.fixture
@@ -60,13 +61,13 @@ def test_every_day_is_filled_also_those_without_a_scene_or_a_pixel(data, tmp_pat
 def test_a_series_continues_and_is_the_same_for_any_number_of_processes(data, tmp_path):
     """Stopped after three days, the last of them half written."""
     whole, part = (Series(data=data, out=tmp_path / name) for name in ("whole", "part"))
-    fill_series(whole, 2)
+    fill_series(whole, working(2))
     days = days_of(part)
     module.start(part)
     fill_days(part, days[:3])
     days[2].target.with_name(f"{days[2].target.stem}_std.tif").unlink()
     stamps = {day.target: day.target.stat().st_mtime_ns for day in days[:2]}
-    fill_series(part, 1)
+    fill_series(part, working(1))
     assert {path: path.stat().st_mtime_ns for path in stamps} == stamps
     assert filled(part.out) == filled(whole.out)
 
@@ -86,7 +87,6 @@ def test_a_causal_fill_does_not_know_what_came_after(data, tmp_path):
     for path in list_rasters(data / "history"):
         if read_date(path) > when:
             path.unlink()
-    module._filler.cache_clear()
     other = Series(data=data, out=tmp_path / "other", first=when, last=when, causal=True)
     fill_days(other, days_of(other))
     name = f"{when:%Y%m%d}.tif"
