@@ -9,6 +9,7 @@ from prefect.task_runners import ThreadPoolTaskRunner
 from flows.view.drawing import maps_of
 from miha.events import Counted, publish
 from miha.gapfill.dayfiller import Day
+from miha.gapfill.options import FillOptions
 from miha.gapfill.series import Series, announce, finish, prepare, start
 from miha.locking import held
 from miha.rasters.stack import ReadOptions
@@ -24,8 +25,7 @@ def fill(
     model: Path | None = None,
     data: Path | None = None,
     reading: ReadOptions = ReadOptions(),
-    everywhere: bool = False,
-    max_std: float | None = None,
+    options: FillOptions = FillOptions(),
     causal: bool = False,
 ) -> list[Path]:
     """Fill the gaps of each scene from history, static layers and that scene alone; returns the files written.
@@ -36,15 +36,13 @@ def fill(
         model: a model archive; none: the base fills, which needs no training.
         data: folder of the data set: history/ static/; none: each scene is filled from itself.
         reading: how pixels become values, where there is no model to say it.
-        everywhere: also fill pixels that neither the scene nor any other day shows.
-        max_std: standard deviation above which a pixel stays empty, in the data's unit.
+        options: which gaps are filled.
         causal: only days before a scene's own fill it.
     """
     load_filler.cache_clear()  # an archive may have been replaced since the last flow of this process
     plan = load_filler(model, data, reading, causal).plan(inputs, out)  # checks all scenes before the first is filled
     futures = [
-        fill_scene.submit(source, target, model, data, reading, everywhere, max_std, causal)
-        for source, target in plan.items()
+        fill_scene.submit(source, target, model, data, reading, options, causal) for source, target in plan.items()
     ]
     progress, written = Progress("scenes", len(futures)), list[Path]()
     for future in futures:

@@ -5,6 +5,7 @@ from pathlib import Path
 from miha.errors import ConfigError
 from miha.events import Message, publish
 from miha.gapfill.filler import open_filler
+from miha.gapfill.options import FillOptions
 from miha.gapfill.series import Method, Series, days_of, fill_series, read_span
 from miha.rasters.stack import ReadOptions
 from tasks.placing import placed
@@ -16,8 +17,7 @@ def fill_scenes(
     model: Path | None,
     data: Path | None,
     reading: ReadOptions,
-    everywhere: bool,
-    max_std: float | None,
+    options: FillOptions,
     causal: bool,
     prefect: bool,
 ) -> None:
@@ -25,7 +25,7 @@ def fill_scenes(
     if data is None and model is None:
         publish(Message("Each scene is filled from itself alone. Other days of the place (--data) lower the error."))
     if not prefect:
-        open_filler(model, data, reading, causal).fill_all(inputs, out, everywhere, max_std)
+        open_filler(model, data, reading, causal).fill_all(inputs, out, options)
         return
     from flows.server import choose_server, reach_server, start_server
 
@@ -35,7 +35,7 @@ def fill_scenes(
     from flows.fill import fill
 
     reach_server()
-    fill(inputs, out, model, data, reading, everywhere, max_std, causal)
+    fill(inputs, out, model, data, reading, options, causal)
 
 
 def fill_history(
@@ -44,8 +44,7 @@ def fill_history(
     model: Path | None,
     data: Path | None,
     reading: ReadOptions,
-    everywhere: bool,
-    max_std: float | None,
+    options: FillOptions,
     causal: bool,
     prefect: bool,
     processes: int,
@@ -67,8 +66,7 @@ def fill_history(
         method=method,
         reading=reading,
         causal=causal,
-        everywhere=everywhere,
-        max_std=max_std,
+        options=options,
     )
     if not prefect:
         return [day.isoformat() for day in fill_series(*placed(series, processes, dask))]

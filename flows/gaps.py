@@ -65,6 +65,7 @@ def fill(
     """
     from flows.filling import fill_history, fill_scenes
     from miha.errors import ConfigError
+    from miha.gapfill.options import FillOptions
     from miha.records.record import model_path
 
     if run_dir and model:
@@ -78,15 +79,14 @@ def fill(
     if workers and dask:
         raise ConfigError("give either --workers, processes of this machine, or --dask.")
     archive = model_path(run_dir, "best") if run_dir else model
-    options = reading(archive)
+    how = reading(archive)
+    which = FillOptions(everywhere=everywhere, max_std=max_std)
     with shown("Stopped. With --dates the same command continues where it was.") as console:
         if inputs:
-            fill_scenes(inputs, out, archive, data, options, everywhere, max_std, causal, prefect)
+            fill_scenes(inputs, out, archive, data, how, which, causal, prefect)
         elif dates:
             processes = workers or os.cpu_count() or 1
-            failed = fill_history(
-                dates, out, archive, data, options, everywhere, max_std, causal, prefect, processes, method, dask
-            )
+            failed = fill_history(dates, out, archive, data, how, which, causal, prefect, processes, method, dask)
             if failed:
                 console.print(
                     f"{plural(len(failed), 'day')} could not be filled, for the reasons above: {', '.join(failed)}"

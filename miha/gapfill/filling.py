@@ -11,6 +11,7 @@ from miha.gapfill.base import fill_base
 from miha.gapfill.days import MIN_VISIBLE
 from miha.gapfill.filler import open_filler
 from miha.gapfill.history import bounded
+from miha.gapfill.options import FillOptions
 from miha.gapfill.predictors import Background, Static
 from miha.rasters.options import ReadOptions
 
@@ -45,7 +46,7 @@ def fill(
     """
     paths = [Path(scenes)] if isinstance(scenes, Path | str) else [Path(scene) for scene in scenes]
     filler = open_filler(Path(model) if model else None, Path(data) if data else None, reading)
-    return filler.fill_all(paths, Path(out), everywhere, max_std)
+    return filler.fill_all(paths, Path(out), FillOptions(everywhere=everywhere, max_std=max_std))
 
 
 class FilledArray(NamedTuple):

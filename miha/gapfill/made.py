@@ -10,6 +10,7 @@ import numpy as np
 
 from miha.errors import DataError
 from miha.gapfill.guess import Window
+from miha.gapfill.options import FillOptions
 from miha.gapfill.process import Posterior
 from miha.rasters.stack import Image, Mask, ReadOptions, Scene
 from miha.rasters.writing import Part, write_parts
@@ -64,8 +65,7 @@ def write_made(
     reading: ReadOptions,
     never_seen: NeverSeen,
     sharing: Sharing,
-    everywhere: bool,
-    max_std: float | None,
+    options: FillOptions,
     blank: date | None,
 ) -> str:
     """Write what becomes of a scene, window by window; returns a message about it.
@@ -77,22 +77,22 @@ def write_made(
         reading: how ``source`` was read.
         never_seen: of that band.
         sharing: other bands that the same mask hides: one mask can only show all of them.
-        everywhere: also pixels that no day shows.
-        max_std: standard deviation above which a pixel stays empty, in the data's unit.
+        options: which gaps are filled.
         blank: a day of which there is no scene; then only the place of ``source`` is copied.
     """
     counted = Counter[str]()
     nowhere = np.zeros((1, 1), bool)
+    limit = np.inf if options.max_std is None else options.max_std
 
     def part(where: Window) -> Part:
         values, kept = made.scene(where)
         gaps = np.isnan(values)
         filled = made.fill(where) if gaps.any() else Posterior(values, np.zeros_like(values))
         wanted = gaps & ~kept
-        unknown = wanted & (nowhere if everywhere else never_seen(where))
-        unsure = wanted & ~unknown & (filled.std > (np.inf if max_std is None else max_std))
+        unknown = wanted & (nowhere if options.everywhere else never_seen(where))
+        unsure = wanted & ~unknown & (filled.std > limit)
         others = {
-            band: other.known(where, nowhere if everywhere else unseen(where))
+            band: other.known(where, nowhere if options.everywhere else unseen(where))
             for band, (other, unseen) in sharing.items()
         }
         if others:
@@ -103,7 +103,7 @@ def write_made(
         return Part(found, filled.std, gaps, others)
 
     write_parts(source, target, part, reading, blank)
-    left = [("unknown", "that no day shows"), ("unsure", f"of a standard deviation above {max_std or 0:g}")]
+    left = [("unknown", "that no day shows"), ("unsure", f"of a standard deviation above {limit:g}")]
     empty = "".join(f", {counted[name]} {why} left empty" for name, why in left if counted[name])
     empty += f", {counted['kept']} kept as they were" if counted["kept"] else ""
     bands = f" in each of {len(sharing) + 1} bands, which share a mask" if sharing else ""

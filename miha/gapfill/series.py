@@ -20,6 +20,7 @@ from miha.gapfill.dayfiller import Day, DayFiller, SceneByScene
 from miha.gapfill.days import warn_if_few
 from miha.gapfill.eof.filler import EofFiller
 from miha.gapfill.filler import open_filler
+from miha.gapfill.options import FillOptions
 from miha.locking import held
 from miha.rasters.scene import list_scenes
 from miha.rasters.stack import ReadOptions, read_date
@@ -44,8 +45,7 @@ class Series(BaseModel):
         method: what fills without a model: the base, or ``eof``, patterns of the whole history, which is much faster.
         reading: how pixels become values, where there is no model to say it.
         causal: only days before a day fill it.
-        everywhere: also fill pixels that no day shows.
-        max_std: standard deviation above which a pixel stays empty, in the data's unit.
+        options: which gaps are filled.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -58,8 +58,7 @@ class Series(BaseModel):
     method: Method = "base"
     reading: ReadOptions = ReadOptions()
     causal: bool = False
-    everywhere: bool = False
-    max_std: float | None = None
+    options: FillOptions = FillOptions()
 
     def absolute(self) -> "Series":
         """The same for a process in any folder."""
@@ -179,7 +178,7 @@ def fill_day(series: Series, day: Day) -> None:
         StorageError: it cannot be written.
     """
     if not day.done:
-        series.filler().fill(day, series.everywhere, series.max_std)
+        series.filler().fill(day, series.options)
 
 
 def fill_days(series: Series, days: Sequence[Day], counting: bool = True) -> dict[date, str]:
