@@ -30,6 +30,7 @@ EXTRAS = {  # what pip calls the libraries that a command may lack
     **dict.fromkeys(("prefect", "httpx", "uvicorn"), "prefect"),
     **dict.fromkeys(("onnx", "onnxscript"), "onnx"),
     "tensorboard": "tensorboard",
+    "pystac": "stac",
 }
 
 app = typer.Typer(

@@ -40,7 +40,8 @@ def fill(
         causal: only days before a scene's own fill it.
     """
     load_filler.cache_clear()  # an archive may have been replaced since the last flow of this process
-    plan = load_filler(model, data, reading, causal).plan(inputs, out)  # checks all scenes before the first is filled
+    filler = load_filler(model, data, reading, causal)
+    plan = filler.plan(inputs, out, options)  # checks all scenes before the first is filled
     futures = [
         fill_scene.submit(source, target, model, data, reading, options, causal) for source, target in plan.items()
     ]
@@ -71,7 +72,7 @@ def fill_series(series: Series, processes: int, dask: str | None = None) -> dict
     with held(series.out, "choose another folder for the filled days."):
         days = start(series)
         announce(series, days)
-        left = [day for day in days if not day.done]
+        left = [day for day in days if not day.done(series.options)]
         with pool:
             prepare(series, days)
             blocks = [left[first : first + BLOCK] for first in range(0, len(left), BLOCK)]

@@ -30,7 +30,7 @@ def fill_scenes(
     from flows.server import choose_server, reach_server, start_server
 
     start_server()
-    open_filler(model, data, reading, causal).plan(inputs, out)  # a mistake is reported before Prefect starts
+    open_filler(model, data, reading, causal).plan(inputs, out, options)  # a mistake is reported before Prefect starts
     choose_server()
     from flows.fill import fill
 

@@ -43,6 +43,9 @@ def fill(
             help="what fills days without a model; eof: patterns of the whole history, far faster, less exact"
         ),
     ] = "base",
+    stac: Annotated[
+        bool, typer.Option("--stac", help="also write STAC items, and a collection of the days (--dates)")
+    ] = False,
     causal: Annotated[bool, typer.Option("--causal", help="fill each day from earlier days only")] = False,
     workers: Annotated[
         int | None, typer.Option(min=1, help="processes that fill days (--dates); default: one a core")
@@ -80,7 +83,7 @@ def fill(
         raise ConfigError("give either --workers, processes of this machine, or --dask.")
     archive = model_path(run_dir, "best") if run_dir else model
     how = reading(archive)
-    which = FillOptions(everywhere=everywhere, max_std=max_std)
+    which = FillOptions(everywhere=everywhere, max_std=max_std, stac=stac)
     with shown("Stopped. With --dates the same command continues where it was.") as console:
         if inputs:
             fill_scenes(inputs, out, archive, data, how, which, causal, prefect)

@@ -12,7 +12,7 @@ from miha.gapfill.made import Made, TooLittleSeen
 from miha.gapfill.options import FillOptions
 from miha.rasters.opened import OpenScene
 from miha.rasters.stack import ReadOptions
-from miha.rasters.writing import sidecars_of
+from miha.rasters.writing import item_of, sidecars_of
 from miha.wording import plural
 
 
@@ -26,9 +26,13 @@ class Day:
     blank: bool = False
 
     @property
-    def done(self) -> bool:
-        """True if it was filled before, with all that lies beside it."""
+    def filled(self) -> bool:
+        """True if it was filled before, with the two maps that lie beside it."""
         return all(path.exists() for path in (self.target, *sidecars_of(self.target)))
+
+    def done(self, options: FillOptions) -> bool:
+        """True if that holds, and all else is there that is to lie beside it."""
+        return self.filled and (not options.stac or item_of(self.target).exists())
 
 
 class DayFiller(ABC):

@@ -116,7 +116,7 @@ class Filler(ABC):
             )
         return when
 
-    def plan(self, sources: Sequence[Path], out: Path) -> dict[Path, Path]:
+    def plan(self, sources: Sequence[Path], out: Path, options: FillOptions = FillOptions()) -> dict[Path, Path]:
         """Input → output of several fills; checks everything that can be checked before the first is filled.
 
         The scenes that were read for it are kept until they are filled.
@@ -129,6 +129,7 @@ class Filler(ABC):
             self._date(source)
         if self.history:
             warn_if_few(len(self.history))
+        options.check(sources, self.reading)
         return plan_fills(sources, out)
 
     @fixed_threads(1)
@@ -198,7 +199,7 @@ class Filler(ABC):
 
     def fill_all(self, sources: Sequence[Path], out: Path, options: FillOptions = FillOptions()) -> list[Path]:
         """Fill several rasters into a folder, each by itself and under its own name, after checking all of them."""
-        plan, filled = self.plan(sources, out), list[Path]()
+        plan, filled = self.plan(sources, out, options), list[Path]()
         for number, (source, target) in enumerate(plan.items(), start=1):
             filled.append(self.fill(source, target, options))
             publish(Counted("scenes", number, len(plan)))

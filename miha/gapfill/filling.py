@@ -24,6 +24,7 @@ def fill(
     *,
     everywhere: bool = False,
     max_std: float | None = None,
+    stac: bool = False,
     reading: ReadOptions = ReadOptions(),
 ) -> list[Path]:
     """Fill the gaps of GeoTIFFs, as ``miha fill`` does; returns the files written, each under its input's name.
@@ -37,6 +38,7 @@ def fill(
         model: model archive, e.g. ``run.model``, which needs ``data``; None: the base, which needs no training.
         everywhere: also pixels that no day shows.
         max_std: standard deviation above which a pixel stays empty, in the data's unit.
+        stac: also write a STAC item beside each, ``<name>.json`` (extra ``stac``).
         reading: how pixels become values, where there is no model to say it.
 
     Raises:
@@ -46,7 +48,7 @@ def fill(
     """
     paths = [Path(scenes)] if isinstance(scenes, Path | str) else [Path(scene) for scene in scenes]
     filler = open_filler(Path(model) if model else None, Path(data) if data else None, reading)
-    return filler.fill_all(paths, Path(out), FillOptions(everywhere=everywhere, max_std=max_std))
+    return filler.fill_all(paths, Path(out), FillOptions(everywhere=everywhere, max_std=max_std, stac=stac))
 
 
 class FilledArray(NamedTuple):

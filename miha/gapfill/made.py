@@ -12,7 +12,7 @@ from miha.errors import DataError
 from miha.gapfill.guess import Window
 from miha.gapfill.options import FillOptions
 from miha.gapfill.process import Posterior
-from miha.rasters.stack import Image, Mask, ReadOptions, Scene
+from miha.rasters.stack import Image, Mask, ReadOptions, Scene, read_date
 from miha.rasters.writing import Part, write_parts
 from miha.wording import plural
 
@@ -77,7 +77,7 @@ def write_made(
         reading: how ``source`` was read.
         never_seen: of that band.
         sharing: other bands that the same mask hides: one mask can only show all of them.
-        options: which gaps are filled.
+        options: which gaps are filled, and what is written beside the scene.
         blank: a day of which there is no scene; then only the place of ``source`` is copied.
     """
     counted = Counter[str]()
@@ -103,6 +103,10 @@ def write_made(
         return Part(found, filled.std, gaps, others)
 
     write_parts(source, target, part, reading, blank)
+    if options.stac:
+        from miha.rasters.stac import write_item  # pystac takes a quarter of a second to import, and is an extra
+
+        write_item(target, blank or read_date(source, reading.date_pattern))
     left = [("unknown", "that no day shows"), ("unsure", f"of a standard deviation above {limit:g}")]
     empty = "".join(f", {counted[name]} {why} left empty" for name, why in left if counted[name])
     empty += f", {counted['kept']} kept as they were" if counted["kept"] else ""

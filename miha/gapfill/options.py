@@ -1,10 +1,17 @@
-"""Which gaps of a scene are filled: settings that commands, flows and the library share."""
+"""Which gaps of a scene are filled, and what is written beside it: settings of commands, flows and the library."""
+
+from collections.abc import Sequence
+from importlib import import_module
+from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from miha.rasters.dates import read_date
+from miha.rasters.options import ReadOptions
+
 
 class FillOptions(BaseModel):
-    """Which gaps are filled."""
+    """Which gaps are filled, and what is written beside a scene."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -12,3 +19,16 @@ class FillOptions(BaseModel):
     max_std: float | None = Field(
         None, description="standard deviation above which a pixel stays empty, in the data's unit"
     )
+    stac: bool = Field(False, description="a STAC item beside each scene, and a collection of a series")
+
+    def check(self, sources: Sequence[Path], reading: ReadOptions) -> None:
+        """Find out before scenes are filled what could not be done afterwards.
+
+        Raises:
+            DataError: a scene that cannot be used in this way.
+            ModuleNotFoundError: an extra is not installed.
+        """
+        if self.stac:
+            import_module("miha.rasters.stac")
+            for source in sources:
+                read_date(source, reading.date_pattern)

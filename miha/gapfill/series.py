@@ -7,7 +7,7 @@ from datetime import date, timedelta
 from functools import lru_cache
 from itertools import pairwise
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict
@@ -30,6 +30,7 @@ from miha.wording import plural
 
 RETRIES = 2  # of a day whose process died
 SETTINGS = "series.json"
+UNSETTLED: Any = {"data": True, "out": True, "first": True, "last": True, "model": True, "options": {"stac"}}
 Method = Literal["base", "eof"]
 
 
@@ -177,8 +178,12 @@ def fill_day(series: Series, day: Day) -> None:
         DataError: nothing tells of it.
         StorageError: it cannot be written.
     """
-    if not day.done:
+    if not day.filled:
         series.filler().fill(day, series.options)
+    elif series.options.stac:
+        from miha.rasters.stac import write_item
+
+        write_item(day.target, day.when)
 
 
 def fill_days(series: Series, days: Sequence[Day], counting: bool = True) -> dict[date, str]:
@@ -187,7 +192,7 @@ def fill_days(series: Series, days: Sequence[Day], counting: bool = True) -> dic
     ``counting`` tells how many are done.
     """
     failed: dict[date, str] = {}
-    waiting = [(day, submit(fill_day, series, day)) for day in days if not day.done]
+    waiting = [(day, submit(fill_day, series, day)) for day in days if not day.done(series.options)]
     for number, (day, future) in enumerate(waiting, start=len(days) - len(waiting) + 1):
         for retry in range(RETRIES, -1, -1):
             try:
@@ -214,16 +219,25 @@ def start(series: Series) -> list[Day]:
         ConfigError: ``out`` holds a series of other settings.
     """
     days = days_of(series)
-    settings = series.model_dump(mode="json", exclude={"data", "out", "first", "last", "model"})
+    settings = series.model_dump(mode="json", exclude=UNSETTLED)
     settings["model"] = digest_file(series.model) if series.model else None
     settings_file = series.out / SETTINGS
-    if settings_file.exists() and any(day.done for day in days):
+    if settings_file.exists() and any(day.filled for day in days):
         former = read_document(settings_file, _Settings, ConfigError, "Choose another --out.").model_dump(mode="json")
         if former != settings:
             raise ConfigError(f"{series.out} holds days that were filled with other settings. Choose another --out.")
     remove_unfinished(series.out)
     write_json(settings_file, settings)
+    collect(series)  # what lies in its folder belongs to it
     return days
+
+
+def collect(series: Series) -> None:
+    """Write the STAC collection of the days that are filled, if one is wanted."""
+    if series.options.stac:
+        from miha.rasters.stac import write_collection
+
+        write_collection(series.out, f"{series.data.resolve().name}, its gaps filled")
 
 
 def fill_series(series: Series, pool: AbstractContextManager[None]) -> dict[date, str]:
@@ -254,17 +268,18 @@ def finish(series: Series) -> None:
     """Remove what is not needed once days are filled, also what a process that died left half written."""
     series.filler().finish()
     remove_unfinished(series.out)
+    collect(series)
 
 
 def prepare(series: Series, days: Sequence[Day]) -> None:
     """Do what must be done once before days are filled, unless all of them are."""
-    if not all(day.done for day in days):
+    if not all(day.filled for day in days):
         series.filler().prepare(scenes_of(series), days)
 
 
 def announce(series: Series, days: Sequence[Day]) -> None:
     """Say what is to be done."""
-    done, blank = sum(day.done for day in days), sum(day.blank for day in days)
+    done, blank = sum(day.done(series.options) for day in days), sum(day.blank for day in days)
     missing = f", {blank} of them without a scene" if blank else ""
     before = f"; {done} are done" if done else ""
     publish(

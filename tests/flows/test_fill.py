@@ -71,7 +71,7 @@ def test_the_flow_fills_the_days_of_a_history_once(simulated, tmp_path):
     series = Series(data=simulated, out=tmp_path / "out", **SPAN)
     assert fill_series(series, 2) == {}
     days = days_of(series)
-    assert all(day.done for day in days)
+    assert all(day.filled for day in days)
     stamps = [day.target.stat().st_mtime_ns for day in days]
     assert fill_series(series, 2) == {}
     assert [day.target.stat().st_mtime_ns for day in days] == stamps

@@ -106,10 +106,10 @@ def test_a_cluster_that_goes_away_is_reported_and_the_same_command_continues(sim
 
             with observed_by(stop), pytest.raises(RunError, match=r"is gone\. .* the same command continues"):
                 fill_series(*placed(series, 1, address))
-    done = sum(day.done for day in days_of(series))
+    done = sum(day.filled for day in days_of(series))
     assert 0 < done < len(days_of(series))
     assert fill_series(series, working(2)) == {}
-    assert all(day.done for day in days_of(series))
+    assert all(day.filled for day in days_of(series))
 
 
 @pytest.mark.slow
@@ -117,7 +117,7 @@ def test_a_cluster_that_goes_away_is_reported_and_the_same_command_continues(sim
 def test_the_flow_fills_on_a_cluster(scheduler, workers, simulated, tmp_path):
     series = Series(data=simulated, out=tmp_path / "out", method="eof")
     assert flow(series, 1, scheduler) == {}
-    assert all(day.done for day in days_of(series))
+    assert all(day.filled for day in days_of(series))
 
 
 @pytest.mark.slow

@@ -1,4 +1,5 @@
 import shutil
+from contextlib import nullcontext
 from datetime import date, timedelta
 
 import numpy as np
@@ -10,6 +11,7 @@ from miha.events import Message, observed_by
 from miha.gapfill import series as module
 from miha.gapfill.between import Between
 from miha.gapfill.filler import BaseFiller
+from miha.gapfill.options import FillOptions
 from miha.gapfill.series import Series, days_of, fill_days, fill_series, missing_days, read_span
 from miha.rasters.stack import Grid, Stack, list_rasters, read_date, read_scene, read_stack
 from miha.training.workers import working
@@ -134,3 +136,26 @@ def test_a_span_that_is_none_is_refused(text):
         read_span(text)
     assert read_span("all") == (None, None)
     assert read_span("2020-01-01/2020-02-01") == (date(2020, 1, 1), date(2020, 2, 1))
+
+
+def test_a_series_has_a_catalogue_which_can_be_asked_for_later(data, tmp_path):
+    """Filled without one at first; then the files stay, and what is missing is added."""
+    pystac = pytest.importorskip("pystac", reason="needs the extra stac")
+    span = {"data": data, "out": tmp_path / "out", "first": date(2021, 5, 2), "last": date(2021, 5, 4)}
+    plain = Series(**span)
+    fill_series(plain, nullcontext())
+    before = filled(plain.out)
+    series, events = Series(**span, options=FillOptions(stac=True)), []
+    with observed_by(events.append):
+        assert fill_series(series, nullcontext()) == {}
+    assert filled(plain.out) == before
+    days, collection = days_of(series), pystac.Collection.from_file(tmp_path / "out/collection.json")
+    items = list(collection.get_items())
+    assert [item.datetime.date() for item in items] == [day.when for day in days]
+    assert days[1].blank
+    assert all(item.get_collection().id == collection.id for item in items)
+    days[0].target.unlink()
+    with observed_by(events.append):
+        fill_series(series, nullcontext())
+    assert filled(plain.out) == before
+    assert any("; 2 are done" in event.line for event in events if isinstance(event, Message))
