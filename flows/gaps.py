@@ -43,6 +43,10 @@ def fill(
             help="what fills days without a model; eof: patterns of the whole history, far faster, less exact"
         ),
     ] = "base",
+    area: Annotated[
+        Path | None,
+        typer.Option(help="fill only inside: a raster (0 or nodata is outside), or GeoJSON of polygons; on any grid"),
+    ] = None,
     stac: Annotated[
         bool, typer.Option("--stac", help="also write STAC items, and a collection of the days (--dates)")
     ] = False,
@@ -83,7 +87,7 @@ def fill(
         raise ConfigError("give either --workers, processes of this machine, or --dask.")
     archive = model_path(run_dir, "best") if run_dir else model
     how = reading(archive)
-    which = FillOptions(everywhere=everywhere, max_std=max_std, stac=stac)
+    which = FillOptions(everywhere=everywhere, max_std=max_std, area=area, stac=stac)
     with shown("Stopped. With --dates the same command continues where it was.") as console:
         if inputs:
             fill_scenes(inputs, out, archive, data, how, which, causal, prefect)

@@ -18,5 +18,5 @@ def placed(series: Series, processes: int, dask: str | None) -> tuple[Series, Ab
     if dask is None:
         return series, working(processes)
     shared = series.absolute()
-    needed = [path for path in (shared.data, shared.model) if path]
+    needed = [path for path in (shared.data, shared.model, shared.options.area) if path]
     return shared, working_on(dask, shared.out, needed)

@@ -24,6 +24,7 @@ def fill(
     *,
     everywhere: bool = False,
     max_std: float | None = None,
+    area: Path | str | None = None,
     stac: bool = False,
     reading: ReadOptions = ReadOptions(),
 ) -> list[Path]:
@@ -38,6 +39,7 @@ def fill(
         model: model archive, e.g. ``run.model``, which needs ``data``; None: the base, which needs no training.
         everywhere: also pixels that no day shows.
         max_std: standard deviation above which a pixel stays empty, in the data's unit.
+        area: raster (not 0 inside) or GeoJSON of polygons; pixels outside of it stay as they are.
         stac: also write a STAC item beside each, ``<name>.json`` (extra ``stac``).
         reading: how pixels become values, where there is no model to say it.
 
@@ -48,7 +50,8 @@ def fill(
     """
     paths = [Path(scenes)] if isinstance(scenes, Path | str) else [Path(scene) for scene in scenes]
     filler = open_filler(Path(model) if model else None, Path(data) if data else None, reading)
-    return filler.fill_all(paths, Path(out), FillOptions(everywhere=everywhere, max_std=max_std, stac=stac))
+    options = FillOptions(everywhere=everywhere, max_std=max_std, area=Path(area) if area else None, stac=stac)
+    return filler.fill_all(paths, Path(out), options)
 
 
 class FilledArray(NamedTuple):

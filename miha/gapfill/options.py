@@ -6,8 +6,10 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from miha.rasters.area import open_area
 from miha.rasters.dates import read_date
 from miha.rasters.options import ReadOptions
+from miha.rasters.scene import read_grid
 
 
 class FillOptions(BaseModel):
@@ -19,6 +21,9 @@ class FillOptions(BaseModel):
     max_std: float | None = Field(
         None, description="standard deviation above which a pixel stays empty, in the data's unit"
     )
+    area: Path | None = Field(
+        None, description="raster (not 0 inside) or GeoJSON of polygons: pixels outside of it stay as they are"
+    )
     stac: bool = Field(False, description="a STAC item beside each scene, and a collection of a series")
 
     def check(self, sources: Sequence[Path], reading: ReadOptions) -> None:
@@ -28,6 +33,9 @@ class FillOptions(BaseModel):
             DataError: a scene that cannot be used in this way.
             ModuleNotFoundError: an extra is not installed.
         """
+        if self.area:
+            for source in sources:
+                open_area(self.area, read_grid(source))
         if self.stac:
             import_module("miha.rasters.stac")
             for source in sources:

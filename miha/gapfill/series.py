@@ -64,7 +64,8 @@ class Series(BaseModel):
     def absolute(self) -> "Series":
         """The same for a process in any folder."""
         paths = {name: path.absolute() for name, path in self if isinstance(path, Path)}
-        return self.model_copy(update=paths)
+        area = self.options.area and self.options.area.absolute()
+        return self.model_copy(update={**paths, "options": self.options.model_copy(update={"area": area})})
 
     def filler(self) -> DayFiller:
         """What fills; a process opens it once."""
@@ -218,9 +219,11 @@ def start(series: Series) -> list[Day]:
         DataError: the data set cannot be used.
         ConfigError: ``out`` holds a series of other settings.
     """
-    days = days_of(series)
+    days, area = days_of(series), series.options.area
+    series.options.check([days[0].source], series.filler().reading)  # all are on one grid
     settings = series.model_dump(mode="json", exclude=UNSETTLED)
     settings["model"] = digest_file(series.model) if series.model else None
+    settings["options"]["area"] = digest_file(area) if area else None
     settings_file = series.out / SETTINGS
     if settings_file.exists() and any(day.filled for day in days):
         former = read_document(settings_file, _Settings, ConfigError, "Choose another --out.").model_dump(mode="json")

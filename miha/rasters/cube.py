@@ -8,8 +8,9 @@ import numpy as np
 
 from miha.errors import DataError
 from miha.rasters.dates import read_date
+from miha.rasters.grid import Grid
 from miha.rasters.options import ReadOptions
-from miha.rasters.scene import Grid, list_rasters, read_scene
+from miha.rasters.scene import list_rasters, read_scene
 from miha.rasters.stack import read_stack
 from miha.rasters.writing import sidecars_of
 
