@@ -31,6 +31,7 @@ EXTRAS = {  # what pip calls the libraries that a command may lack
     **dict.fromkeys(("onnx", "onnxscript"), "onnx"),
     "tensorboard": "tensorboard",
     "pystac": "stac",
+    **dict.fromkeys(("xarray", "zarr", "pyproj"), "xarray"),
 }
 
 app = typer.Typer(

@@ -10,7 +10,7 @@ from flows.view.drawing import maps_of
 from miha.events import Counted, publish
 from miha.gapfill.dayfiller import Day
 from miha.gapfill.options import FillOptions
-from miha.gapfill.series import Series, announce, finish, prepare, start
+from miha.gapfill.series import Series, announce, assemble, finish, prepare, start
 from miha.locking import held
 from miha.rasters.stack import ReadOptions
 from tasks.artifacts import Progress, show_figure
@@ -85,6 +85,7 @@ def fill_series(series: Series, processes: int, dask: str | None = None) -> dict
                 done += len(block)
                 progress.advance(len(block))
                 publish(Counted("days", done, len(days), f"{block[-1].when}"))
+            assemble(series)
             written = [day.target for day in left if day.target.exists()]
             if written:
                 show_figure(maps_of(written[-1]), "last-scene", str(written[-1]))

@@ -50,6 +50,7 @@ def fill_history(
     processes: int,
     method: Method = "base",
     dask: str | None = None,
+    zarr: bool = False,
 ) -> list[str]:
     """Fill the days of a history, ``all`` or a span; returns those (ISO dates) that could not be filled."""
     if data is None:
@@ -67,6 +68,7 @@ def fill_history(
         reading=reading,
         causal=causal,
         options=options,
+        zarr=zarr,
     )
     if not prefect:
         return [day.isoformat() for day in fill_series(*placed(series, processes, dask))]

@@ -50,6 +50,7 @@ def fill(
     stac: Annotated[
         bool, typer.Option("--stac", help="also write STAC items, and a collection of the days (--dates)")
     ] = False,
+    zarr: Annotated[bool, typer.Option("--zarr", help="also write one Zarr cube of all days (--dates)")] = False,
     causal: Annotated[bool, typer.Option("--causal", help="fill each day from earlier days only")] = False,
     workers: Annotated[
         int | None, typer.Option(min=1, help="processes that fill days (--dates); default: one a core")
@@ -83,6 +84,8 @@ def fill(
         raise ConfigError(f"--method {method} fills the days of a history: give --dates instead of scenes.")
     if inputs and dask:
         raise ConfigError("--dask spreads the days of a history over a cluster: give --dates instead of scenes.")
+    if inputs and zarr:
+        raise ConfigError("--zarr writes a cube of the days of a history: give --dates instead of scenes.")
     if workers and dask:
         raise ConfigError("give either --workers, processes of this machine, or --dask.")
     archive = model_path(run_dir, "best") if run_dir else model
@@ -93,7 +96,7 @@ def fill(
             fill_scenes(inputs, out, archive, data, how, which, causal, prefect)
         elif dates:
             processes = workers or os.cpu_count() or 1
-            failed = fill_history(dates, out, archive, data, how, which, causal, prefect, processes, method, dask)
+            failed = fill_history(dates, out, archive, data, how, which, causal, prefect, processes, method, dask, zarr)
             if failed:
                 console.print(
                     f"{plural(len(failed), 'day')} could not be filled, for the reasons above: {', '.join(failed)}"

@@ -4,7 +4,8 @@ import re
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from datetime import date, timedelta
-from functools import lru_cache
+from functools import lru_cache, partial
+from importlib import import_module
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal
@@ -14,7 +15,7 @@ from pydantic import BaseModel, ConfigDict
 
 from miha.documents import read_document
 from miha.errors import ConfigError, DataError
-from miha.events import Counted, Message, publish
+from miha.events import Counted, Message, Working, publish
 from miha.files import digest_file, remove_unfinished, stamp_files, write_json
 from miha.gapfill.dayfiller import Day, DayFiller, SceneByScene
 from miha.gapfill.days import warn_if_few
@@ -25,12 +26,12 @@ from miha.locking import held
 from miha.rasters.scene import list_scenes
 from miha.rasters.stack import ReadOptions, read_date
 from miha.rasters.writing import plan_fills
-from miha.training.workers import is_transient, submit
+from miha.training.workers import compute_all, is_transient, submit
 from miha.wording import plural
 
 RETRIES = 2  # of a day whose process died
 SETTINGS = "series.json"
-UNSETTLED: Any = {"data": True, "out": True, "first": True, "last": True, "model": True, "options": {"stac"}}
+UNSETTLED: Any = {**dict.fromkeys(("data", "out", "first", "last", "model", "zarr"), True), "options": {"stac"}}
 Method = Literal["base", "eof"]
 
 
@@ -46,7 +47,8 @@ class Series(BaseModel):
         method: what fills without a model: the base, or ``eof``, patterns of the whole history, which is much faster.
         reading: how pixels become values, where there is no model to say it.
         causal: only days before a day fill it.
-        options: which gaps are filled.
+        options: which gaps are filled, and what is written beside a scene.
+        zarr: also write one Zarr cube of all that is filled.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -60,6 +62,7 @@ class Series(BaseModel):
     reading: ReadOptions = ReadOptions()
     causal: bool = False
     options: FillOptions = FillOptions()
+    zarr: bool = False
 
     def absolute(self) -> "Series":
         """The same for a process in any folder."""
@@ -220,6 +223,8 @@ def start(series: Series) -> list[Day]:
         ConfigError: ``out`` holds a series of other settings.
     """
     days, area = days_of(series), series.options.area
+    if series.zarr:
+        import_module("miha.rasters.zarr_cube")  # an extra that is lacking is told of before anything is filled
     series.options.check([days[0].source], series.filler().reading)  # all are on one grid
     settings = series.model_dump(mode="json", exclude=UNSETTLED)
     settings["model"] = digest_file(series.model) if series.model else None
@@ -263,8 +268,21 @@ def fill_series(series: Series, pool: AbstractContextManager[None]) -> dict[date
         with pool:
             prepare(series, days)
             failed = fill_days(series, days)
+            assemble(series)
         finish(series)
         return failed
+
+
+def assemble(series: Series) -> None:
+    """Write the Zarr cube of what is filled, if one is wanted, in this process or its pool."""
+    if series.zarr:
+        from miha.rasters.zarr_cube import write_cube
+
+        publish(Working("the cube is written"))
+        if path := write_cube(
+            series.out, series.filler().reading, partial(compute_all, retries=RETRIES, work="blocks")
+        ):
+            publish(Message(f"{path}: value, std and source"))
 
 
 def finish(series: Series) -> None:

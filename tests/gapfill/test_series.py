@@ -13,7 +13,7 @@ from miha.gapfill.between import Between
 from miha.gapfill.filler import BaseFiller
 from miha.gapfill.options import FillOptions
 from miha.gapfill.series import Series, days_of, fill_days, fill_series, missing_days, read_span
-from miha.rasters.stack import Grid, Stack, list_rasters, read_date, read_scene, read_stack
+from miha.rasters.stack import Grid, ReadOptions, Stack, list_rasters, read_date, read_scene, read_stack
 from miha.training.workers import working
 
 
@@ -159,3 +159,15 @@ def test_a_series_has_a_catalogue_which_can_be_asked_for_later(data, tmp_path):
         fill_series(series, nullcontext())
     assert filled(plain.out) == before
     assert any("; 2 are done" in event.line for event in events if isinstance(event, Message))
+
+
+def test_a_series_can_become_one_cube(data, tmp_path):
+    """Gaps that grew are not cut out of it again."""
+    xarray = pytest.importorskip("xarray", reason="needs the extra xarray")
+    series = Series(data=data, out=tmp_path / "out", method="eof", reading=ReadOptions(grow=1), zarr=True)
+    assert fill_series(series, nullcontext()) == {}
+    cube = xarray.open_zarr(tmp_path / "out/cube.zarr", mask_and_scale=False)
+    days = days_of(series)
+    assert len(cube.time) == len(days)
+    for at, day in enumerate(days):
+        assert np.array_equal(cube.value.values[at], read_scene(day.target).values, equal_nan=True)
