@@ -46,6 +46,9 @@ def test_a_cube_holds_values_deviations_and_sources_of_all_days_and_where_they_l
         assert np.array_equal(cube.value.values[at], values)
         assert np.array_equal(cube.source.values[at], source)
         assert np.array_equal(cube["std"].values[at], np.where(source == 1, np.float32(0.5), np.nan), equal_nan=True)
+    with rasterio.open(f'ZARR:"{folder / "cube.zarr"}":/value') as raster:
+        assert np.array_equal(raster.read(), cube.value.values)
+        assert (raster.crs, tuple(raster.transform)[:6]) == (crs, (10, 0, 0, 0, -10, 0))
     assert cube.value.attrs["units"] == "K"
     assert cube.spatial_ref.attrs["grid_mapping_name"] == "transverse_mercator"
     assert rasterio.CRS.from_wkt(cube.spatial_ref.attrs["crs_wkt"]) == crs
