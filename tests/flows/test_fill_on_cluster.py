@@ -5,12 +5,15 @@ import signal
 import subprocess
 from pathlib import Path
 
+import numpy as np
 import pytest
+import rasterio
 
 from flows.fill import fill_series as flow
 from miha.errors import ConfigError, RunError
 from miha.events import Counted, Message, observed_by
 from miha.gapfill.series import Series, days_of, fill_series
+from miha.rasters.stack import list_rasters
 from miha.training.workers import working
 from tasks.placing import placed
 from tests.support.cluster import scheduling, worker
@@ -18,6 +21,7 @@ from tests.support.processes import BIN, descendants, environment, logged, runni
 from tests.support.runs import of_kind
 
 pytest.importorskip("distributed", reason="needs the extra dask")
+pystac, xarray = (pytest.importorskip(name, reason="needs the extras stac and xarray") for name in ("pystac", "xarray"))
 
 
 @pytest.fixture
@@ -123,11 +127,17 @@ def test_the_flow_fills_on_a_cluster(scheduler, workers, simulated, tmp_path):
 @pytest.mark.slow
 def test_the_command_line_fills_on_a_cluster_from_relative_folders(scheduler, workers, simulated, tmp_path):
     (tmp_path / "DATA").symlink_to(simulated)
+    with rasterio.open(list_rasters(simulated / "history")[0]) as raster:
+        profile = {**raster.profile, "nodata": None, "dtype": "uint8"}
+    with rasterio.open(tmp_path / "area.tif", "w", **profile) as raster:
+        raster.write(np.tri(raster.height, dtype=np.uint8), 1)
     command = [str(BIN / "miha"), "fill", "--data", "DATA", "--dates", "2021-05-01/2021-05-03", "--out", "filled"]
     result = subprocess.run(
-        [*command, "--dask", scheduler],
+        [*command, "--area", "area.tif", "--stac", "--zarr", "--dask", scheduler],
         cwd=tmp_path, env=environment(tmp_path / "home"), capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert result.returncode == 0, result.stdout + result.stderr
     assert sorted(Path(tmp_path / "filled").glob("2021050[1-3].tif"))
-    assert "pixels filled" in result.stdout
+    assert "outside the area left as they were" in result.stdout
+    assert len(xarray.open_zarr(tmp_path / "filled/cube.zarr").time) == 3
+    assert len(list(pystac.Collection.from_file(tmp_path / "filled/collection.json").get_items())) == 3
