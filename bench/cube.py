@@ -24,6 +24,7 @@ from miha.rasters.scene import read_window
 from miha.rasters.stack import ReadOptions, list_rasters
 from miha.rasters.writing import Part, write_parts
 from miha.threads import fixed_threads
+from miha.training.workers import working
 
 CORES = 2
 BASE_DAYS = 2  # that the base fills; it takes as long for each day
@@ -104,7 +105,7 @@ def _eof(data: Path, out: Path) -> Callable[[], int]:
     series = Series(data=data, out=out, method="eof")
 
     def fill() -> int:
-        assert not fill_series(series, CORES)
+        assert not fill_series(series, working(CORES))
         return len(days_of(series))
 
     return fill

@@ -5,8 +5,10 @@ from pathlib import Path
 from miha.errors import ConfigError
 from miha.events import Message, publish
 from miha.gapfill.filler import open_filler
+from miha.gapfill.options import FillOptions
 from miha.gapfill.series import Method, Series, days_of, fill_series, read_span
 from miha.rasters.stack import ReadOptions
+from tasks.placing import placed
 
 
 def fill_scenes(
@@ -15,8 +17,7 @@ def fill_scenes(
     model: Path | None,
     data: Path | None,
     reading: ReadOptions,
-    everywhere: bool,
-    max_std: float | None,
+    options: FillOptions,
     causal: bool,
     prefect: bool,
 ) -> None:
@@ -24,17 +25,17 @@ def fill_scenes(
     if data is None and model is None:
         publish(Message("Each scene is filled from itself alone. Other days of the place (--data) lower the error."))
     if not prefect:
-        open_filler(model, data, reading, causal).fill_all(inputs, out, everywhere, max_std)
+        open_filler(model, data, reading, causal).fill_all(inputs, out, options)
         return
     from flows.server import choose_server, reach_server, start_server
 
     start_server()
-    open_filler(model, data, reading, causal).plan(inputs, out)  # a mistake is reported before Prefect starts
+    open_filler(model, data, reading, causal).plan(inputs, out, options)  # a mistake is reported before Prefect starts
     choose_server()
     from flows.fill import fill
 
     reach_server()
-    fill(inputs, out, model, data, reading, everywhere, max_std, causal)
+    fill(inputs, out, model, data, reading, options, causal)
 
 
 def fill_history(
@@ -43,12 +44,13 @@ def fill_history(
     model: Path | None,
     data: Path | None,
     reading: ReadOptions,
-    everywhere: bool,
-    max_std: float | None,
+    options: FillOptions,
     causal: bool,
     prefect: bool,
     processes: int,
     method: Method = "base",
+    dask: str | None = None,
+    zarr: bool = False,
 ) -> list[str]:
     """Fill the days of a history, ``all`` or a span; returns those (ISO dates) that could not be filled."""
     if data is None:
@@ -65,11 +67,11 @@ def fill_history(
         method=method,
         reading=reading,
         causal=causal,
-        everywhere=everywhere,
-        max_std=max_std,
+        options=options,
+        zarr=zarr,
     )
     if not prefect:
-        return [day.isoformat() for day in fill_series(series, processes)]
+        return [day.isoformat() for day in fill_series(*placed(series, processes, dask))]
     from flows.server import choose_server, reach_server, start_server
 
     start_server()
@@ -78,4 +80,4 @@ def fill_history(
     from flows.fill import fill_series as flow
 
     reach_server()
-    return list(flow(series, processes))
+    return list(flow(series, processes, dask))

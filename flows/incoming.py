@@ -9,8 +9,10 @@ from pydantic import BaseModel
 
 from flows.view.drawing import maps_of
 from miha.errors import ConfigError, DataError
+from miha.gapfill.options import FillOptions
 from miha.gapfill.release import released_model
 from miha.locking import held
+from miha.rasters.scene import list_scenes
 from miha.rasters.writing import target_of
 from tasks.artifacts import Progress, show_figure
 from tasks.filling import fill_scene, load_filler
@@ -34,6 +36,7 @@ def fill_incoming(
     out: Path,
     models: Path = Path("models"),
     settle: float = 60.0,
+    options: FillOptions = FillOptions(),
 ) -> Filled:
     """Fill every scene in a folder that is not filled yet, with the released model.
 
@@ -46,6 +49,7 @@ def fill_incoming(
         out: folder for the filled scenes, each under its input's name.
         models: folder of the released models.
         settle: seconds since a scene was last written to; a younger one may still be arriving.
+        options: which gaps are filled, and what is written beside a scene.
     """
     rejected_folder = incoming / "rejected"
     if out.resolve() in (incoming.resolve(), rejected_folder.resolve()):
@@ -60,8 +64,12 @@ def fill_incoming(
             return Filled(filled=[], set_aside=rejected)
         model = released_model(models / dataset)
         load_filler.cache_clear()  # the history may have grown since the last flow of this process
-        load_filler(model, data)  # a bad data set fails here, and no scene is set aside for it
-        futures = {scene: fill_scene.submit(scene, target_of(scene, out), model, data) for scene in scenes}
+        reading = load_filler(model, data).reading  # a bad data set fails here, and no scene is set aside for it
+        options.check(list_scenes(data / "history", reading)[:1], reading)  # so does a bad area
+        targets = {scene: target_of(scene, out) for scene in scenes}
+        futures = {
+            scene: fill_scene.submit(scene, target, model, data, options=options) for scene, target in targets.items()
+        }
         progress, outcomes = Progress("scenes", len(futures)), {}
         for scene, future in futures.items():
             outcomes[scene] = future.result(raise_on_failure=False)

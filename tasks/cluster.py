@@ -1,20 +1,30 @@
-"""An existing Dask cluster as the place where stages train (extra ``dask``)."""
+"""An existing Dask cluster as the place where stages train and days are filled (extra ``dask``)."""
 
+import logging
 import os
 import sys
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import CancelledError, Future
 from contextlib import contextmanager
+from functools import partial
+from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any
 
 from miha.errors import ConfigError, RunError
 from miha.events import Event, from_json, observed_by, publish, to_json
 from miha.training.spec import StageSpec
+from miha.training.workers import working_in
 
 if TYPE_CHECKING:
+    from distributed import Client
+    from distributed import Future as Remote
     from prefect_dask.task_runners import DaskTaskRunner
 
 _CONNECT = 10.0  # seconds to wait for the scheduler
+_LACKING = "{} needs Dask, which is not installed: pip install 'miha[dask]'."
 
 
 @contextmanager
@@ -26,13 +36,54 @@ def cluster(address: str, run_dir: Path) -> Iterator["DaskTaskRunner"]:
         run_dir: folder of the run, on storage that all workers share.
 
     Raises:
-        ConfigError: Dask is not installed, no such scheduler, no workers, or a worker that does not see ``run_dir``.
+        ConfigError: as :func:`connected`.
+    """
+    try:
+        from prefect_dask.task_runners import DaskTaskRunner
+    except ImportError as error:
+        raise ConfigError(_LACKING.format("run.dask")) from error
+    run_dir.mkdir(parents=True, exist_ok=True)
+    with connected(address, run_dir, "run.dask"):
+        yield DaskTaskRunner(address=address)
+
+
+@contextmanager
+def working_on(address: str, out: Path, needed: Sequence[Path] = ()) -> Iterator[None]:
+    """Compute on the cluster while the block runs, one call at a time in each of its processes.
+
+    What a worker that dies was computing is given to another one.
+
+    Args:
+        address: of the scheduler, ``tcp://host:8786``.
+        out: folder to write to.
+        needed: what else the workers must see under the same path.
+
+    Raises:
+        ConfigError: as :func:`connected`.
+    """
+    with connected(address, out, "--dask", needed) as client, working_in(_ClusterPool(client, address, _topic(out))):
+        yield
+
+
+@contextmanager
+def connected(address: str, folder: Path, option: str, needed: Sequence[Path] = ()) -> Iterator["Client"]:
+    """A client of the cluster; what its workers tell of the work in a folder is published here while the block runs.
+
+    Args:
+        address: of the scheduler.
+        folder: where the work is done, on storage that all workers share.
+        option: what the user called the address.
+        needed: what else they must see.
+
+    Raises:
+        ConfigError: Dask is not installed; no such scheduler; no workers; a worker without this version of MIHA, or
+            which does not see a folder.
     """
     try:
         from distributed import Client
-        from prefect_dask.task_runners import DaskTaskRunner
     except ImportError as error:
-        raise ConfigError("run.dask needs Dask, which is not installed: pip install 'miha[dask]'.") from error
+        raise ConfigError(_LACKING.format(option)) from error
+    logging.getLogger("distributed.client").setLevel(logging.CRITICAL)  # what it says in pages, we say in a line
     try:
         client = Client(address, timeout=_CONNECT, set_as_default=False)
     except (OSError, ValueError) as error:
@@ -40,16 +91,66 @@ def cluster(address: str, run_dir: Path) -> Iterator["DaskTaskRunner"]:
             f"no Dask scheduler answers at {address}: {error}. Start one with `dask scheduler`."
         ) from error
     with client:
-        run_dir.mkdir(parents=True, exist_ok=True)
-        seen = client.run(os.path.isdir, str(run_dir))
-        if not seen:
+        own = version("miha")
+        versions = client.run(version, "miha", on_error="return")
+        if not versions:
             raise ConfigError(f"the Dask cluster at {address} has no workers. Start some: `dask worker {address}`.")
-        if blind := [worker for worker, sees in seen.items() if not sees]:
-            raise ConfigError(
-                f"{', '.join(blind)} cannot see {run_dir}. Choose a --run-dir on storage that all Dask workers share."
-            )
-        client.subscribe_topic(_topic(str(run_dir)), lambda message: publish(from_json(message[1]["event"])))
-        yield DaskTaskRunner(address=address)
+        if strange := [worker for worker, installed in versions.items() if installed != own]:
+            raise ConfigError(f"{', '.join(strange)} has no MIHA {own}. Install this version on all Dask workers.")
+        with TemporaryDirectory(dir=folder, prefix=".seen-") as new:  # another machine may have folders of these names
+            for path, probe in [(folder, new), *((path, str(path)) for path in needed)]:
+                seen = client.run(os.path.exists, probe)
+                if blind := [worker for worker, sees in seen.items() if not sees]:
+                    raise ConfigError(
+                        f"{', '.join(blind)} cannot see {path}. Put it on storage that all Dask workers share, under "
+                        "one path."
+                    )
+        client.subscribe_topic(_topic(folder), lambda message: publish(from_json(message[1]["event"])))
+        yield client
+
+
+class _ClusterPool:
+    """A cluster as a pool for :func:`miha.training.workers.submit`."""
+
+    def __init__(self, client: "Client", address: str, topic: str) -> None:
+        self.client, self.address, self.topic = client, address, topic
+        self.pending: set[Remote[Any]] = set()  # Dask gives up what nobody holds any more
+
+    def schedule(self, function: Callable[..., Any], arguments: tuple[Any, ...], timeout: float | None) -> Future[Any]:
+        """Compute a call on any worker; a Dask worker cannot stop one, so it may take as long as it needs."""
+        result: Future[Any] = Future()
+        remote = self.client.submit(_call, self.topic, function, *arguments, pure=False)
+        self.pending.add(remote)
+        remote.add_done_callback(partial(self._settle, result))
+        return result
+
+    def _settle(self, result: Future[Any], remote: "Remote[Any]") -> None:
+        self.pending.discard(remote)
+        try:
+            result.set_result(remote.result())
+        except CancelledError:
+            gone = f"the Dask scheduler at {self.address} is gone. Once there is one, the same command continues."
+            result.set_exception(RunError(gone))
+        except Exception as error:
+            result.set_exception(error)
+
+    def stop(self) -> None:
+        """Cancel what has not begun."""
+        self.client.cancel(list(self.pending))
+
+
+_alone = (
+    threading.Lock()
+)  # a worker may have several threads, but open rasters and PyTorch's random state are the process's
+
+
+def _call(topic: str, function: Callable[..., Any], *arguments: Any) -> Any:
+    """In a Dask worker: compute a call, and send its events to whoever asked for it."""
+    from distributed import get_worker
+
+    worker = get_worker()
+    with _alone, observed_by(partial(_tell, worker, topic)):
+        return function(*arguments)
 
 
 @contextmanager
@@ -76,11 +177,17 @@ def send_from_cluster(spec: StageSpec) -> Iterator[None]:
             task = worker.state.tasks.get(key)
             if task is None or task.state == "cancelled":  # Dask cannot stop a thread, so the stage stops itself
                 raise RunError(f"{spec.name} is not wanted any more: the run that asked for it has ended.")
-            worker.log_event(_topic(spec.run_dir), {"event": to_json(event).decode()})  # Dask adds keys of its own
+            worker.log_event(
+                _topic(Path(spec.run_dir)), {"event": to_json(event).decode()}
+            )  # Dask adds keys of its own
 
     with observed_by(send):
         yield
 
 
-def _topic(run_dir: str) -> str:
-    return f"miha {run_dir}"
+def _tell(worker: Any, topic: str, event: Event) -> None:
+    worker.log_event(topic, {"event": to_json(event).decode()})  # Dask adds keys of its own
+
+
+def _topic(folder: Path) -> str:
+    return f"miha {folder}"

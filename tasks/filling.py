@@ -9,6 +9,7 @@ from prefect.cache_policies import NO_CACHE
 
 from miha.gapfill.dayfiller import Day
 from miha.gapfill.filler import open_filler
+from miha.gapfill.options import FillOptions
 from miha.gapfill.series import Series, fill_days
 from miha.rasters.stack import ReadOptions
 
@@ -22,12 +23,11 @@ def fill_scene(
     model: Path | None,
     data: Path | None,
     reading: ReadOptions = ReadOptions(),
-    everywhere: bool = False,
-    max_std: float | None = None,
+    options: FillOptions = FillOptions(),
     causal: bool = False,
 ) -> Path:
     """Fill the gaps of one scene; returns the file written."""
-    return load_filler(model, data, reading, causal).fill(source, target, everywhere, max_std)
+    return load_filler(model, data, reading, causal).fill(source, target, options)
 
 
 @task(name="fill days", cache_policy=NO_CACHE, retries=2, retry_delay_seconds=5)

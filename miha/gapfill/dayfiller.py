@@ -9,9 +9,10 @@ from pathlib import Path
 from miha.gapfill.between import Between
 from miha.gapfill.filler import Filler
 from miha.gapfill.made import Made, TooLittleSeen
+from miha.gapfill.options import FillOptions
 from miha.rasters.opened import OpenScene
 from miha.rasters.stack import ReadOptions
-from miha.rasters.writing import sidecars_of
+from miha.rasters.writing import item_of, sidecars_of
 from miha.wording import plural
 
 
@@ -25,9 +26,13 @@ class Day:
     blank: bool = False
 
     @property
-    def done(self) -> bool:
-        """True if it was filled before, with all that lies beside it."""
+    def filled(self) -> bool:
+        """True if it was filled before, with the two maps that lie beside it."""
         return all(path.exists() for path in (self.target, *sidecars_of(self.target)))
+
+    def done(self, options: FillOptions) -> bool:
+        """True if that holds, and all else is there that is to lie beside it."""
+        return self.filled and (not options.stac or item_of(self.target).exists())
 
 
 class DayFiller(ABC):
@@ -51,13 +56,12 @@ class DayFiller(ABC):
         """Remove what was prepared, once all days are filled."""
 
     @abstractmethod
-    def fill(self, day: Day, everywhere: bool, max_std: float | None) -> None:
+    def fill(self, day: Day, options: FillOptions) -> None:
         """Fill a day, and write it.
 
         Args:
             day: which.
-            everywhere: also pixels that no day shows.
-            max_std: standard deviation above which a pixel stays empty, in the data's unit.
+            options: which gaps are filled.
 
         Raises:
             DataError: nothing tells of it.
@@ -71,11 +75,11 @@ class SceneByScene(DayFiller):
     def __init__(self, filler: Filler) -> None:
         self.filler, self.reading = filler, filler.reading
 
-    def fill(self, day: Day, everywhere: bool, max_std: float | None) -> None:
+    def fill(self, day: Day, options: FillOptions) -> None:
         filler = self.filler
         if not day.blank:
             try:
-                filler.fill(day.source, day.target, everywhere, max_std)
+                filler.fill(day.source, day.target, options)
                 return
             except TooLittleSeen:
                 pass
@@ -85,7 +89,7 @@ class SceneByScene(DayFiller):
             sharing = {band: (_between(other, day), other.unseen_until(day.when)) for band, other in others.items()}
         blank = day.when if day.blank else None
         unseen = filler.unseen_until(day.when)
-        filler.write(day.source, day.target, made, unseen, sharing, everywhere, max_std, blank)
+        filler.write(day.source, day.target, made, unseen, sharing, options, blank)
 
 
 def _between(filler: Filler, day: Day) -> Made:

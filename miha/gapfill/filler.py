@@ -21,6 +21,7 @@ from miha.gapfill.days import MIN_VISIBLE, Split, warn_if_few
 from miha.gapfill.guess import Window
 from miha.gapfill.history import apart, bounded, weighed
 from miha.gapfill.made import Made, NeverSeen, Sharing, TooLittleSeen, write_made
+from miha.gapfill.options import FillOptions
 from miha.gapfill.predictors import Background, Static, StaticFiles
 from miha.gapfill.problem import GapFill
 from miha.gapfill.process import Posterior
@@ -117,7 +118,7 @@ class Filler(ABC):
             )
         return when
 
-    def plan(self, sources: Sequence[Path], out: Path) -> dict[Path, Path]:
+    def plan(self, sources: Sequence[Path], out: Path, options: FillOptions = FillOptions()) -> dict[Path, Path]:
         """Input → output of several fills; checks everything that can be checked before the first is filled.
 
         The scenes that were read for it are kept until they are filled.
@@ -130,10 +131,11 @@ class Filler(ABC):
             self._date(source)
         if self.history:
             warn_if_few(len(self.history))
+        options.check(sources, self.reading)
         return plan_fills(sources, out)
 
     @fixed_threads(1)
-    def fill(self, source: Path, target: Path, everywhere: bool = False, max_std: float | None = None) -> Path:
+    def fill(self, source: Path, target: Path, options: FillOptions = FillOptions()) -> Path:
         """Fill one raster; returns the file written.
 
         Of bands that one mask or alpha band hides all are filled, by the base; other bands stay as they are.
@@ -141,8 +143,7 @@ class Filler(ABC):
         Args:
             source: the scene.
             target: where it goes, filled.
-            everywhere: also pixels that neither the scene nor any other day shows (sea, or outside the cut-out).
-            max_std: standard deviation above which a pixel stays empty, in the data's unit.
+            options: which gaps are filled.
 
         Raises:
             DataError: the scene cannot be used.
@@ -151,7 +152,7 @@ class Filler(ABC):
         scene = self._scenes.pop(source, None) or self._look(source)
         others = {band: self.other(band) for band in scene.sharing}
         sharing = {band: (other._make(other._look(source)), other.never_seen(source)) for band, other in others.items()}
-        self.write(source, target, self._make(scene), self.never_seen(source), sharing, everywhere, max_std)
+        self.write(source, target, self._make(scene), self.never_seen(source), sharing, options)
         return target
 
     def write(
@@ -161,12 +162,11 @@ class Filler(ABC):
         made: Made,
         never_seen: NeverSeen,
         sharing: Sharing,
-        everywhere: bool,
-        max_std: float | None,
+        options: FillOptions,
         blank: date | None = None,
     ) -> None:
         """Write what becomes of a scene, and tell of it: :func:`miha.gapfill.made.write_made`."""
-        message = write_made(made, source, target, self.reading, never_seen, sharing, everywhere, max_std, blank)
+        message = write_made(made, source, target, self.reading, never_seen, sharing, options, blank)
         publish(Message(message))
 
     def other(self, band: int) -> "BaseFiller":
@@ -199,13 +199,11 @@ class Filler(ABC):
             np.asarray(np.isnan(known.values[:, *where]).all(axis=0)) if known else np.zeros((1, 1), bool)
         )
 
-    def fill_all(
-        self, sources: Sequence[Path], out: Path, everywhere: bool = False, max_std: float | None = None
-    ) -> list[Path]:
+    def fill_all(self, sources: Sequence[Path], out: Path, options: FillOptions = FillOptions()) -> list[Path]:
         """Fill several rasters into a folder, each by itself and under its own name, after checking all of them."""
-        plan, filled = self.plan(sources, out), list[Path]()
+        plan, filled = self.plan(sources, out, options), list[Path]()
         for number, (source, target) in enumerate(plan.items(), start=1):
-            filled.append(self.fill(source, target, everywhere, max_std))
+            filled.append(self.fill(source, target, options))
             publish(Counted("scenes", number, len(plan)))
         return filled
 

@@ -11,6 +11,7 @@ from miha.gapfill.base import fill_base
 from miha.gapfill.days import MIN_VISIBLE
 from miha.gapfill.filler import open_filler
 from miha.gapfill.history import bounded, weighed
+from miha.gapfill.options import FillOptions
 from miha.gapfill.predictors import Background, Static
 from miha.rasters.options import ReadOptions
 
@@ -23,6 +24,8 @@ def fill(
     *,
     everywhere: bool = False,
     max_std: float | None = None,
+    area: Path | str | None = None,
+    stac: bool = False,
     reading: ReadOptions = ReadOptions(),
 ) -> list[Path]:
     """Fill the gaps of GeoTIFFs, as ``miha fill`` does; returns the files written, each under its input's name.
@@ -36,6 +39,8 @@ def fill(
         model: model archive, e.g. ``run.model``, which needs ``data``; None: the base, which needs no training.
         everywhere: also pixels that no day shows.
         max_std: standard deviation above which a pixel stays empty, in the data's unit.
+        area: raster (not 0 inside) or GeoJSON of polygons; pixels outside of it stay as they are.
+        stac: also write a STAC item beside each, ``<name>.json`` (extra ``stac``).
         reading: how pixels become values, where there is no model to say it.
 
     Raises:
@@ -45,7 +50,8 @@ def fill(
     """
     paths = [Path(scenes)] if isinstance(scenes, Path | str) else [Path(scene) for scene in scenes]
     filler = open_filler(Path(model) if model else None, Path(data) if data else None, reading)
-    return filler.fill_all(paths, Path(out), everywhere, max_std)
+    options = FillOptions(everywhere=everywhere, max_std=max_std, area=Path(area) if area else None, stac=stac)
+    return filler.fill_all(paths, Path(out), options)
 
 
 class FilledArray(NamedTuple):

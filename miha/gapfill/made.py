@@ -10,8 +10,11 @@ import numpy as np
 
 from miha.errors import DataError
 from miha.gapfill.guess import Window
+from miha.gapfill.options import FillOptions
 from miha.gapfill.process import Posterior
-from miha.rasters.stack import Image, Mask, ReadOptions, Scene
+from miha.rasters.area import open_area
+from miha.rasters.scene import read_grid
+from miha.rasters.stack import Image, Mask, ReadOptions, Scene, read_date
 from miha.rasters.writing import Part, write_parts
 from miha.wording import plural
 
@@ -64,8 +67,7 @@ def write_made(
     reading: ReadOptions,
     never_seen: NeverSeen,
     sharing: Sharing,
-    everywhere: bool,
-    max_std: float | None,
+    options: FillOptions,
     blank: date | None,
 ) -> str:
     """Write what becomes of a scene, window by window; returns a message about it.
@@ -77,34 +79,43 @@ def write_made(
         reading: how ``source`` was read.
         never_seen: of that band.
         sharing: other bands that the same mask hides: one mask can only show all of them.
-        everywhere: also pixels that no day shows.
-        max_std: standard deviation above which a pixel stays empty, in the data's unit.
+        options: which gaps are filled, and what is written beside the scene.
         blank: a day of which there is no scene; then only the place of ``source`` is copied.
     """
     counted = Counter[str]()
     nowhere = np.zeros((1, 1), bool)
+    limit = np.inf if options.max_std is None else options.max_std
+    inside = open_area(options.area, read_grid(source)) if options.area else lambda where: ~nowhere
 
     def part(where: Window) -> Part:
         values, kept = made.scene(where)
         gaps = np.isnan(values)
-        filled = made.fill(where) if gaps.any() else Posterior(values, np.zeros_like(values))
-        wanted = gaps & ~kept
-        unknown = wanted & (nowhere if everywhere else never_seen(where))
-        unsure = wanted & ~unknown & (filled.std > (np.inf if max_std is None else max_std))
+        outside = gaps & ~kept & ~inside(where)
+        wanted = gaps & ~kept & ~outside
+        counted.update(kept=int(kept.sum()), outside=int(outside.sum()))
+        if not wanted.any():
+            return Part(values, values, gaps, dict.fromkeys(sharing, values))
+        filled = made.fill(where)
+        unknown = wanted & (nowhere if options.everywhere else never_seen(where))
+        unsure = wanted & ~unknown & (filled.std > limit)
         others = {
-            band: other.known(where, nowhere if everywhere else unseen(where))
+            band: other.known(where, nowhere if options.everywhere else unseen(where))
             for band, (other, unseen) in sharing.items()
         }
         if others:
             unknown |= wanted & np.isnan(list(others.values())).any(axis=0)
-        found = np.where(kept | unknown | unsure, np.float32(np.nan), filled.mean)
-        masks = {"filled": gaps & ~np.isnan(found), "unknown": unknown, "unsure": unsure, "kept": kept}
+        found = np.where(wanted & ~unknown & ~unsure, filled.mean, np.float32(np.nan))
+        masks = {"filled": ~np.isnan(found), "unknown": unknown, "unsure": unsure}
         counted.update({name: int(mask.sum()) for name, mask in masks.items()})
         return Part(found, filled.std, gaps, others)
 
     write_parts(source, target, part, reading, blank)
-    left = [("unknown", "that no day shows"), ("unsure", f"of a standard deviation above {max_std or 0:g}")]
-    empty = "".join(f", {counted[name]} {why} left empty" for name, why in left if counted[name])
-    empty += f", {counted['kept']} kept as they were" if counted["kept"] else ""
+    if options.stac:
+        from miha.rasters.stac import write_item  # pystac takes a quarter of a second to import, and is an extra
+
+        write_item(target, blank or read_date(source, reading.date_pattern))
+    left = [("unknown", "that no day shows left empty"), ("outside", "outside the area left as they were")]
+    left += [("unsure", f"of a standard deviation above {limit:g} left empty"), ("kept", "kept as they were")]
+    empty = "".join(f", {counted[name]} {why}" for name, why in left if counted[name])
     bands = f" in each of {len(sharing) + 1} bands, which share a mask" if sharing else ""
     return f"{target}: {plural(counted['filled'], 'pixel')} filled{bands}{made.origin}{empty}"

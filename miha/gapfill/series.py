@@ -2,32 +2,36 @@
 
 import re
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from datetime import date, timedelta
-from functools import lru_cache
+from functools import lru_cache, partial
+from importlib import import_module
 from itertools import pairwise
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict
 
 from miha.documents import read_document
 from miha.errors import ConfigError, DataError
-from miha.events import Counted, Message, publish
-from miha.files import digest_file, remove_unfinished, write_json
+from miha.events import Counted, Message, Working, publish
+from miha.files import digest_file, remove_unfinished, stamp_files, write_json
 from miha.gapfill.dayfiller import Day, DayFiller, SceneByScene
 from miha.gapfill.days import warn_if_few
 from miha.gapfill.eof.filler import EofFiller
 from miha.gapfill.filler import open_filler
+from miha.gapfill.options import FillOptions
 from miha.locking import held
 from miha.rasters.scene import list_scenes
 from miha.rasters.stack import ReadOptions, read_date
 from miha.rasters.writing import plan_fills
-from miha.training.workers import is_transient, submit, working
+from miha.training.workers import compute_all, is_transient, submit
 from miha.wording import plural
 
 RETRIES = 2  # of a day whose process died
 SETTINGS = "series.json"
+UNSETTLED: Any = {**dict.fromkeys(("data", "out", "first", "last", "model", "zarr"), True), "options": {"stac"}}
 Method = Literal["base", "eof"]
 
 
@@ -43,8 +47,8 @@ class Series(BaseModel):
         method: what fills without a model: the base, or ``eof``, patterns of the whole history, which is much faster.
         reading: how pixels become values, where there is no model to say it.
         causal: only days before a day fill it.
-        everywhere: also fill pixels that no day shows.
-        max_std: standard deviation above which a pixel stays empty, in the data's unit.
+        options: which gaps are filled, and what is written beside a scene.
+        zarr: also write one Zarr cube of all that is filled.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -57,12 +61,23 @@ class Series(BaseModel):
     method: Method = "base"
     reading: ReadOptions = ReadOptions()
     causal: bool = False
-    everywhere: bool = False
-    max_std: float | None = None
+    options: FillOptions = FillOptions()
+    zarr: bool = False
+
+    def absolute(self) -> "Series":
+        """The same for a process in any folder."""
+        paths = {name: path.absolute() for name, path in self if isinstance(path, Path)}
+        area = self.options.area and self.options.area.absolute()
+        return self.model_copy(update={**paths, "options": self.options.model_copy(update={"area": area})})
 
     def filler(self) -> DayFiller:
         """What fills; a process opens it once."""
-        return _filler(self.model, self.data, self.out, self.method, self.reading, self.causal)
+        if self.method == "eof":
+            return _eof_filler(self.data, self.out, self.reading, self.causal)
+        folders = [self.data / "history", self.data / "static"]
+        read = [path for folder in folders if folder.is_dir() for path in sorted(folder.iterdir())]
+        stamp = stamp_files([*read, self.model] if self.model else read)  # of what a process that lives on read before
+        return _filler(self.model, self.data, self.reading, self.causal, stamp)
 
 
 class _Settings(BaseModel):
@@ -71,10 +86,13 @@ class _Settings(BaseModel):
     model_config = ConfigDict(extra="allow")
 
 
-@lru_cache(maxsize=2)
-def _filler(model: Path | None, data: Path, out: Path, method: Method, reading: ReadOptions, causal: bool) -> DayFiller:
-    if method == "eof":
-        return EofFiller(data, out, reading, causal)
+@lru_cache(maxsize=1)
+def _eof_filler(data: Path, out: Path, reading: ReadOptions, causal: bool) -> DayFiller:
+    return EofFiller(data, out, reading, causal)
+
+
+@lru_cache(maxsize=1)
+def _filler(model: Path | None, data: Path, reading: ReadOptions, causal: bool, stamp: str) -> DayFiller:
     return SceneByScene(open_filler(model, data, reading, causal))
 
 
@@ -158,13 +176,18 @@ def _named(like: Path, when: date, reading: ReadOptions) -> str:
 
 
 def fill_day(series: Series, day: Day) -> None:
-    """Fill one day.
+    """Fill one day, unless a worker that died has done so.
 
     Raises:
         DataError: nothing tells of it.
         StorageError: it cannot be written.
     """
-    series.filler().fill(day, series.everywhere, series.max_std)
+    if not day.filled:
+        series.filler().fill(day, series.options)
+    elif series.options.stac:
+        from miha.rasters.stac import write_item
+
+        write_item(day.target, day.when)
 
 
 def fill_days(series: Series, days: Sequence[Day], counting: bool = True) -> dict[date, str]:
@@ -173,7 +196,7 @@ def fill_days(series: Series, days: Sequence[Day], counting: bool = True) -> dic
     ``counting`` tells how many are done.
     """
     failed: dict[date, str] = {}
-    waiting = [(day, submit(fill_day, series, day)) for day in days if not day.done]
+    waiting = [(day, submit(fill_day, series, day)) for day in days if not day.done(series.options)]
     for number, (day, future) in enumerate(waiting, start=len(days) - len(waiting) + 1):
         for retry in range(RETRIES, -1, -1):
             try:
@@ -199,23 +222,40 @@ def start(series: Series) -> list[Day]:
         DataError: the data set cannot be used.
         ConfigError: ``out`` holds a series of other settings.
     """
-    days = days_of(series)
-    settings = series.model_dump(mode="json", exclude={"data", "out", "first", "last", "model"})
+    days, area = days_of(series), series.options.area
+    if series.zarr:
+        import_module("miha.rasters.zarr_cube")  # an extra that is lacking is told of before anything is filled
+    series.options.check([days[0].source], series.filler().reading)  # all are on one grid
+    settings = series.model_dump(mode="json", exclude=UNSETTLED)
     settings["model"] = digest_file(series.model) if series.model else None
+    settings["options"]["area"] = digest_file(area) if area else None
     settings_file = series.out / SETTINGS
-    if settings_file.exists() and any(day.done for day in days):
+    if settings_file.exists() and any(day.filled for day in days):
         former = read_document(settings_file, _Settings, ConfigError, "Choose another --out.").model_dump(mode="json")
         if former != settings:
             raise ConfigError(f"{series.out} holds days that were filled with other settings. Choose another --out.")
     remove_unfinished(series.out)
     write_json(settings_file, settings)
+    collect(series)  # what lies in its folder belongs to it
     return days
 
 
-def fill_series(series: Series, processes: int) -> dict[date, str]:
+def collect(series: Series) -> None:
+    """Write the STAC collection of the days that are filled, if one is wanted."""
+    if series.options.stac:
+        from miha.rasters.stac import write_collection
+
+        write_collection(series.out, f"{series.data.resolve().name}, its gaps filled")
+
+
+def fill_series(series: Series, pool: AbstractContextManager[None]) -> dict[date, str]:
     """Fill all days of a series that are not done yet; returns why days could not be filled.
 
     Every day is filled by itself, so the bits are the same for any number of processes, and after any interruption.
+
+    Args:
+        series: what fills which days, and where to.
+        pool: where, e.g. ``working(2)`` in two processes.
 
     Raises:
         DataError: the data set cannot be used.
@@ -225,22 +265,42 @@ def fill_series(series: Series, processes: int) -> dict[date, str]:
     with held(series.out, "choose another folder for the filled days."):
         days = start(series)
         announce(series, days)
-        with working(processes):
+        with pool:
             prepare(series, days)
             failed = fill_days(series, days)
-        series.filler().finish()
+            assemble(series)
+        finish(series)
         return failed
+
+
+def assemble(series: Series) -> None:
+    """Write the Zarr cube of what is filled, if one is wanted, in this process or its pool."""
+    if series.zarr:
+        from miha.rasters.zarr_cube import write_cube
+
+        publish(Working("the cube is written"))
+        if path := write_cube(
+            series.out, series.filler().reading, partial(compute_all, retries=RETRIES, work="blocks")
+        ):
+            publish(Message(f"{path}: value, std and source"))
+
+
+def finish(series: Series) -> None:
+    """Remove what is not needed once days are filled, also what a process that died left half written."""
+    series.filler().finish()
+    remove_unfinished(series.out)
+    collect(series)
 
 
 def prepare(series: Series, days: Sequence[Day]) -> None:
     """Do what must be done once before days are filled, unless all of them are."""
-    if not all(day.done for day in days):
+    if not all(day.filled for day in days):
         series.filler().prepare(scenes_of(series), days)
 
 
 def announce(series: Series, days: Sequence[Day]) -> None:
     """Say what is to be done."""
-    done, blank = sum(day.done for day in days), sum(day.blank for day in days)
+    done, blank = sum(day.done(series.options) for day in days), sum(day.blank for day in days)
     missing = f", {blank} of them without a scene" if blank else ""
     before = f"; {done} are done" if done else ""
     publish(

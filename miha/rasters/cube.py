@@ -1,15 +1,19 @@
 """A stack of scenes as an xarray Dataset (extra ``xarray``)."""
 
+from collections.abc import Sequence
+from datetime import date
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from miha.errors import DataError
 from miha.rasters.dates import read_date
+from miha.rasters.grid import Grid
 from miha.rasters.options import ReadOptions
-from miha.rasters.scene import Grid, list_rasters, read_scene
+from miha.rasters.scene import list_rasters, read_scene
 from miha.rasters.stack import read_stack
 from miha.rasters.writing import sidecars_of
 
@@ -38,9 +42,23 @@ def open_stack(data: Path | str, reading: ReadOptions = ReadOptions()) -> "xarra
     folder = Path(data)
     if (folder / "history").is_dir():
         folder = folder / "history"
+    filled = filled_scenes(folder, reading)
+    return _filled(filled, reading) if filled else _observed(folder, reading)
+
+
+def filled_scenes(folder: Path, reading: ReadOptions) -> list[tuple[date, Path]]:
+    """The scenes in a folder that have their two maps beside them, and their days, sorted.
+
+    Raises:
+        DataError: no raster, a name without a date, or two scenes of one day.
+    """
     rasters = list_rasters(folder)
     filled = [path for path in rasters if {*sidecars_of(path)} <= {*rasters}]
-    return _filled(filled, reading) if filled else _observed(folder, reading)
+    dated = sorted((read_date(path, reading.date_pattern), path) for path in filled)
+    for (when, path), (after, other) in pairwise(dated):
+        if when == after:
+            raise DataError(f"{path} and {other} are both of {when}. Keep one scene a day.")
+    return dated
 
 
 def _observed(folder: Path, reading: ReadOptions) -> "xarray.Dataset":
@@ -48,11 +66,7 @@ def _observed(folder: Path, reading: ReadOptions) -> "xarray.Dataset":
     return _dataset({"observed": stack.values}, list(stack.dates), stack.grid, stack.unit)
 
 
-def _filled(paths: list[Path], reading: ReadOptions) -> "xarray.Dataset":
-    dated = sorted((read_date(path, reading.date_pattern), path) for path in paths)
-    for (when, path), (after, other) in pairwise(dated):
-        if when == after:
-            raise DataError(f"{path} and {other} are both of {when}. Keep one scene a day.")
+def _filled(dated: list[tuple[date, Path]], reading: ReadOptions) -> "xarray.Dataset":
     scenes = [read_scene(path, reading) for _, path in dated]
     for scene in scenes:
         if difference := scenes[0].grid.difference(scene.grid):
@@ -68,16 +82,21 @@ def _filled(paths: list[Path], reading: ReadOptions) -> "xarray.Dataset":
 def _dataset(variables: dict[str, Any], dates: list[Any], grid: Grid, unit: str) -> "xarray.Dataset":
     import xarray
 
-    coordinates: dict[str, Any] = {"time": np.array(dates, "datetime64[ns]")}
-    width, turned_x, left, turned_y, height, top = grid.transform
-    if not (turned_x or turned_y):
-        coordinates["x"] = left + width * (np.arange(grid.width) + 0.5)
-        coordinates["y"] = top + height * (np.arange(grid.height) + 0.5)
     found = xarray.Dataset(
         {name: (DIMENSIONS, values) for name, values in variables.items()},
-        coordinates,
+        coordinates_of(grid, dates),
         {"crs": grid.crs, "transform": grid.transform},
     )
     for name in {*variables} - {"source"}:
         found[name].attrs["units"] = unit
     return found
+
+
+def coordinates_of(grid: Grid, dates: Sequence[date]) -> dict[str, NDArray[Any]]:
+    """Days, and centres of pixels where rows and columns run along the axes of the CRS."""
+    coordinates: dict[str, NDArray[Any]] = {"time": np.array(dates, "datetime64[ns]")}
+    width, turned_x, left, turned_y, height, top = grid.transform
+    if not (turned_x or turned_y):
+        coordinates["x"] = left + width * (np.arange(grid.width) + 0.5)
+        coordinates["y"] = top + height * (np.arange(grid.height) + 0.5)
+    return coordinates

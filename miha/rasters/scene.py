@@ -16,6 +16,7 @@ from rasterio.io import DatasetReader
 from rasterio.windows import Window
 
 from miha.errors import DataError
+from miha.rasters.grid import Grid, grid_of
 from miha.rasters.masks import grown
 from miha.rasters.options import ReadOptions
 from miha.rasters.suspect import Level, undeclared_codes
@@ -28,29 +29,6 @@ GEOTIFF = {".tif", ".tiff"}
 SUFFIXES = {*GEOTIFF, ".jp2", ".vrt", ".nc"}  # of scenes in a folder; any other format goes through `miha prepare`
 BAND = 2_000_000  # pixels of a band of rows that is read or written at once
 SIMULATED_TAG = "MIHA_SIMULATED"  # TIFF tag of rasters that no satellite took
-
-
-@dataclass(frozen=True)
-class Grid:
-    """Where pixels lie: two rasters of equal grids can be compared pixel by pixel."""
-
-    height: int
-    width: int
-    crs: str
-    transform: tuple[float, ...]
-    bands: int
-
-    def difference(self, other: "Grid") -> str | None:
-        """Say the first way in which ``other`` differs from this grid, or None if pixels fall together."""
-        if (self.height, self.width) != (other.height, other.width):
-            return f"its shape is {other.height}x{other.width}, not {self.height}x{self.width}"
-        if self.crs != other.crs:
-            return f"its CRS is {other.crs or 'missing'}, not {self.crs or 'missing'}"
-        if not np.allclose(self.transform, other.transform, rtol=1e-9, atol=1e-9):
-            return f"its transform is {other.transform}, not {self.transform}"
-        if self.bands != other.bands:
-            return f"it has {plural(other.bands, 'band')}, not {self.bands}"
-        return None
 
 
 @dataclass(frozen=True)
@@ -266,7 +244,7 @@ def _described(path: Path, source: DatasetReader, options: ReadOptions, values: 
         path,
         values,
         kept,
-        _grid_of(source),
+        grid_of(source),
         unit=source.units[band] or source.tags().get("units", ""),
         integer=np.issubdtype(np.dtype(source.dtypes[band]), np.integer),
         scale=source.scales[band],
@@ -294,30 +272,36 @@ def _clear(path: Path, source: DatasetReader, options: ReadOptions, window: Wind
             raise DataError(
                 f"{file} has {plural(layer.count, 'band')}, so there is no band {rule.band}. Set problem.clear.band."
             )
-        if difference := _grid_of(source).difference(replace(_grid_of(layer), bands=source.count)):
+        if difference := grid_of(source).difference(replace(grid_of(layer), bands=source.count)):
             raise DataError(f"{file} does not fit {path.name}: {difference}. Bring all rasters to one grid (gdalwarp).")
         return rule.clear(layer.read(rule.band, window=window))
 
 
+def read_grid(path: Path) -> Grid:
+    """Where the pixels of a raster lie; none of them is read.
+
+    Raises:
+        DataError: GDAL cannot open it.
+    """
+    try:
+        with open_raster(path) as source:
+            return grid_of(source)
+    except (RasterioError, OSError) as error:
+        raise _unreadable(path, error) from error
+
+
 def first_grid(folder: Path) -> Grid:
-    """Where the pixels of the first raster lie that can be opened, as in :func:`read_stack`; none of them is read.
+    """Where the pixels of the first raster lie that can be opened, as in :func:`read_stack`.
 
     Raises:
         DataError: no raster that GDAL can open.
     """
-    paths = list_rasters(folder)
-    for path in paths:
+    for path in list_rasters(folder):
         try:
-            with open_raster(path) as source:
-                return _grid_of(source)
-        except (RasterioError, OSError) as error:
-            last = _unreadable(path, error)
+            return read_grid(path)
+        except DataError as error:
+            last = error
     raise last
-
-
-def _grid_of(source: DatasetReader) -> Grid:
-    crs = source.crs.to_string() if source.crs else ""
-    return Grid(source.height, source.width, crs, tuple(source.transform)[:6], source.count)
 
 
 def _unreadable(path: Path, error: BaseException) -> DataError:

@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 
 from miha.errors import DataError
 from miha.rasters.dates import read_date
+from miha.rasters.grid import Grid
 from miha.rasters.opened import OpenDays, OpenScene, sample_of
 from miha.rasters.options import ReadOptions
 from miha.rasters.scene import (
-    Grid,
     Image,
     Mask,
     Scene,

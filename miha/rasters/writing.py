@@ -223,6 +223,11 @@ def sidecars_of(target: Path) -> tuple[Path, Path]:
     return target.with_name(f"{target.stem}_source.tif"), target.with_name(f"{target.stem}_std.tif")
 
 
+def item_of(target: Path) -> Path:
+    """Where the STAC item of a filled scene lies."""
+    return target.with_suffix(".json")
+
+
 def target_of(source: Path, out: Path) -> Path:
     """Where a scene is filled to: under its own name, as a GeoTIFF."""
     return out / (source.name if source.suffix.lower() in GEOTIFF else f"{source.stem}.tif")

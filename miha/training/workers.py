@@ -1,4 +1,4 @@
-"""The pool of processes in which stages train: warm, each on its own, and gone when their parent is."""
+"""Where work is computed: a pool of processes, warm, apart from each other, gone with their parent; or another pool."""
 
 import logging
 import multiprocessing
@@ -10,7 +10,7 @@ from concurrent.futures import CancelledError, Future
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from multiprocessing import forkserver
-from typing import Any
+from typing import Any, Protocol
 
 from pebble import ProcessPool
 
@@ -20,6 +20,16 @@ from miha.errors import MihaError, StorageError
 # A server that has imported PyTorch once forks each worker, in milliseconds; it never computes, so forking it is safe.
 _CONTEXT = multiprocessing.get_context("forkserver")
 _CONTEXT.set_forkserver_preload(["miha.training.stage"])
+
+
+class Pool(Protocol):
+    """What computes calls beside each other, for :func:`submit`."""
+
+    def schedule(self, function: Callable[..., Any], arguments: tuple[Any, ...], timeout: float | None) -> Future[Any]:
+        """Compute ``function(*arguments)``, within so many seconds."""
+
+    def stop(self) -> None:
+        """Stop what is not done."""
 
 
 class _Workers:
@@ -68,20 +78,25 @@ def warm_up() -> None:
     forkserver.ensure_running()
 
 
-_current: ContextVar[_Workers | None] = ContextVar("workers", default=None)
+_current: ContextVar[Pool | None] = ContextVar("workers", default=None)
 
 
 @contextmanager
 def working(processes: int) -> Iterator[None]:
     """Compute in a pool of processes while the block runs; on leaving, unfinished work is stopped."""
-    with events.receiving() as address:
-        workers = _Workers(processes, address)
-        token = _current.set(workers)
-        try:
-            yield
-        finally:
-            _current.reset(token)
-            workers.stop()
+    with events.receiving() as address, working_in(_Workers(processes, address)):
+        yield
+
+
+@contextmanager
+def working_in(pool: Pool) -> Iterator[None]:
+    """Compute in a pool while the block runs; on leaving, it is stopped."""
+    token = _current.set(pool)
+    try:
+        yield
+    finally:
+        _current.reset(token)
+        pool.stop()
 
 
 def submit(function: Callable[..., Any], *arguments: Any, timeout: float | None = None) -> Future[Any]:

@@ -245,6 +245,8 @@ def test_the_unchanged_baseline_is_an_option(call, simulated, tmp_path):
         (["fill", "--dates", "all", "--method", "eof", "--model", "m", "--data", "x", "--out", "y"], "without a model"),
         (["fill", "a.tif", "--method", "eof", "--out", "y"], "--method eof fills the days of a history: give --dates"),
         (["fill", "--dates", "all", "--out", "y"], "--dates fills the days of a history: give --data"),
+        (["fill", "a.tif", "--dask", "tcp://h:1", "--out", "y"], "--dask spreads the days .* give --dates"),
+        (["fill", "a.tif", "--zarr", "--out", "y"], "--zarr writes a cube of the days .* give --dates"),
         (["fill", "--dates", "May", "--data", "x", "--out", "y"], "--dates: 'May' is neither 'all' nor a span"),
         (["assess", "nowhere"], "no such folder: .*nowhere"),
         (["simulate", "out", "--days", "2"], "--days must be at least 6 but is 2"),

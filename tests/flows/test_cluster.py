@@ -13,7 +13,8 @@ from miha.errors import ConfigError
 from miha.events import EpochEnded, StageStarted, observed_by
 from miha.records.archive import read_manifest
 from tests.support import faults
-from tests.support.processes import BIN, descendants, environment, free_port, logged, running, wait_for
+from tests.support.cluster import scheduling, worker
+from tests.support.processes import BIN, descendants, environment, logged, running, wait_for
 from tests.support.runs import contents, of_kind
 from tests.support.tiny import TinyProblem
 
@@ -21,21 +22,10 @@ pytest.importorskip("distributed", reason="needs the extra dask")
 pytestmark = pytest.mark.usefixtures("prefect_server")
 
 
-def worker(address, name):
-    return [
-        str(BIN / "dask"), "worker", address, "--nworkers", "1", "--nthreads", "1", "--name", name, "--no-dashboard",
-        "--host", "127.0.0.1",
-    ]  # fmt: skip
-
-
 @pytest.fixture
 def scheduler(tmp_path):
-    port = free_port()
-    command = [str(BIN / "dask"), "scheduler", "--host", "127.0.0.1", "--port", str(port), "--no-dashboard"]
-    log = tmp_path / "scheduler.log"
-    with running(command, log, environment(tmp_path / "home")):
-        wait_for(logged(log, "Scheduler at:"), 60, log)
-        yield f"tcp://127.0.0.1:{port}"
+    with scheduling(tmp_path) as (address, _):
+        yield address
 
 
 @pytest.fixture

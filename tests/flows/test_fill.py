@@ -10,6 +10,7 @@ import miha
 from flows.fill import fill, fill_series
 from miha.errors import DataError
 from miha.gapfill.filler import BaseFiller, NetworkFiller
+from miha.gapfill.options import FillOptions
 from miha.gapfill.series import Series, days_of
 from miha.rasters.stack import list_rasters
 from tests.support.processes import ROOT, environment, running, wait_for
@@ -30,8 +31,8 @@ def test_the_flow_fills_the_same_bits_as_the_library(simulated, small_fill, tmp_
 
 def test_the_flow_fills_without_a_model_as_the_library_does(simulated, tmp_path):
     sources = list_rasters(simulated / "gapped")[:2]
-    written = fill(sources, tmp_path / "flow", data=simulated, max_std=1.0)
-    BaseFiller(simulated).fill_all(sources, tmp_path / "library", max_std=1.0)
+    written = fill(sources, tmp_path / "flow", data=simulated, options=FillOptions(max_std=1.0))
+    BaseFiller(simulated).fill_all(sources, tmp_path / "library", options=FillOptions(max_std=1.0))
     assert [path.name for path in written] == [path.name for path in sources]
     for path in list_rasters(tmp_path / "flow"):
         assert path.read_bytes() == (tmp_path / "library" / path.name).read_bytes()
@@ -70,7 +71,7 @@ def test_the_flow_fills_the_days_of_a_history_once(simulated, tmp_path):
     series = Series(data=simulated, out=tmp_path / "out", **SPAN)
     assert fill_series(series, 2) == {}
     days = days_of(series)
-    assert all(day.done for day in days)
+    assert all(day.filled for day in days)
     stamps = [day.target.stat().st_mtime_ns for day in days]
     assert fill_series(series, 2) == {}
     assert [day.target.stat().st_mtime_ns for day in days] == stamps

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import rasterio
 import yaml
 from prefect import flow
 from prefect.utilities.callables import parameter_schema
@@ -16,6 +17,7 @@ from flows.retrain import retrain, schedule_to_replay
 from miha.config_files import read_config
 from miha.datasets import fetch
 from miha.errors import ConfigError, DataError, RunError
+from miha.gapfill.options import FillOptions
 from miha.locking import held
 from miha.rasters.stack import list_rasters, read_scene
 from miha.replay import replay_config
@@ -125,6 +127,28 @@ def test_a_folder_that_nothing_has_arrived_in_yet_is_made(site, tmp_path):
 def test_two_flows_do_not_fill_one_folder_at_the_same_time(site, incoming, tmp_path):
     with held(tmp_path / "filled", "wait."), pytest.raises(RunError, match="is in use by process"):
         fill_incoming(**site, incoming=incoming, out=tmp_path / "filled")
+
+
+@pytest.mark.slow
+def test_only_an_area_is_filled_and_one_that_is_not_there_is_no_fault_of_the_scenes(site, incoming, tmp_path):
+    retrain(**site, settings=SMALL, runs=tmp_path / "runs")
+    scenes = list_rasters(incoming)
+    with rasterio.open(scenes[0]) as raster:
+        profile, shape = {**raster.profile, "dtype": "uint8", "nodata": None, "count": 1}, raster.shape
+    left = np.broadcast_to(np.arange(shape[1]) < shape[1] // 2, shape)
+    area, out = tmp_path / "area.tif", tmp_path / "filled"
+    with pytest.raises(DataError, match=r"area\.tif does not exist"):
+        fill_incoming(**site, incoming=incoming, out=out, options=FillOptions(area=area))
+    assert list_rasters(incoming) == scenes
+    with rasterio.open(area, "w", **profile) as raster:
+        raster.write(left.astype(np.uint8), 1)
+    done = fill_incoming(**site, incoming=incoming, out=out, options=FillOptions(area=area))
+    assert len(done.filled) == len(scenes)
+    for path in done.filled:
+        with rasterio.open(path.with_name(f"{path.stem}_source.tif")) as raster:
+            source = raster.read(1)
+        assert (source[left] == 1).any()
+        assert not (source[~left] == 1).any()
 
 
 @flow

@@ -11,6 +11,7 @@ from miha.errors import DataError
 from miha.events import Message, observed_by
 from miha.gapfill.base import fill_base
 from miha.gapfill.filler import BaseFiller, NetworkFiller, open_filler
+from miha.gapfill.options import FillOptions
 from miha.gapfill.predictors import Background, Static
 from miha.rasters.stack import ReadOptions, list_rasters, read_scene
 from tests.support.rasters import write
@@ -92,7 +93,7 @@ def test_one_other_day_is_enough_and_none_too(scenes, source, tmp_path, others, 
         shutil.rmtree(scenes / "static")
     filler = BaseFiller(scenes)
     assert len(filler.background(filler.read(source)).offsets) == others
-    filler.fill(source, tmp_path / source.name, everywhere=True)
+    filler.fill(source, tmp_path / source.name, FillOptions(everywhere=True))
     assert np.isfinite(maps(tmp_path / source.name)[0]).all()
 
 
@@ -112,7 +113,7 @@ def test_a_pixel_that_no_day_shows_stays_empty_unless_all_are_to_be_filled(scene
     unknown = np.zeros_like(before.gaps)
     unknown[:, :2] = not everywhere
     with observed_by(events.append):
-        BaseFiller(scenes).fill(source, tmp_path / source.name, everywhere=everywhere)
+        BaseFiller(scenes).fill(source, tmp_path / source.name, FillOptions(everywhere=everywhere))
     values, origin, std = maps(tmp_path / source.name)
     assert np.array_equal(np.isnan(values), unknown)
     assert np.array_equal(origin, np.where(unknown, 2, before.gaps))
@@ -126,7 +127,7 @@ def test_pixels_that_are_too_unsure_stay_empty(scenes, source, tmp_path):
     whole, _, deviation = maps(tmp_path / "all" / source.name)
     limit, gaps, events = float(np.nanmedian(deviation)), read_scene(source).gaps, []
     with observed_by(events.append):
-        BaseFiller(scenes).fill(source, tmp_path / "sure" / source.name, max_std=limit)
+        BaseFiller(scenes).fill(source, tmp_path / "sure" / source.name, FillOptions(max_std=limit))
     values, origin, std = maps(tmp_path / "sure" / source.name)
     unsure = deviation > limit
     assert 0 < unsure.sum() < gaps.sum()
@@ -139,7 +140,7 @@ def test_pixels_that_are_too_unsure_stay_empty(scenes, source, tmp_path):
 def test_a_limit_of_zero_leaves_all_empty_and_is_reported(scenes, source, tmp_path):
     events = []
     with observed_by(events.append):
-        BaseFiller(scenes).fill(source, tmp_path / source.name, max_std=0)
+        BaseFiller(scenes).fill(source, tmp_path / source.name, FillOptions(max_std=0))
     gaps = read_scene(source).gaps
     assert np.array_equal(maps(tmp_path / source.name)[1], np.where(gaps, 2, 0))
     assert events[0].line.endswith(f": 0 pixels filled, {gaps.sum()} of a standard deviation above 0 left empty")
@@ -147,7 +148,7 @@ def test_a_limit_of_zero_leaves_all_empty_and_is_reported(scenes, source, tmp_pa
 
 def test_a_network_keeps_to_the_same_limits(run, scenes, source, tmp_path):
     never_shown(scenes, source)
-    NetworkFiller(run.model, scenes).fill(source, tmp_path / source.name, max_std=1.0)
+    NetworkFiller(run.model, scenes).fill(source, tmp_path / source.name, FillOptions(max_std=1.0))
     values, origin, std = maps(tmp_path / source.name)
     assert (origin[:, :2] == 2).all()
     assert np.nanmax(std) <= 1.0
@@ -238,7 +239,9 @@ def test_all_bands_that_one_mask_hides_are_filled_or_stay_hidden(tmp_path, kind,
     seen[4:9, 5:12] = False
     scene, events = under_one_mask(tmp_path, kind, "20200109.tif", seen), []
     with observed_by(events.append):
-        BaseFiller(tmp_path / "data", ReadOptions(band=2)).fill(scene, tmp_path / "out" / scene.name, everywhere)
+        BaseFiller(tmp_path / "data", ReadOptions(band=2)).fill(
+            scene, tmp_path / "out" / scene.name, FillOptions(everywhere=everywhere)
+        )
     with rasterio.open(scene) as before, rasterio.open(tmp_path / "out" / scene.name) as after:
         old, new = before.read(), after.read()
         shown = after.read_masks(1) > 0

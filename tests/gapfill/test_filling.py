@@ -1,5 +1,8 @@
+import shutil
+
 import numpy as np
 import pytest
+import rasterio
 
 import miha
 from miha.errors import DataError
@@ -7,7 +10,7 @@ from miha.gapfill.base import fill_base
 from miha.gapfill.filler import open_filler
 from miha.gapfill.history import MOST_DAYS, bounded, weighed
 from miha.gapfill.predictors import Background, Static
-from miha.rasters.stack import list_rasters, read_scene
+from miha.rasters.stack import list_rasters, read_date, read_scene
 
 
 def gapped(days):
@@ -68,3 +71,19 @@ def test_of_many_days_a_choice_fills_an_array(days):
     filled = miha.fill_array(scene, many, before=20)
     assert np.array_equal(filled.values[gaps], expected.mean[gaps])
     assert not np.array_equal(filled.values, miha.fill_array(scene, many).values)
+
+
+def test_a_scene_has_an_item_beside_it_if_its_day_can_be_told(simulated, tmp_path):
+    pystac = pytest.importorskip("pystac", reason="needs the extra stac")
+    source = list_rasters(simulated / "gapped")[0]
+    (written,) = miha.fill(source, tmp_path / "out", data=simulated, stac=True)
+    item = pystac.Item.from_file(written.with_suffix(".json"))
+    assert item.datetime.date() == read_date(source)
+    assert item.get_links("collection") == []
+    nameless = tmp_path / "scene.tif"
+    shutil.copy(source, nameless)
+    with rasterio.open(nameless, "r+") as raster:
+        raster.update_tags(TIFFTAG_DATETIME="")
+    with pytest.raises(DataError, match=r"scene\.tif"):
+        miha.fill([source, nameless], tmp_path / "other", stac=True)
+    assert not (tmp_path / "other").exists()

@@ -1,4 +1,5 @@
 import shutil
+from contextlib import nullcontext
 from datetime import date, timedelta
 
 import numpy as np
@@ -10,8 +11,10 @@ from miha.events import Message, observed_by
 from miha.gapfill import series as module
 from miha.gapfill.between import Between
 from miha.gapfill.filler import BaseFiller
+from miha.gapfill.options import FillOptions
 from miha.gapfill.series import Series, days_of, fill_days, fill_series, missing_days, read_span
-from miha.rasters.stack import Grid, Stack, list_rasters, read_date, read_scene, read_stack
+from miha.rasters.stack import Grid, ReadOptions, Stack, list_rasters, read_date, read_scene, read_stack
+from miha.training.workers import working
 
 
 @pytest.fixture
@@ -60,13 +63,13 @@ def test_every_day_is_filled_also_those_without_a_scene_or_a_pixel(data, tmp_pat
 def test_a_series_continues_and_is_the_same_for_any_number_of_processes(data, tmp_path):
     """Stopped after three days, the last of them half written."""
     whole, part = (Series(data=data, out=tmp_path / name) for name in ("whole", "part"))
-    fill_series(whole, 2)
+    fill_series(whole, working(2))
     days = days_of(part)
     module.start(part)
     fill_days(part, days[:3])
     days[2].target.with_name(f"{days[2].target.stem}_std.tif").unlink()
     stamps = {day.target: day.target.stat().st_mtime_ns for day in days[:2]}
-    fill_series(part, 1)
+    fill_series(part, working(1))
     assert {path: path.stat().st_mtime_ns for path in stamps} == stamps
     assert filled(part.out) == filled(whole.out)
 
@@ -86,7 +89,6 @@ def test_a_causal_fill_does_not_know_what_came_after(data, tmp_path):
     for path in list_rasters(data / "history"):
         if read_date(path) > when:
             path.unlink()
-    module._filler.cache_clear()
     other = Series(data=data, out=tmp_path / "other", first=when, last=when, causal=True)
     fill_days(other, days_of(other))
     name = f"{when:%Y%m%d}.tif"
@@ -134,3 +136,38 @@ def test_a_span_that_is_none_is_refused(text):
         read_span(text)
     assert read_span("all") == (None, None)
     assert read_span("2020-01-01/2020-02-01") == (date(2020, 1, 1), date(2020, 2, 1))
+
+
+def test_a_series_has_a_catalogue_which_can_be_asked_for_later(data, tmp_path):
+    """Filled without one at first; then the files stay, and what is missing is added."""
+    pystac = pytest.importorskip("pystac", reason="needs the extra stac")
+    span = {"data": data, "out": tmp_path / "out", "first": date(2021, 5, 2), "last": date(2021, 5, 4)}
+    plain = Series(**span)
+    fill_series(plain, nullcontext())
+    before = filled(plain.out)
+    series, events = Series(**span, options=FillOptions(stac=True)), []
+    with observed_by(events.append):
+        assert fill_series(series, nullcontext()) == {}
+    assert filled(plain.out) == before
+    days, collection = days_of(series), pystac.Collection.from_file(tmp_path / "out/collection.json")
+    items = list(collection.get_items())
+    assert [item.datetime.date() for item in items] == [day.when for day in days]
+    assert days[1].blank
+    assert all(item.get_collection().id == collection.id for item in items)
+    days[0].target.unlink()
+    with observed_by(events.append):
+        fill_series(series, nullcontext())
+    assert filled(plain.out) == before
+    assert any("; 2 are done" in event.line for event in events if isinstance(event, Message))
+
+
+def test_a_series_can_become_one_cube(data, tmp_path):
+    """Gaps that grew are not cut out of it again."""
+    xarray = pytest.importorskip("xarray", reason="needs the extra xarray")
+    series = Series(data=data, out=tmp_path / "out", method="eof", reading=ReadOptions(grow=1), zarr=True)
+    assert fill_series(series, nullcontext()) == {}
+    cube = xarray.open_zarr(tmp_path / "out/cube.zarr", mask_and_scale=False)
+    days = days_of(series)
+    assert len(cube.time) == len(days)
+    for at, day in enumerate(days):
+        assert np.array_equal(cube.value.values[at], read_scene(day.target).values, equal_nan=True)

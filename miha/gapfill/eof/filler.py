@@ -17,6 +17,7 @@ from miha.gapfill.eof.model import Model
 from miha.gapfill.eof.spread import REACH, Cells, spread_out
 from miha.gapfill.guess import Window
 from miha.gapfill.made import Made, NeverSeen, write_made
+from miha.gapfill.options import FillOptions
 from miha.gapfill.process import Posterior
 from miha.rasters.opened import OpenScene
 from miha.rasters.scene import grown_window, opened, sharing_bands
@@ -63,11 +64,11 @@ class EofFiller(DayFiller):
         shutil.rmtree(self.folder, ignore_errors=True)
 
     @fixed_threads(1)
-    def fill(self, day: Day, everywhere: bool, max_std: float | None) -> None:
+    def fill(self, day: Day, options: FillOptions) -> None:
         made, unseen = self._band(self.reading.band).made(day)
         sharing = {band: self._band(band).made(day) for band in made.sharing}
         blank = day.when if day.blank else None
-        message = write_made(made, day.source, day.target, self.reading, unseen, sharing, everywhere, max_std, blank)
+        message = write_made(made, day.source, day.target, self.reading, unseen, sharing, options, blank)
         publish(Message(message))
 
     def _band(self, band: int) -> "_Band":

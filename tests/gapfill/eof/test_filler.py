@@ -13,6 +13,7 @@ from miha.gapfill.dayfiller import Day
 from miha.gapfill.eof import filler as module
 from miha.gapfill.series import Series, days_of, fill_series
 from miha.rasters.stack import list_rasters, read_date, read_scene, read_stack
+from miha.training.workers import working
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +42,7 @@ def contents(out):
 
 def test_every_day_is_filled_with_a_deviation_and_what_was_observed_stays(data, tmp_path):
     series, messages = Series(data=data, out=tmp_path / "out", method="eof"), []
-    assert fill_series(series, 1) == {}
+    assert fill_series(series, working(1)) == {}
     days = days_of(series)
     seen = ~np.isnan(read_stack(data / "history").values).all(axis=0)
     for day in days:
@@ -54,7 +55,7 @@ def test_every_day_is_filled_with_a_deviation_and_what_was_observed_stays(data, 
     assert sum(day.blank for day in days) == 2
     assert not (tmp_path / "out" / module.FOLDER).exists()
     with observed_by(messages.append):
-        fill_series(series, 1)
+        fill_series(series, working(1))
     assert next(event.line for event in messages if isinstance(event, Message)).endswith(f"{len(days)} are done")
 
 
@@ -104,7 +105,7 @@ def test_a_causal_fill_does_not_know_what_came_after(data, tmp_path):
 @pytest.mark.slow
 def test_it_continues_and_is_the_same_for_any_number_of_processes(data, tmp_path, monkeypatch):
     whole = Series(data=data, out=tmp_path / "whole", method="eof")
-    fill_series(whole, 2)
+    fill_series(whole, working(2))
     fill, count = module.EofFiller.fill, []
 
     def killed(self, day, *rest):
@@ -120,7 +121,7 @@ def test_it_continues_and_is_the_same_for_any_number_of_processes(data, tmp_path
     with pytest.raises(KeyboardInterrupt):
         running.fill_days(part, days)
     monkeypatch.undo()
-    fill_series(part, 1)
+    fill_series(part, working(1))
     assert contents(part.out) == contents(whole.out)
 
 

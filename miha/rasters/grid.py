@@ -1,0 +1,37 @@
+"""Where the pixels of a raster lie."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from rasterio.io import DatasetReader
+
+from miha.wording import plural
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Where pixels lie: two rasters of equal grids can be compared pixel by pixel."""
+
+    height: int
+    width: int
+    crs: str
+    transform: tuple[float, ...]
+    bands: int
+
+    def difference(self, other: "Grid") -> str | None:
+        """Say the first way in which ``other`` differs from this grid, or None if pixels fall together."""
+        if (self.height, self.width) != (other.height, other.width):
+            return f"its shape is {other.height}x{other.width}, not {self.height}x{self.width}"
+        if self.crs != other.crs:
+            return f"its CRS is {other.crs or 'missing'}, not {self.crs or 'missing'}"
+        if not np.allclose(self.transform, other.transform, rtol=1e-9, atol=1e-9):
+            return f"its transform is {other.transform}, not {self.transform}"
+        if self.bands != other.bands:
+            return f"it has {plural(other.bands, 'band')}, not {self.bands}"
+        return None
+
+
+def grid_of(source: DatasetReader) -> Grid:
+    """The grid of a raster that is open."""
+    crs = source.crs.to_string() if source.crs else ""
+    return Grid(source.height, source.width, crs, tuple(source.transform)[:6], source.count)
