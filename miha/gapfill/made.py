@@ -11,6 +11,7 @@ import numpy as np
 from miha.errors import DataError
 from miha.gapfill.guess import Window
 from miha.gapfill.process import Posterior
+from miha.rasters.scene import declared_range
 from miha.rasters.stack import Image, Mask, ReadOptions, Scene
 from miha.rasters.writing import Part, write_parts
 from miha.wording import plural
@@ -74,13 +75,15 @@ def write_made(
         made: what becomes of its band.
         source: what is copied but for the gaps.
         target: where it goes.
-        reading: how ``source`` was read.
+        reading: how ``source`` was read; without a valid range, that which ``source`` declares is kept to.
         never_seen: of that band.
         sharing: other bands that the same mask hides: one mask can only show all of them.
         everywhere: also pixels that no day shows.
         max_std: standard deviation above which a pixel stays empty, in the data's unit.
         blank: a day of which there is no scene; then only the place of ``source`` is copied.
     """
+    declared = None if reading.valid_range else declared_range(source, reading)
+    reading = reading.model_copy(update={"valid_range": reading.valid_range or declared})
     counted = Counter[str]()
     nowhere = np.zeros((1, 1), bool)
 
@@ -106,5 +109,6 @@ def write_made(
     left = [("unknown", "that no day shows"), ("unsure", f"of a standard deviation above {max_std or 0:g}")]
     empty = "".join(f", {counted[name]} {why} left empty" for name, why in left if counted[name])
     empty += f", {counted['kept']} kept as they were" if counted["kept"] else ""
+    empty += f", kept within {declared[0]:g} to {declared[1]:g} as the product says" if declared else ""
     bands = f" in each of {len(sharing) + 1} bands, which share a mask" if sharing else ""
     return f"{target}: {plural(counted['filled'], 'pixel')} filled{bands}{made.origin}{empty}"

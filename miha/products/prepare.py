@@ -33,10 +33,10 @@ CACHE = 256 * 1024 * 1024  # bytes that GDAL may keep of blocks; it would take a
 
 @dataclass(frozen=True)
 class _Day:
-    """What became of the scenes of a day."""
+    """What became of the scenes of a day, and the first of its layers."""
 
     record: DayRecord | None
-    unit: str
+    first: Layer | None = None
     left_out: tuple[DataError, ...] = field(default=())
 
 
@@ -116,16 +116,18 @@ def _prepare(
         reasons = [*download.unusable, *(reason for day in days for reason in day.left_out)]
         if strict and reasons:
             raise reasons[0]
-        made = [day for day in days if day.record]
+        made = [day.record for day in days if day.record]
         if not made:
             raise reasons[0]
+        first = next(day.first for day in days if day.first)
     for reason in reasons:
         _log.warning("left out: %s", reason)
     record = StackRecord(
         product=product.name,
         layer=chosen,
         title=product.title,
-        unit=made[0].unit,
+        unit=first.unit,
+        valid_range=first.valid_range,
         licence=product.licence,
         source=product.source,
         daily=maker.daily,
@@ -135,7 +137,7 @@ def _prepare(
             height=grid.height,
             width=grid.width,
         ),
-        days=tuple(day.record for day in made if day.record),
+        days=tuple(made),
         left_out=tuple(LeftOut(file=_file_of(reason), reason=str(reason)) for reason in reasons),
         miha=version("miha"),
     )
@@ -206,14 +208,14 @@ class _Maker:
         with rasterio.Env(GDAL_CACHEMAX=CACHE), tempfile.TemporaryDirectory(dir=self.work) as work:
             while left:
                 try:
-                    record, unit = self._write(left, Path(work))
-                    return _Day(record, unit, tuple(reasons))
+                    record, first = self._write(left, Path(work))
+                    return _Day(record, first, tuple(reasons))
                 except _Unusable as error:
                     reasons.append(error)
                     left.remove(error.observation)
-        return _Day(None, "", tuple(reasons))
+        return _Day(None, left_out=tuple(reasons))
 
-    def _write(self, observations: Sequence[Observation], work: Path) -> tuple[DayRecord, str]:
+    def _write(self, observations: Sequence[Observation], work: Path) -> tuple[DayRecord, Layer]:
         when = observations[0].when
         target = self.folder / f"{when}.tif"
         tags = {
@@ -223,15 +225,15 @@ class _Maker:
         }
         with ExitStack() as stack:
             layers = [stack.enter_context(self._layer(one, work, number)) for number, one in enumerate(observations)]
-            windows, unit = mosaicked(layers, self.daily, self.grid), layers[0].unit
-            seen = write_day(windows, self.grid, observations[0].recipe, unit, tags, target, work)
+            windows = mosaicked(layers, self.daily, self.grid)
+            seen = write_day(windows, self.grid, observations[0].recipe, layers[0], tags, target, work)
         record = DayRecord(
             date=when,
             file=f"history/{target.name}",
             sources=tuple(one.path for one in observations),
             valid=round(seen / (self.grid.height * self.grid.width), 4),
         )
-        return record, unit
+        return record, layers[0]
 
     @contextmanager
     def _layer(self, observation: Observation, work: Path, number: int) -> Iterator[Layer]:
@@ -249,7 +251,7 @@ class _Maker:
                 with _blamed(observation):
                     return read(window)
 
-            yield Layer(reading, scene.unit)
+            yield Layer(reading, scene.unit, scene.valid_range)
 
 
 @contextmanager

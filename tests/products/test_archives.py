@@ -11,11 +11,14 @@ from rasterio.transform import from_origin
 from rio_cogeo.cogeo import cog_validate
 
 from miha.errors import ConfigError, DataError
+from miha.gapfill.filler import BaseFiller
 from miha.products.downloads import find_observations
 from miha.products.grid import GridChoice
 from miha.products.prepare import prepare
 from miha.products.product import read_product
-from miha.rasters.stack import read_scene, read_stack
+from miha.products.record import read_record
+from miha.rasters.scene import declared_range
+from miha.rasters.stack import ReadOptions, read_scene, read_stack
 from tests.support.downloads import mod11a1, netcdf, raster
 
 
@@ -53,6 +56,15 @@ def test_a_prepared_day_is_a_valid_cloud_optimized_raster_with_its_scale_unit_da
             assert file.tags()["TIFFTAG_DATETIME"].startswith(path.stem.replace("-", ":"))
             assert file.tags()["MIHA_SOURCES"].startswith("MOD11A1.061_LST_Day_1km_doy2020")
     assert len(read_stack(modis / "data" / "history")) == 6
+
+
+def test_the_valid_range_goes_with_the_stack_in_its_unit(modis, tmp_path):
+    limits = (7500 * 0.02, 65535 * 0.02)
+    assert read_record(modis / "data").valid_range == pytest.approx(limits)
+    filled = tmp_path / "2020-07-05.tif"
+    BaseFiller(modis / "data").fill(modis / "data" / "history" / filled.name, filled)
+    for path in (modis / "data" / "history" / filled.name, filled):
+        assert declared_range(path, ReadOptions()) == pytest.approx(limits)
 
 
 def test_the_page_shows_the_masks_and_the_months(modis):
