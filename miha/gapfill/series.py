@@ -28,6 +28,7 @@ from miha.wording import plural
 
 RETRIES = 2  # of a day whose process died
 SETTINGS = "series.json"
+DECODED = ".days"  # in the folder of the filled days
 Method = Literal["base", "eof"]
 
 
@@ -75,7 +76,7 @@ class _Settings(BaseModel):
 def _filler(model: Path | None, data: Path, out: Path, method: Method, reading: ReadOptions, causal: bool) -> DayFiller:
     if method == "eof":
         return EofFiller(data, out, reading, causal)
-    return SceneByScene(open_filler(model, data, reading, causal))
+    return SceneByScene(open_filler(model, data, reading, causal), out / DECODED)
 
 
 def read_span(text: str) -> tuple[date | None, date | None]:
