@@ -47,7 +47,8 @@ class OpenScene:
     def __getitem__(self, where: tuple[slice, slice]) -> Image:
         if self.decoded is None:
             return self.read(where)[0]
-        return np.array(np.memmap(self.decoded, np.float32, "r", shape=self.shape)[where])  # and the map is closed
+        with open(self.decoded, "rb") as file:  # closed again, so that what was read does not count as memory in use
+            return np.array(np.memmap(file, np.float32, "r", shape=self.shape)[where])
 
     def read(self, where: tuple[slice, slice]) -> tuple[Image, Mask]:
         """Values of a window, and where codes stay as they are.
