@@ -150,6 +150,18 @@ def test_ghrsst_is_read_from_subdatasets_with_their_own_scale_and_quality_levels
     assert record.grid.transform[0] == pytest.approx(0.05)
 
 
+def test_of_an_analysis_of_ghrsst_land_and_ice_are_gaps_and_lakes_and_rivers_are_not(tmp_path):
+    kinds = np.array([[1, 2, 4, 5, 9, 13, 16, 17, -128]], np.int8).repeat(4, axis=0)
+    stored = np.full(kinds.shape, 1500, np.int16)
+    scaled = {"scale_factor": 0.01, "add_offset": 273.15, "_FillValue": np.int16(-32768), "units": "kelvin"}
+    place = {"lat": (30 + 0.05 * np.arange(4), "degrees_north"), "lon": (-4 + 0.05 * np.arange(9), "degrees_east")}
+    layers = {"analysed_sst": (stored, scaled), "mask": (kinds, {"_FillValue": np.int8(-128)})}
+    netcdf(tmp_path / "raw" / "20200704120000-UKMO-L4_GHRSST-SSTfnd-OSTIA-GLOB-v02.0-fv02.0.nc", layers, place)
+    prepare([str(tmp_path / "raw")], read_product("ghrsst"), tmp_path / "data", layer="analysed_sst")
+    seen = ~np.isnan(values_of(tmp_path / "data", "2020-07-04")[0])
+    assert kinds[0][seen].tolist() == [1, 4, 5, 16, 17]
+
+
 def test_slstr_swaths_are_brought_to_a_grid_by_their_longitudes_and_latitudes(tmp_path):
     rows, columns = np.mgrid[:40, :50]
     longitude, latitude = -4 + 0.01 * columns + 0.002 * rows, 40 - 0.01 * rows + 0.002 * columns
