@@ -20,6 +20,7 @@ from miha.events import Counted, Message, publish
 from miha.files import replacing_folder
 from miha.products.downloads import Observation, find_observations, list_files
 from miha.products.grid import GridChoice, StackGrid, on_grid, overlap
+from miha.products.hours import Hours
 from miha.products.mosaic import Layer, mosaicked, write_day
 from miha.products.page import write_page
 from miha.products.product import Daily, Product
@@ -64,6 +65,7 @@ def prepare(
     layer: str | None = None,
     choice: GridChoice = GridChoice(),
     daily: Daily | None = None,
+    hours: Hours | None = None,
     strict: bool = False,
     workers: int | None = None,
 ) -> StackRecord:
@@ -79,6 +81,7 @@ def prepare(
         layer: of the product; none: its first.
         choice: the grid; none: that of the first scene.
         daily: what a pixel takes of several scenes of one day; none: as the product says.
+        hours: only scenes of these times of day.
         strict: refuse scenes that cannot be used, instead of leaving them out with a warning.
         workers: threads that prepare days side by side; none: one a core.
 
@@ -89,7 +92,7 @@ def prepare(
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", NotGeoreferencedWarning)  # of containers, whose rasters have a place
-        return _prepare(places, product, out, layer, choice, daily, strict, workers or os.cpu_count() or 1)
+        return _prepare(places, product, out, layer, choice, daily, hours, strict, workers or os.cpu_count() or 1)
 
 
 def _prepare(
@@ -99,13 +102,14 @@ def _prepare(
     layer: str | None,
     choice: GridChoice,
     daily: Daily | None,
+    hours: Hours | None,
     strict: bool,
     workers: int,
 ) -> StackRecord:
     chosen, recipes = product.of_layer(layer)
     files = list_files(places)
     _keep_apart(files, out)
-    download = find_observations(files, recipes)
+    download = find_observations(files, recipes, hours)
     history = out / "history"
     with replacing_folder(history) as folder:
         with rasterio.Env(GDAL_CACHEMAX=CACHE):
@@ -131,6 +135,7 @@ def _prepare(
         licence=product.licence,
         source=product.source,
         daily=maker.daily,
+        hours=str(hours or ""),
         grid=GridRecord(
             crs=grid.crs.to_string() if grid.crs else "",
             transform=tuple(grid.transform)[:6],

@@ -43,7 +43,10 @@ class GridRecord(_Entry):
 
 
 class StackRecord(_Entry):
-    """A stack that was prepared; ``valid_range`` is that of the product, in the stack's unit."""
+    """A stack that was prepared.
+
+    ``valid_range`` is that of the product, in the stack's unit; ``hours`` are the times of day that were asked for.
+    """
 
     product: str
     layer: str
@@ -53,6 +56,7 @@ class StackRecord(_Entry):
     licence: str
     source: tuple[str, ...]
     daily: str
+    hours: str = ""
     grid: GridRecord
     days: tuple[DayRecord, ...]
     left_out: tuple[LeftOut, ...]
