@@ -66,6 +66,12 @@ def prepare(
             metavar="first|mean|best", help="what a pixel takes of several scenes of one day; default: the product's"
         ),
     ] = None,
+    hours: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FIRST/LAST", help="only scenes of these times of day (UTC), e.g. 09:00/13:00; default: all"
+        ),
+    ] = None,
     strict: StrictOption = False,
     workers: Annotated[int | None, typer.Option(min=1, help="threads; default: one a core")] = None,
 ) -> None:
@@ -80,7 +86,7 @@ def prepare(
         from miha.errors import ConfigError
 
         given = {"--layer": layer, "--like": like, "--crs": crs, "--resolution": resolution, "--bounds": bounds}
-        given |= {"--daily": daily, "--workers": workers}
+        given |= {"--daily": daily, "--hours": hours, "--workers": workers}
         if extra := [name for name, value in given.items() if value is not None]:
             raise ConfigError(f"{', '.join(extra)}: only with --product (`miha products` lists them).")
         if len(raw) > 1:
@@ -89,14 +95,17 @@ def prepare(
         print(f"{raw[0]} → {out}: {sum(1 for _ in out.rglob('*.tif'))} GeoTIFFs")
         return
     from miha.products.grid import GridChoice
+    from miha.products.hours import read_hours
     from miha.products.prepare import prepare as make
     from miha.products.product import read_daily, read_product
 
     chosen = read_product(product)
     with shown("Stopped. Nothing was written.") as console:
         choice = GridChoice(like, crs, resolution, bounds)
-        way = read_daily(daily)
-        record = make(raw, chosen, out, layer=layer, choice=choice, daily=way, strict=strict, workers=workers)
+        way, times = read_daily(daily), read_hours(hours)
+        record = make(
+            raw, chosen, out, layer=layer, choice=choice, daily=way, hours=times, strict=strict, workers=workers
+        )
         console.print(f"{record.summary()} → {out}", markup=False)
         page, scenes = out / "stack.html", out / "history"
         console.print(f"Look at {page}; then: miha fill {scenes}/*.tif --data {out} --out filled", markup=False)

@@ -34,7 +34,11 @@ ObservedOption = Annotated[
 ]
 RangeOption = Annotated[
     tuple[float, float] | None,
-    typer.Option(metavar="LOW HIGH", help="least and greatest value that a filled pixel may take, in the data's unit"),
+    typer.Option(
+        metavar="LOW HIGH",
+        help="least and greatest value that a filled pixel may take, in the data's unit; default: the product's, where "
+        "`miha prepare` made the data",
+    ),
 ]
 StrictOption = Annotated[
     bool, typer.Option("--strict", help="refuse unusable days, instead of leaving them out with a warning")

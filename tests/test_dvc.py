@@ -2,6 +2,7 @@
 
 import io
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -13,10 +14,14 @@ import pandas as pd
 import pytest
 import yaml
 
+from miha.products.record import read_record
+from tests.support.downloads import mod11a1
+
 ROOT = Path(__file__).parents[1]
 TINY = {
     "simulated": {"tiny": {"days": 12, "height": 32, "width": 32, "seed": 0}},
     "published": [],
+    "products": {},
     "datasets": {"tiny": {"schedule": {"fixing_epochs": 2}}},
     "optimize": {
         "seed": 0,
@@ -188,6 +193,25 @@ def test_a_mistake_in_params_is_reported_by_the_stage(tmp_path, change, message)
     output = clone.dvc("repro", "optimize@tiny", check=False)
     assert message in output
     assert not (clone.folder / "runs" / "tiny" / "model").exists()
+
+
+@pytest.mark.slow
+def test_a_download_of_a_product_is_prepared_as_the_page_says_and_anew_when_it_changes(tmp_path):
+    page = (ROOT / "docs" / "experiments.md").read_text(encoding="utf-8")
+    (entry,) = (block for block in re.findall(r"```yaml\n(.*?)```", page, re.DOTALL) if "download:" in block)
+    clone = Clone(tmp_path / "clone", {**TINY, **yaml.safe_load(entry)})
+    stack = clone.folder / "data" / "scenes" / "lst"
+    mod11a1(clone.folder / "data" / "raw" / "lst", days=3)
+    clone.dvc("repro", "stack@lst")
+    (stack / "static").mkdir()
+    (stack / "static" / "note").touch()
+    assert len(list((stack / "history").glob("*.tif"))) == 3
+    assert "mod11a1 LST_Day_1km" in read_record(stack).summary()
+    assert "didn't change" in clone.dvc("repro", "stack@lst")
+    mod11a1(clone.folder / "data" / "raw" / "lst", days=4)
+    clone.dvc("repro", "stack@lst")
+    assert len(list((stack / "history").glob("*.tif"))) == 4
+    assert (stack / "static" / "note").exists()
 
 
 def test_an_unknown_data_set_is_reported(tmp_path):

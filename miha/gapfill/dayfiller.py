@@ -1,19 +1,27 @@
 """What fills the days of a series, one at a time, and the way of those that fill scenes."""
 
+import shutil
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
+from typing import Any
 
+from miha.files import replacing_folder
 from miha.gapfill.between import Between
 from miha.gapfill.filler import Filler
 from miha.gapfill.made import Made, TooLittleSeen
 from miha.gapfill.options import FillOptions
-from miha.rasters.opened import OpenScene
+from miha.rasters.decoded import decode, decodings, is_worthwhile, use_decoded
+from miha.rasters.opened import OpenDays, OpenScene
 from miha.rasters.stack import ReadOptions
 from miha.rasters.writing import item_of, sidecars_of
+from miha.training.workers import compute_all
 from miha.wording import plural
+
+WORTH_DECODING = 2  # days that are filled: each reads all others twice
+RETRIES = 2  # of a day whose process died
 
 
 @dataclass(frozen=True)
@@ -70,13 +78,37 @@ class DayFiller(ABC):
 
 
 class SceneByScene(DayFiller):
-    """Fills a day from what it shows and the others, or if it shows too little from the days around it."""
+    """Fills a day from what it shows and the others, or if it shows too little from the days around it.
 
-    def __init__(self, filler: Filler) -> None:
-        self.filler, self.reading = filler, filler.reading
+    Args:
+        filler: of scenes.
+        folder: where the days of a history that is opened and not read are decoded, until all are filled.
+    """
+
+    def __init__(self, filler: Filler, folder: Path) -> None:
+        self.filler, self.reading, self.folder = filler, filler.reading, folder
+
+    @property
+    def _opened(self) -> OpenDays | None:
+        """The days of the history, if it is too large for memory."""
+        values: Any = self.filler.history and self.filler.history.values
+        return values if isinstance(values, OpenDays) else None
+
+    def prepare(self, scenes: Mapping[date, Path], days: Sequence[Day]) -> None:
+        shutil.rmtree(self.folder, ignore_errors=True)  # of a process that was killed
+        opened, left = self._opened, sum(not day.filled for day in days)
+        if opened is None or left < WORTH_DECODING or not is_worthwhile(opened, self.folder.parent):
+            return
+        with replacing_folder(self.folder) as made:
+            compute_all(decode, decodings(opened, made), RETRIES, "days read")
+
+    def finish(self) -> None:
+        shutil.rmtree(self.folder, ignore_errors=True)
 
     def fill(self, day: Day, options: FillOptions) -> None:
         filler = self.filler
+        if (opened := self._opened) is not None:
+            use_decoded(opened, self.folder)
         if not day.blank:
             try:
                 filler.fill(day.source, day.target, options)

@@ -1,6 +1,7 @@
 """Filling the gaps of scenes: with the base alone, or with a trained network and the base."""
 
 from abc import ABC, abstractmethod
+from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from datetime import date
 from functools import cache, cached_property
@@ -30,6 +31,7 @@ from miha.problems.evaluation import trained_network
 from miha.problems.registry import archived_problem
 from miha.rasters.opened import OpenDays, OpenScene
 from miha.rasters.scene import sample_scene
+from miha.rasters.seen import FirstSeen
 from miha.rasters.stack import Image, ReadOptions, Scene, Stack, misfit, read_date, read_scene
 from miha.rasters.writing import plan_fills
 from miha.records.archive import read_archive
@@ -40,7 +42,7 @@ MIRRORINGS: tuple[tuple[int, ...], ...] = ((), (-1,), (-2,), (-1, -2))  # axes t
 
 
 class Filler(ABC):
-    """What fills scenes of one data set. Filling is in float32 and on one thread.
+    """What fills scenes of one data set, in float32 and on one thread.
 
     Attributes:
         data: the data set, if there is one.
@@ -57,7 +59,7 @@ class Filler(ABC):
         self, data: Path | None, reading: ReadOptions, history: Stack | None, unit: str, seed: int, causal: bool
     ) -> None:
         self.data, self.reading, self.history, self.unit, self.seed = data, reading, history, unit, seed
-        self.causal = causal
+        self.causal, self._first_seen = causal, FirstSeen(history.values) if history else None
         self._others: dict[int, BaseFiller] = {}  # of bands that share a mask with the one to fill
         self._scenes: dict[Path, Scene] = {}  # read by plan, not filled yet
         self._backgrounds: dict[date, Background] = {}  # of the latest day: scenes of one day share it
@@ -194,10 +196,10 @@ class Filler(ABC):
 
     def unseen_until(self, when: date | None) -> NeverSeen:
         """Where in a window no day until ``when`` shows anything; None: no day at all."""
-        known = self.history and (self.history.until(when) if self.causal and when else self.history)
-        return lambda where: (
-            np.asarray(np.isnan(known.values[:, *where]).all(axis=0)) if known else np.zeros((1, 1), bool)
-        )
+        if (history := self.history) is None or (first := self._first_seen) is None:
+            return lambda where: np.zeros((1, 1), bool)
+        until = bisect_right(history.dates, when) if self.causal and when else len(history)
+        return lambda where: first.unseen(where, until)
 
     def fill_all(self, sources: Sequence[Path], out: Path, options: FillOptions = FillOptions()) -> list[Path]:
         """Fill several rasters into a folder, each by itself and under its own name, after checking all of them."""
@@ -335,7 +337,6 @@ def open_filler(
     model: Path | None, data: Path | None, reading: ReadOptions = ReadOptions(), causal: bool = False
 ) -> Filler:
     """What fills: a trained model, which needs ``data``; or without one the base, reading rasters as ``reading`` says.
-
     With ``causal`` only days before a scene's own fill it.
 
     Raises:

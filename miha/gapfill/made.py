@@ -13,7 +13,7 @@ from miha.gapfill.guess import Window
 from miha.gapfill.options import FillOptions
 from miha.gapfill.process import Posterior
 from miha.rasters.area import open_area
-from miha.rasters.scene import read_grid
+from miha.rasters.scene import declared_range, read_grid
 from miha.rasters.stack import Image, Mask, ReadOptions, Scene, read_date
 from miha.rasters.writing import Part, write_parts
 from miha.wording import plural
@@ -76,12 +76,14 @@ def write_made(
         made: what becomes of its band.
         source: what is copied but for the gaps.
         target: where it goes.
-        reading: how ``source`` was read.
+        reading: how ``source`` was read; without a valid range, that which ``source`` declares is kept to.
         never_seen: of that band.
         sharing: other bands that the same mask hides: one mask can only show all of them.
         options: which gaps are filled, and what is written beside the scene.
         blank: a day of which there is no scene; then only the place of ``source`` is copied.
     """
+    declared = None if reading.valid_range else declared_range(source, reading)
+    reading = reading.model_copy(update={"valid_range": reading.valid_range or declared})
     counted = Counter[str]()
     nowhere = np.zeros((1, 1), bool)
     limit = np.inf if options.max_std is None else options.max_std
@@ -117,5 +119,6 @@ def write_made(
     left = [("unknown", "that no day shows left empty"), ("outside", "outside the area left as they were")]
     left += [("unsure", f"of a standard deviation above {limit:g} left empty"), ("kept", "kept as they were")]
     empty = "".join(f", {counted[name]} {why}" for name, why in left if counted[name])
+    empty += f", kept within {declared[0]:g} to {declared[1]:g} as the product says" if declared else ""
     bands = f" in each of {len(sharing) + 1} bands, which share a mask" if sharing else ""
     return f"{target}: {plural(counted['filled'], 'pixel')} filled{bands}{made.origin}{empty}"

@@ -32,6 +32,7 @@ from miha.wording import plural
 RETRIES = 2  # of a day whose process died
 SETTINGS = "series.json"
 UNSETTLED: Any = {**dict.fromkeys(("data", "out", "first", "last", "model", "zarr"), True), "options": {"stac"}}
+DECODED = ".days"  # in the folder of the filled days
 Method = Literal["base", "eof"]
 
 
@@ -77,7 +78,7 @@ class Series(BaseModel):
         folders = [self.data / "history", self.data / "static"]
         read = [path for folder in folders if folder.is_dir() for path in sorted(folder.iterdir())]
         stamp = stamp_files([*read, self.model] if self.model else read)  # of what a process that lives on read before
-        return _filler(self.model, self.data, self.reading, self.causal, stamp)
+        return _filler(self.model, self.data, self.out, self.reading, self.causal, stamp)
 
 
 class _Settings(BaseModel):
@@ -92,8 +93,8 @@ def _eof_filler(data: Path, out: Path, reading: ReadOptions, causal: bool) -> Da
 
 
 @lru_cache(maxsize=1)
-def _filler(model: Path | None, data: Path, reading: ReadOptions, causal: bool, stamp: str) -> DayFiller:
-    return SceneByScene(open_filler(model, data, reading, causal))
+def _filler(model: Path | None, data: Path, out: Path, reading: ReadOptions, causal: bool, stamp: str) -> DayFiller:
+    return SceneByScene(open_filler(model, data, reading, causal), out / DECODED)
 
 
 def read_span(text: str) -> tuple[date | None, date | None]:

@@ -1,7 +1,7 @@
 """Days of a cube: the bands of a NetCDF or Zarr file whose third axis is time."""
 
 import re
-from datetime import date, datetime, timedelta
+from datetime import datetime, timedelta
 
 from rasterio.errors import RasterioError
 
@@ -15,8 +15,8 @@ _UNITS = re.compile(
 _CALENDARS = {"standard", "gregorian", "proleptic_gregorian", "julian"}  # the last names the same days since 1900
 
 
-def days_of_bands(path: str, subdataset: str | None) -> dict[int, date]:
-    """Band → day, from the values and the unit of the time axis, as the CF conventions have them.
+def days_of_bands(path: str, subdataset: str | None) -> dict[int, datetime]:
+    """Band → day and time, from the values and the unit of the time axis, as the CF conventions have them.
 
     Raises:
         DataError: the file cannot be read, or has no time axis that is understood.
@@ -39,4 +39,4 @@ def days_of_bands(path: str, subdataset: str | None) -> dict[int, date]:
     year, month, day = (int(number) for number in known[2].split("-"))
     since = datetime(year, month, day, hour, minute)
     steps = {band: float(value) * _SECONDS[known[1]] for band, value in values.items() if value is not None}
-    return {band: (since + timedelta(seconds=step)).date() for band, step in steps.items()}
+    return {band: since + timedelta(seconds=step) for band, step in steps.items()}

@@ -6,11 +6,13 @@ import tarfile
 import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import date
+from datetime import date, datetime, time
 from pathlib import Path
 
-from miha.errors import DataError
+from miha.errors import ConfigError, DataError
+from miha.events import Message, publish
 from miha.products.cubes import days_of_bands
+from miha.products.hours import Hours
 from miha.products.patterns import Pattern
 from miha.products.product import Recipe
 from miha.rasters.dates import read_date
@@ -27,6 +29,7 @@ class Observation:
     Attributes:
         path: its file.
         when: its day.
+        at: its time of day; None: unknown.
         recipe: how it is read.
         quality: the file of each of the recipe's rules; None: there is none.
         geolocation: the file with longitudes and latitudes, if the recipe asks for one; None: there is none.
@@ -39,6 +42,7 @@ class Observation:
     quality: tuple[str | None, ...] = ()
     geolocation: str | None = None
     band: int | None = None
+    at: time | None = None
 
 
 @dataclass(frozen=True)
@@ -100,13 +104,16 @@ def _within(path: Path) -> list[str]:
     return [f"/{kind}/{path.resolve().as_posix()}/{member.removeprefix('./')}" for member in members]
 
 
-def find_observations(files: Sequence[str], recipes: Sequence[Recipe]) -> Download:
+def find_observations(files: Sequence[str], recipes: Sequence[Recipe], hours: Hours | None = None) -> Download:
     """Which files are scenes, of which days, with which layers beside them; of several recipes the first that fits.
+
+    Only those of certain times of day, where ``hours`` are given.
 
     Listed apart is why a scene cannot be used: its day is unknown, or it has several quality layers.
 
     Raises:
-        DataError: no file fits any pattern, or no scene can be used.
+        ConfigError: hours are asked for, and a pattern tells none.
+        DataError: no file fits any pattern, or no scene can be used, or is of these hours.
     """
     index = _Index(files)
     patterns = [(Pattern(text), recipe) for recipe in recipes for text in recipe.files]
@@ -128,8 +135,27 @@ def find_observations(files: Sequence[str], recipes: Sequence[Recipe]) -> Downlo
             f"none of {plural(len(files), 'file')} is a scene of this product: wanted are {wanted}; there are {seen}"
             f"{', …' if len(files) > 3 else ''}. Choose another --product or --layer, or change its files."
         )
+    if hours:
+        found = _of_hours(found, hours)
     ordered = tuple(sorted(found, key=lambda observation: (observation.when, observation.path)))
     return Download(ordered, tuple(unusable))
+
+
+def _of_hours(found: Sequence[Observation], hours: Hours) -> list[Observation]:
+    chosen = []
+    for one in found:
+        if one.at is None:
+            raise ConfigError(
+                f"--hours: the time of {one.path} cannot be read. Put {{date:%Y%m%dT%H%M}}, or as it is written there, "
+                "into the product's files."
+            )
+        if hours.hold(one.at):
+            chosen.append(one)
+    publish(Message(f"{len(chosen)} of {plural(len(found), 'scene')} {'is' if len(chosen) == 1 else 'are'} of {hours}"))
+    if not chosen:
+        times = sorted(one.at for one in found if one.at)
+        raise DataError(f"no scene is of {hours}; there are such of {times[0]:%H:%M} to {times[-1]:%H:%M} (--hours).")
+    return chosen
 
 
 def _observations(
@@ -150,20 +176,27 @@ def _observations(
 
 
 def _observation(
-    path: str, fields: Mapping[str, str], when: date, recipe: Recipe, index: "_Index", band: int | None = None
+    path: str,
+    fields: Mapping[str, str],
+    when: date | datetime,
+    recipe: Recipe,
+    index: "_Index",
+    band: int | None = None,
 ) -> Observation:
     known = {**fields, "name": Path(path).stem}
 
     def beside(text: str | None) -> str | None:
         return path if text is None else index.find(path, text, known, when)
 
+    day, at = (when.date(), when.time()) if isinstance(when, datetime) else (when, None)
     return Observation(
         path,
-        when,
+        day,
         recipe,
         tuple(beside(rule.file) for rule in recipe.clear),
         beside(recipe.geolocation.file) if recipe.geolocation else None,
         band,
+        at,
     )
 
 

@@ -16,16 +16,17 @@ from miha.errors import StorageError
 from miha.products.grid import Reader, StackGrid
 from miha.products.product import Daily, Recipe, Storage
 from miha.rasters.layout import write_cloud_optimized
-from miha.rasters.scene import Image
+from miha.rasters.scene import RANGE_TAG, Image
 from miha.rasters.verify import verify_raster
 
 
 @dataclass(frozen=True)
 class Layer:
-    """A scene on the grid of the stack, read by windows."""
+    """A scene on the grid of the stack, read by windows; its unit, and in that its product's valid range."""
 
     read: Reader
     unit: str
+    valid_range: tuple[float, float] | None = None
 
 
 def mosaicked(layers: Sequence[Layer], daily: Daily, grid: StackGrid) -> Iterator[tuple[Window, Image]]:
@@ -64,7 +65,7 @@ def write_day(
     windows: Iterator[tuple[Window, Image]],
     grid: StackGrid,
     recipe: Recipe,
-    unit: str,
+    like: Layer,
     tags: dict[str, str],
     target: Path,
     work: Path,
@@ -75,7 +76,7 @@ def write_day(
         windows: values in the unit, NaN where missing, of all of the grid.
         grid: of the stack.
         recipe: how numbers are stored, and overviews made.
-        unit: of the values.
+        like: whose unit and valid range the day has.
         tags: of the file.
         target: where to write.
         work: folder for a copy that is not compressed.
@@ -91,8 +92,10 @@ def write_day(
     seen = 0
     try:
         with rasterio.open(plain, "w", **profile) as output:
-            output.scales, output.offsets, output.units = (store.scale,), (store.offset,), (unit,)
+            output.scales, output.offsets, output.units = (store.scale,), (store.offset,), (like.unit,)
             output.update_tags(**tags)
+            if like.valid_range:
+                output.update_tags(1, **{RANGE_TAG: "{} {}".format(*like.valid_range)})
             for window, values in windows:
                 numbers, visible = stored(values, store)
                 seen += int(np.count_nonzero(visible))

@@ -72,7 +72,10 @@ class Pattern:
         return ("%Y" in form or "%y" in form) and ("%j" in form or ("%m" in form and "%d" in form))
 
     def match(self, path: str) -> tuple[dict[str, str], date | None] | None:
-        """Fields and day of a path (None: the pattern does not tell it), or None if it does not fit."""
+        """Fields of a path and its day, or day and time if the pattern has hours; or None if it does not fit.
+
+        The day is None where the pattern does not tell it.
+        """
         found = self._expression.fullmatch(path)
         if not found:
             return None
@@ -81,6 +84,7 @@ class Pattern:
             return fields, None
         digits = " ".join(found[f"date{number}"] for number in range(1, len(self._forms) + 1))
         try:
-            return fields, datetime.strptime(digits, " ".join(self._forms)).date()
+            when = datetime.strptime(digits, " ".join(self._forms))
+            return fields, when if any("%H" in form for form in self._forms) else when.date()
         except ValueError:  # digits that are no day
             return None

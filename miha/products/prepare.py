@@ -20,6 +20,7 @@ from miha.events import Counted, Message, publish
 from miha.files import replacing_folder
 from miha.products.downloads import Observation, find_observations, list_files
 from miha.products.grid import GridChoice, StackGrid, on_grid, overlap
+from miha.products.hours import Hours
 from miha.products.mosaic import Layer, mosaicked, write_day
 from miha.products.page import write_page
 from miha.products.product import Daily, Product
@@ -33,10 +34,10 @@ CACHE = 256 * 1024 * 1024  # bytes that GDAL may keep of blocks; it would take a
 
 @dataclass(frozen=True)
 class _Day:
-    """What became of the scenes of a day."""
+    """What became of the scenes of a day, and the first of its layers."""
 
     record: DayRecord | None
-    unit: str
+    first: Layer | None = None
     left_out: tuple[DataError, ...] = field(default=())
 
 
@@ -64,6 +65,7 @@ def prepare(
     layer: str | None = None,
     choice: GridChoice = GridChoice(),
     daily: Daily | None = None,
+    hours: Hours | None = None,
     strict: bool = False,
     workers: int | None = None,
 ) -> StackRecord:
@@ -79,6 +81,7 @@ def prepare(
         layer: of the product; none: its first.
         choice: the grid; none: that of the first scene.
         daily: what a pixel takes of several scenes of one day; none: as the product says.
+        hours: only scenes of these times of day.
         strict: refuse scenes that cannot be used, instead of leaving them out with a warning.
         workers: threads that prepare days side by side; none: one a core.
 
@@ -89,7 +92,7 @@ def prepare(
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", NotGeoreferencedWarning)  # of containers, whose rasters have a place
-        return _prepare(places, product, out, layer, choice, daily, strict, workers or os.cpu_count() or 1)
+        return _prepare(places, product, out, layer, choice, daily, hours, strict, workers or os.cpu_count() or 1)
 
 
 def _prepare(
@@ -99,13 +102,14 @@ def _prepare(
     layer: str | None,
     choice: GridChoice,
     daily: Daily | None,
+    hours: Hours | None,
     strict: bool,
     workers: int,
 ) -> StackRecord:
     chosen, recipes = product.of_layer(layer)
     files = list_files(places)
     _keep_apart(files, out)
-    download = find_observations(files, recipes)
+    download = find_observations(files, recipes, hours)
     history = out / "history"
     with replacing_folder(history) as folder:
         with rasterio.Env(GDAL_CACHEMAX=CACHE):
@@ -116,26 +120,29 @@ def _prepare(
         reasons = [*download.unusable, *(reason for day in days for reason in day.left_out)]
         if strict and reasons:
             raise reasons[0]
-        made = [day for day in days if day.record]
+        made = [day.record for day in days if day.record]
         if not made:
             raise reasons[0]
+        first = next(day.first for day in days if day.first)
     for reason in reasons:
         _log.warning("left out: %s", reason)
     record = StackRecord(
         product=product.name,
         layer=chosen,
         title=product.title,
-        unit=made[0].unit,
+        unit=first.unit,
+        valid_range=first.valid_range,
         licence=product.licence,
         source=product.source,
         daily=maker.daily,
+        hours=str(hours or ""),
         grid=GridRecord(
             crs=grid.crs.to_string() if grid.crs else "",
             transform=tuple(grid.transform)[:6],
             height=grid.height,
             width=grid.width,
         ),
-        days=tuple(day.record for day in made if day.record),
+        days=tuple(made),
         left_out=tuple(LeftOut(file=_file_of(reason), reason=str(reason)) for reason in reasons),
         miha=version("miha"),
     )
@@ -206,14 +213,14 @@ class _Maker:
         with rasterio.Env(GDAL_CACHEMAX=CACHE), tempfile.TemporaryDirectory(dir=self.work) as work:
             while left:
                 try:
-                    record, unit = self._write(left, Path(work))
-                    return _Day(record, unit, tuple(reasons))
+                    record, first = self._write(left, Path(work))
+                    return _Day(record, first, tuple(reasons))
                 except _Unusable as error:
                     reasons.append(error)
                     left.remove(error.observation)
-        return _Day(None, "", tuple(reasons))
+        return _Day(None, left_out=tuple(reasons))
 
-    def _write(self, observations: Sequence[Observation], work: Path) -> tuple[DayRecord, str]:
+    def _write(self, observations: Sequence[Observation], work: Path) -> tuple[DayRecord, Layer]:
         when = observations[0].when
         target = self.folder / f"{when}.tif"
         tags = {
@@ -223,15 +230,15 @@ class _Maker:
         }
         with ExitStack() as stack:
             layers = [stack.enter_context(self._layer(one, work, number)) for number, one in enumerate(observations)]
-            windows, unit = mosaicked(layers, self.daily, self.grid), layers[0].unit
-            seen = write_day(windows, self.grid, observations[0].recipe, unit, tags, target, work)
+            windows = mosaicked(layers, self.daily, self.grid)
+            seen = write_day(windows, self.grid, observations[0].recipe, layers[0], tags, target, work)
         record = DayRecord(
             date=when,
             file=f"history/{target.name}",
             sources=tuple(one.path for one in observations),
             valid=round(seen / (self.grid.height * self.grid.width), 4),
         )
-        return record, unit
+        return record, layers[0]
 
     @contextmanager
     def _layer(self, observation: Observation, work: Path, number: int) -> Iterator[Layer]:
@@ -249,7 +256,7 @@ class _Maker:
                 with _blamed(observation):
                     return read(window)
 
-            yield Layer(reading, scene.unit)
+            yield Layer(reading, scene.unit, scene.valid_range)
 
 
 @contextmanager

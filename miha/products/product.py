@@ -88,7 +88,9 @@ class Recipe(_Part):
     scale: float | None = Field(None, description="value = stored number x scale + offset; none: the file's own")
     offset: float | None = Field(None, description="added after scaling; none: the file's own")
     nodata: Codes = Field((), description="stored numbers of missing pixels, beside the file's nodata and NaN")
-    valid_range: tuple[float, float] | None = Field(None, description="least and greatest stored number of a value")
+    valid_range: tuple[float, float] | None = Field(
+        None, description="least and greatest stored number of a value; others are gaps, and no gap is filled with one"
+    )
     unit: str = Field("", description="of the values; none: the file's own")
     clear: Annotated[tuple[QualityRule, ...], BeforeValidator(_several)] = Field(
         (), description="rules by which pixels are clear, one or a list of which all must hold"

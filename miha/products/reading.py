@@ -50,6 +50,22 @@ class OpenScene:
         """Of the values."""
         return self.recipe.unit or self.raster.units[self.band - 1] or str(self.raster.tags().get("units", ""))
 
+    @property
+    def valid_range(self) -> tuple[float, float] | None:
+        """Least and greatest value that the product allows, in the unit; None: it says nothing."""
+        if self.recipe.valid_range is None:
+            return None
+        scale, offset = self._scaling
+        low, high = sorted(round(stored * scale + offset, 9) for stored in self.recipe.valid_range)
+        return low, high
+
+    @property
+    def _scaling(self) -> tuple[float, float]:
+        """Scale and offset of stored numbers."""
+        recipe, place = self.recipe, self.band - 1
+        scale = self.raster.scales[place] if recipe.scale is None else recipe.scale
+        return scale, self.raster.offsets[place] if recipe.offset is None else recipe.offset
+
     def read(self, window: Window) -> Image:
         """Values with gaps, where pixels are missing or not clear, and by as many around as the recipe says."""
         if not self.recipe.grow:
@@ -76,8 +92,7 @@ class OpenScene:
             missing |= (raw < recipe.valid_range[0]) | (raw > recipe.valid_range[1])
         if {MaskFlags.per_dataset, MaskFlags.alpha} & set(self.raster.mask_flag_enums[place]):
             missing |= self.raster.read_masks(self.band, window=window, out_shape=shape) == 0
-        scale = self.raster.scales[place] if recipe.scale is None else recipe.scale
-        offset = self.raster.offsets[place] if recipe.offset is None else recipe.offset
+        scale, offset = self._scaling
         return np.where(missing, np.nan, raw.astype(np.float64) * scale + offset).astype(np.float32)
 
     def clear(self, window: Window, shape: tuple[int, int] | None = None) -> Mask:

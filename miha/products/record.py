@@ -43,15 +43,20 @@ class GridRecord(_Entry):
 
 
 class StackRecord(_Entry):
-    """A stack that was prepared."""
+    """A stack that was prepared.
+
+    ``valid_range`` is that of the product, in the stack's unit; ``hours`` are the times of day that were asked for.
+    """
 
     product: str
     layer: str
     title: str
     unit: str
+    valid_range: tuple[float, float] | None = None
     licence: str
     source: tuple[str, ...]
     daily: str
+    hours: str = ""
     grid: GridRecord
     days: tuple[DayRecord, ...]
     left_out: tuple[LeftOut, ...]

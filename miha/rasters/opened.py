@@ -28,10 +28,15 @@ def sample_of(shape: tuple[int, int], days: int = 1, most: int = SAMPLE) -> NDAr
 
 
 class OpenScene:
-    """One band of a raster, of which windows are read: ``scene[rows, columns]`` is (height, width), NaN in the gaps."""
+    """One band of a raster, of which windows are read: ``scene[rows, columns]`` is (height, width), NaN in the gaps.
+
+    Attributes:
+        decoded: a file that holds all its values (:mod:`miha.rasters.decoded`), if there is one.
+    """
 
     def __init__(self, path: Path, options: ReadOptions, shape: tuple[int, int]) -> None:
         self.path, self.options, self.shape = path, options, shape
+        self.decoded: Path | None = None
 
     @property
     def sharing(self) -> tuple[int, ...]:
@@ -40,7 +45,10 @@ class OpenScene:
             return sharing_bands(source, self.options)
 
     def __getitem__(self, where: tuple[slice, slice]) -> Image:
-        return self.read(where)[0]
+        if self.decoded is None:
+            return self.read(where)[0]
+        with open(self.decoded, "rb") as file:  # closed again, so that what was read does not count as memory in use
+            return np.array(np.memmap(file, np.float32, "r", shape=self.shape)[where])
 
     def read(self, where: tuple[slice, slice]) -> tuple[Image, Mask]:
         """Values of a window, and where codes stay as they are.

@@ -49,7 +49,9 @@ class ReadOptions(BaseModel):
     grow: int = Field(0, ge=0, le=1000, description="pixels by which gaps grow in all directions, over rims of clouds")
     observed: Codes = Field((), description="stored numbers that look like codes but were observed")
     valid_range: Annotated[tuple[float, float] | None, AfterValidator(_ordered)] = Field(
-        None, description="least and greatest value that a filled pixel may take, in the data's unit"
+        None,
+        description="least and greatest value that a filled pixel may take, in the data's unit; none: those of the "
+        "product, where `miha prepare` made the data",
     )
     strict: bool = Field(False, description="refuse unusable days, instead of leaving them out with a warning")
     date_pattern: Annotated[str | None, AfterValidator(_usable)] = Field(

@@ -29,6 +29,7 @@ GEOTIFF = {".tif", ".tiff"}
 SUFFIXES = {*GEOTIFF, ".jp2", ".vrt", ".nc"}  # of scenes in a folder; any other format goes through `miha prepare`
 BAND = 2_000_000  # pixels of a band of rows that is read or written at once
 SIMULATED_TAG = "MIHA_SIMULATED"  # TIFF tag of rasters that no satellite took
+RANGE_TAG = "MIHA_VALID_RANGE"  # of a band: least and greatest value that its product allows, in the data's unit
 
 
 @dataclass(frozen=True)
@@ -168,6 +169,24 @@ def sample_scene(path: Path, options: ReadOptions, pixels: NDArray[np.int64]) ->
                 band, held = read_window(path, source, options, where)
                 values[0, first:last], kept[0, first:last] = band.flat[inside], held.flat[inside]
         return _described(path, source, options, values, kept)
+
+
+def declared_range(path: Path, options: ReadOptions) -> tuple[float, float] | None:
+    """The valid range that a scene prepared from a product says it has, in its unit.
+
+    Raises:
+        DataError: it cannot be read, or its tag holds no range.
+    """
+    with opened(path, options) as source:
+        text = source.tags(options.band).get(RANGE_TAG)
+    try:
+        limits = tuple(map(float, text.split())) if text else None
+        return ReadOptions(valid_range=limits).valid_range
+    except ValueError:
+        raise DataError(
+            f"{path} has the tag {RANGE_TAG}={text!r}, which is no range such as '150 350'. Prepare the data again "
+            "(`miha prepare`), or set problem.valid_range (--valid-range)."
+        ) from None
 
 
 @contextmanager

@@ -86,10 +86,6 @@ class Stack:
         """The stack of the scenes before a date."""
         return self.only([day for day, taken in enumerate(self.dates) if taken < when])
 
-    def until(self, when: date) -> "Stack":
-        """The stack of the scenes up to a date."""
-        return self.only([day for day, taken in enumerate(self.dates) if taken <= when])
-
     def without(self, when: date | None) -> "Stack":
         """The stack without the scene of one date, if it has one."""
         return self.only([day for day, taken in enumerate(self.dates) if taken != when])

@@ -1,6 +1,7 @@
 import numpy as np
+import pytest
 
-from bench.cube import linear, whittaker
+from bench.cube import linear, measure_cube, whittaker
 from bench.stacks import stack
 from miha.rasters.stack import list_rasters, read_scene
 
@@ -36,3 +37,13 @@ def test_whittakers_smoother_solves_its_equations():
     known = np.nan_to_num(series[:, 1, 2])
     expected = np.linalg.solve(np.diag(weights) + 10 * differences.T @ differences, weights * known)[5]
     assert abs(whittaker(series)[5, 1, 2] - expected) < 0.05
+
+
+@pytest.mark.slow
+def test_a_few_days_tell_what_the_base_costs_for_all(tmp_path, monkeypatch):
+    monkeypatch.setattr("bench.cube.RUNS", tmp_path)
+    measured = measure_cube("base", 12, 40)
+    assert measured["days"] == 4
+    assert measured["cpu"] == pytest.approx(2 * measured["seconds"])
+    assert measured["speed"] == pytest.approx(13 * 40**2 / measured["seconds"] / 1e6)
+    assert not list((tmp_path / "scale" / "out").glob("cube_*"))

@@ -13,6 +13,7 @@ from miha.gapfill.base import fill_base
 from miha.gapfill.filler import BaseFiller, NetworkFiller, open_filler
 from miha.gapfill.options import FillOptions
 from miha.gapfill.predictors import Background, Static
+from miha.rasters.scene import RANGE_TAG
 from miha.rasters.stack import ReadOptions, list_rasters, read_scene
 from tests.support.rasters import write
 from tests.support.scenes import alter
@@ -144,6 +145,28 @@ def test_a_limit_of_zero_leaves_all_empty_and_is_reported(scenes, source, tmp_pa
     gaps = read_scene(source).gaps
     assert np.array_equal(maps(tmp_path / source.name)[1], np.where(gaps, 2, 0))
     assert events[0].line.endswith(f": 0 pixels filled, {gaps.sum()} of a standard deviation above 0 left empty")
+
+
+@pytest.mark.parametrize(("given", "limits"), [(None, (295, 296)), ((290, 297), (290, 297))])
+def test_what_is_filled_keeps_to_the_range_of_the_product_unless_another_is_given(
+    scenes, source, tmp_path, given, limits
+):
+    with rasterio.open(source, "r+") as raster:
+        raster.update_tags(1, **{RANGE_TAG: "295 296"})
+    events = []
+    with observed_by(events.append):
+        BaseFiller(scenes, ReadOptions(valid_range=given)).fill(source, tmp_path / source.name)
+    values, origin, _ = maps(tmp_path / source.name)
+    found = values[origin == 1]
+    assert (found.min(), found.max()) == pytest.approx(limits, abs=0.011)
+    assert events[0].line.endswith(" filled" if given else " filled, kept within 295 to 296 as the product says")
+
+
+def test_a_range_that_is_none_is_reported(scenes, source, tmp_path):
+    with rasterio.open(source, "r+") as raster:
+        raster.update_tags(1, **{RANGE_TAG: "warm"})
+    with pytest.raises(DataError, match="MIHA_VALID_RANGE='warm', which is no range"):
+        BaseFiller(scenes).fill(source, tmp_path / source.name)
 
 
 def test_a_network_keeps_to_the_same_limits(run, scenes, source, tmp_path):

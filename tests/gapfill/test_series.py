@@ -13,8 +13,10 @@ from miha.gapfill.between import Between
 from miha.gapfill.filler import BaseFiller
 from miha.gapfill.options import FillOptions
 from miha.gapfill.series import Series, days_of, fill_days, fill_series, missing_days, read_span
+from miha.rasters import stack
 from miha.rasters.stack import Grid, ReadOptions, Stack, list_rasters, read_date, read_scene, read_stack
 from miha.training.workers import working
+from tests.support.rasters import counted_reads
 
 
 @pytest.fixture
@@ -80,6 +82,21 @@ def test_a_day_is_filled_as_it_would_be_alone(data, tmp_path):
     fill_days(series, [day])
     alone = BaseFiller(data).fill(day.source, tmp_path / "alone" / day.source.name)
     assert alone.read_bytes() == day.target.read_bytes()
+
+
+def test_days_that_are_opened_and_not_read_are_decoded_once_for_all(data, tmp_path, monkeypatch):
+    monkeypatch.setattr(stack, "IN_MEMORY", 0)
+    module._filler.cache_clear()
+    alone, together = (Series(data=data, out=tmp_path / name) for name in ("alone", "together"))
+    fill_days(alone, module.start(alone))
+    module.prepare(together, days := module.start(together))
+    with counted_reads() as reads:
+        fill_days(together, days[:1])
+    assert {name for name in reads if name.startswith("history/")} == {f"history/{days[0].source.name}"}
+    fill_days(together, days)
+    together.filler().finish()
+    assert filled(together.out) == filled(alone.out)
+    assert not list(together.out.glob(".*"))
 
 
 def test_a_causal_fill_does_not_know_what_came_after(data, tmp_path):

@@ -11,11 +11,14 @@ from rasterio.transform import from_origin
 from rio_cogeo.cogeo import cog_validate
 
 from miha.errors import ConfigError, DataError
+from miha.gapfill.filler import BaseFiller
 from miha.products.downloads import find_observations
 from miha.products.grid import GridChoice
 from miha.products.prepare import prepare
 from miha.products.product import read_product
-from miha.rasters.stack import read_scene, read_stack
+from miha.products.record import read_record
+from miha.rasters.scene import declared_range
+from miha.rasters.stack import ReadOptions, read_scene, read_stack
 from tests.support.downloads import mod11a1, netcdf, raster
 
 
@@ -53,6 +56,15 @@ def test_a_prepared_day_is_a_valid_cloud_optimized_raster_with_its_scale_unit_da
             assert file.tags()["TIFFTAG_DATETIME"].startswith(path.stem.replace("-", ":"))
             assert file.tags()["MIHA_SOURCES"].startswith("MOD11A1.061_LST_Day_1km_doy2020")
     assert len(read_stack(modis / "data" / "history")) == 6
+
+
+def test_the_valid_range_goes_with_the_stack_in_its_unit(modis, tmp_path):
+    limits = (7500 * 0.02, 65535 * 0.02)
+    assert read_record(modis / "data").valid_range == pytest.approx(limits)
+    filled = tmp_path / "2020-07-05.tif"
+    BaseFiller(modis / "data").fill(modis / "data" / "history" / filled.name, filled)
+    for path in (modis / "data" / "history" / filled.name, filled):
+        assert declared_range(path, ReadOptions()) == pytest.approx(limits)
 
 
 def test_the_page_shows_the_masks_and_the_months(modis):
@@ -136,6 +148,18 @@ def test_ghrsst_is_read_from_subdatasets_with_their_own_scale_and_quality_levels
     np.testing.assert_allclose(values, expected, atol=0.0051)
     assert (record.grid.height, record.grid.width, record.unit) == (20, 30, "K")
     assert record.grid.transform[0] == pytest.approx(0.05)
+
+
+def test_of_an_analysis_of_ghrsst_land_and_ice_are_gaps_and_lakes_and_rivers_are_not(tmp_path):
+    kinds = np.array([[1, 2, 4, 5, 9, 13, 16, 17, -128]], np.int8).repeat(4, axis=0)
+    stored = np.full(kinds.shape, 1500, np.int16)
+    scaled = {"scale_factor": 0.01, "add_offset": 273.15, "_FillValue": np.int16(-32768), "units": "kelvin"}
+    place = {"lat": (30 + 0.05 * np.arange(4), "degrees_north"), "lon": (-4 + 0.05 * np.arange(9), "degrees_east")}
+    layers = {"analysed_sst": (stored, scaled), "mask": (kinds, {"_FillValue": np.int8(-128)})}
+    netcdf(tmp_path / "raw" / "20200704120000-UKMO-L4_GHRSST-SSTfnd-OSTIA-GLOB-v02.0-fv02.0.nc", layers, place)
+    prepare([str(tmp_path / "raw")], read_product("ghrsst"), tmp_path / "data", layer="analysed_sst")
+    seen = ~np.isnan(values_of(tmp_path / "data", "2020-07-04")[0])
+    assert kinds[0][seen].tolist() == [1, 4, 5, 16, 17]
 
 
 def test_slstr_swaths_are_brought_to_a_grid_by_their_longitudes_and_latitudes(tmp_path):

@@ -1,4 +1,4 @@
-from datetime import date
+from datetime import date, datetime
 
 import pytest
 
@@ -13,6 +13,7 @@ from miha.products.patterns import Pattern
         ("{date:%Y}/{date:%j}/lst.tif", "raw/2020/185/lst.tif", date(2020, 7, 3)),
         ("{date:%y-%m-%d}.TIF", "20-07-03.tif", date(2020, 7, 3)),
         ("a/**/x_{date:%Y%m%d}T*.nc", "a/b/c/x_20200703T101010.nc", date(2020, 7, 3)),
+        ("x_{date:%Y%m%dT%H%M}*.nc", "x_20200703T101510.nc", datetime(2020, 7, 3, 10, 15)),
         ("N0[4-9]??_{date:%Y%m%d}.jp2", "N0511_20200703.jp2", date(2020, 7, 3)),
     ],
 )

@@ -10,7 +10,9 @@ import rasterio
 from rasterio.transform import from_origin
 
 from miha.errors import ConfigError, DataError
+from miha.events import Message, observed_by
 from miha.products.grid import GridChoice
+from miha.products.hours import read_hours
 from miha.products.prepare import prepare
 from miha.products.product import parse_product, read_product
 from miha.products.record import read_record
@@ -57,6 +59,37 @@ def test_the_record_says_what_each_day_is_made_of_and_how_much_it_shows(tmp_path
     again = bytes_of(tmp_path / "data")
     generic(tmp_path / "raw", tmp_path / "data")
     assert bytes_of(tmp_path / "data") == again
+
+
+TIMED = """
+name: passes
+title: t
+files: "scene_{date:%Y%m%dT%H%M}.tif"
+"""
+
+
+@pytest.mark.parametrize(("hours", "expected"), [("09:00/13:00", [0, 10]), ("20:00/04:00", [5, 15])])
+def test_passes_of_a_day_are_kept_apart_by_their_times(tmp_path, hours, expected):
+    for number, when in enumerate(["20200703T1000", "20200703T2130", "20200704T1259", "20200704T0130"]):
+        write(tmp_path / "raw", when, VALUES + 5 * number)
+    events = []
+    with observed_by(events.append):
+        record = prepare([str(tmp_path / "raw")], parse_product(TIMED, "mine"), tmp_path, hours=read_hours(hours))
+    assert record.hours == hours
+    assert Message(f"2 of 4 scenes are of {hours}") in events
+    for day, added in zip(("2020-07-03", "2020-07-04"), expected, strict=True):
+        assert np.array_equal(values_of(tmp_path, day), VALUES + added)
+
+
+def test_hours_that_no_scene_is_of_or_that_names_do_not_tell_are_reported(tmp_path):
+    write(tmp_path / "raw", "20200703T1000")
+    with pytest.raises(DataError, match="no scene is of 11:00/12:00; there are such of 10:00 to 10:00"):
+        prepare([str(tmp_path / "raw")], parse_product(TIMED, "t"), tmp_path, hours=read_hours("11:00/12:00"))
+    with pytest.raises(ConfigError, match=r"the time of .*T1000.tif cannot be read. Put \{date:%Y%m%dT%H%M\}"):
+        generic(tmp_path / "raw", tmp_path, hours=read_hours("11:00/12:00"))
+    for mistake in ("11", "11:00/11:00", "11:00/25:00"):
+        with pytest.raises(ConfigError, match="give two times of day"):
+            read_hours(mistake)
 
 
 def test_static_layers_beside_a_stack_stay_when_it_is_prepared_anew(tmp_path):
