@@ -16,7 +16,7 @@ import numpy as np
 from bench.loops import NoiseDigits, NoiseScenes
 from bench.results import ROOT, Result
 from miha import GapFill, Problem, RunConfig, optimize
-from miha.gapfill.filler import NetworkFiller
+from miha.gapfill.network_filler import NetworkFiller
 from miha.plan import Plan
 from miha.rasters.simulate import simulate
 from miha.records.record import StageId, model_path

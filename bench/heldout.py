@@ -9,8 +9,8 @@ from bench.results import Result
 from miha.evolution.seeds import stream
 from miha.gapfill.days import paste_gap
 from miha.gapfill.encoding import Normalisation
-from miha.gapfill.filler import NetworkFiller
 from miha.gapfill.gaps import LARGEST, SMALLEST, Gaps
+from miha.gapfill.network_filler import NetworkFiller
 from miha.gapfill.predictors import Background
 
 

@@ -25,9 +25,10 @@ from miha.evolution.seeds import stream
 from miha.gapfill.base import PROCESS, fill_base, process_of
 from miha.gapfill.cases import Case, pasted_case
 from miha.gapfill.days import clear_days
-from miha.gapfill.filler import BaseFiller, NetworkFiller
+from miha.gapfill.filler import BaseFiller
 from miha.gapfill.guess import fit_climatology, fit_ridge, visible_pixels
 from miha.gapfill.judging import BASELINE_TREES
+from miha.gapfill.network_filler import NetworkFiller
 from miha.gapfill.predictors import Static
 from miha.gapfill.regressions import GuessSettings, tree_features
 from miha.rasters.stack import Image

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from miha.errors import ConfigError
 from miha.events import Message, publish
-from miha.gapfill.filler import open_filler
+from miha.gapfill.network_filler import open_filler
 from miha.gapfill.options import FillOptions
 from miha.gapfill.series import Method, Series, days_of, fill_series, read_span
 from miha.rasters.stack import ReadOptions

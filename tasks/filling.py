@@ -8,7 +8,7 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from miha.gapfill.dayfiller import Day
-from miha.gapfill.filler import open_filler
+from miha.gapfill.network_filler import open_filler
 from miha.gapfill.options import FillOptions
 from miha.gapfill.series import Series, fill_days
 from miha.rasters.stack import ReadOptions

@@ -13,8 +13,9 @@ from miha.events import Counted, publish
 from miha.gapfill.base import fill_base
 from miha.gapfill.cases import INTERVALS, pasted_case
 from miha.gapfill.days import clear_days, warn_if_few
-from miha.gapfill.filler import BaseFiller, NetworkFiller
+from miha.gapfill.filler import BaseFiller
 from miha.gapfill.judging import BASELINES, baselines
+from miha.gapfill.network_filler import NetworkFiller
 from miha.gapfill.predictors import Static
 from miha.rasters.stack import ReadOptions
 from miha.training.workers import submit, working

@@ -10,9 +10,9 @@ import scipy
 from miha.errors import DataError
 from miha.evolution.seeds import stream
 from miha.gapfill.days import MIN_TARGETS, MIN_VISIBLE, paste_gap
-from miha.gapfill.filler import NetworkFiller
 from miha.gapfill.gaps import Gaps, blob, spread_sizes
 from miha.gapfill.history import background_of
+from miha.gapfill.network_filler import NetworkFiller
 from miha.gapfill.predictors import Background
 from miha.gapfill.process import Posterior
 from miha.problems.judgement import OURS

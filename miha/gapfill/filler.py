@@ -1,4 +1,4 @@
-"""Filling the gaps of scenes: with the base alone, or with a trained network and the base."""
+"""Filling the gaps of scenes, one at a time: what all fillers share, and the one that needs no training."""
 
 from abc import ABC, abstractmethod
 from bisect import bisect_right
@@ -11,14 +11,11 @@ from threading import Thread
 from typing import cast
 
 import numpy as np
-import torch
-from pydantic import ValidationError
 
-from miha.errors import ArchiveError, DataError
+from miha.errors import DataError
 from miha.events import Counted, Message, publish
-from miha.evolution.seeds import stream
-from miha.gapfill.base import PROCESS, Base, fill_base, process_of
-from miha.gapfill.days import MIN_VISIBLE, Split, warn_if_few
+from miha.gapfill.base import Base, fill_base
+from miha.gapfill.days import MIN_VISIBLE, warn_if_few
 from miha.gapfill.guess import Window
 from miha.gapfill.history import apart, bounded, weighed
 from miha.gapfill.made import Made, NeverSeen, Sharing, TooLittleSeen, write_made
@@ -27,18 +24,13 @@ from miha.gapfill.predictors import Background, Static, StaticFiles
 from miha.gapfill.problem import GapFill
 from miha.gapfill.process import Posterior
 from miha.gapfill.view import Arrays, Opened, View
-from miha.problems.evaluation import trained_network
-from miha.problems.registry import archived_problem
 from miha.rasters.opened import OpenDays, OpenScene
 from miha.rasters.scene import sample_scene
 from miha.rasters.seen import FirstSeen
 from miha.rasters.stack import Image, ReadOptions, Scene, Stack, misfit, read_date, read_scene
 from miha.rasters.writing import plan_fills
-from miha.records.archive import read_archive
 from miha.threads import fixed_threads
 from miha.wording import plural
-
-MIRRORINGS: tuple[tuple[int, ...], ...] = ((), (-1,), (-2,), (-1, -2))  # axes to flip, in one opinion each
 
 
 class Filler(ABC):
@@ -51,9 +43,11 @@ class Filler(ABC):
         unit: of the values.
         seed: of all that is drawn.
         causal: only days before a scene's own fill it.
+        max_std: standard deviation above which a pixel stays empty, unless options say otherwise.
     """
 
     least_days = 0  # beside the scene's own
+    max_std: float | None = None
 
     def __init__(
         self, data: Path | None, reading: ReadOptions, history: Stack | None, unit: str, seed: int, causal: bool
@@ -168,6 +162,8 @@ class Filler(ABC):
         blank: date | None = None,
     ) -> None:
         """Write what becomes of a scene, and tell of it: :func:`miha.gapfill.made.write_made`."""
+        if options.max_std is None:
+            options = options.model_copy(update={"max_std": self.max_std})
         message = write_made(made, source, target, self.reading, never_seen, sharing, options, blank)
         publish(Message(message))
 
@@ -269,82 +265,3 @@ class BaseFiller(Filler):
 
     def predict(self, scene: Image, background: Background) -> Posterior:
         return fill_base(scene, background, self.static or Static.none(scene.shape), self.seed)
-
-
-class NetworkFiller(Filler):
-    """Fills with a trained network, which refines the base.
-
-    Args:
-        archive: a model archive of problem ``gapfill``, or of a subclass of it, whose module is then imported.
-        data: the data set: ``history/`` and ``static/`` are read.
-
-    Raises:
-        ArchiveError: the archive is damaged or of another problem.
-        DataError: the data set cannot be used.
-    """
-
-    least_days = 2
-
-    def __init__(self, archive: Path, data: Path, causal: bool = False) -> None:
-        opened = read_archive(archive)
-        manifest = opened.manifest
-        problem = archived_problem(manifest.problem, data)
-        if not isinstance(problem, GapFill):
-            raise ArchiveError(f"{archive} is of problem {problem.name!r}; only gapfill archives fill scenes.")
-        self.problem, self.manifest = problem, manifest
-        try:
-            self.split = Split.model_validate(manifest.extras["split"])
-            seed = int(manifest.extras["seed"])
-        except (ValidationError, KeyError, TypeError, ValueError) as error:
-            raise ArchiveError(f"{archive} lacks settings that filling needs: {error}.") from error
-        self.history: Stack
-        history = problem.history()
-        super().__init__(data, problem.reading, history, history.unit, seed, causal)
-        self.static = problem.static()
-        self.network = trained_network(self.problem, opened)
-
-    @property
-    def learned(self) -> set[str]:
-        """Days (ISO dates) that training or validation saw."""
-        return {*self.split.train, *self.split.valid}
-
-    def predict(self, scene: Image, background: Background) -> Posterior:
-        """The mean of several opinions of the network; the deviation is that of the Gaussian process.
-
-        The network is asked about a base with other trees each time, and about another mirroring of it if it learned
-        from mirrored scenes. More trees in one guess would be a guess of another kind than it learned from.
-        """
-        return self.predict_beside_base(scene, background)[0]
-
-    @fixed_threads(1)
-    def predict_beside_base(self, scene: Image, background: Background) -> tuple[Posterior, Image]:
-        """The same, and what the network started from: the base of the first opinion (right in the gaps)."""
-        process = process_of(scene, background, self.static, stream(self.seed, "fill", PROCESS))
-        bases, opinions = [], []
-        with torch.inference_mode():
-            for number, mirroring in enumerate(MIRRORINGS):
-                axes = mirroring if self.problem.flips else ()
-                rng = stream(self.seed, "fill", number)
-                encoded = self.problem.encode(scene, background, self.static, rng, process=process)
-                inputs = torch.from_numpy(encoded.channels)[None]
-                output = self.network(inputs.flip(axes)).flip(axes)[0].numpy()
-                bases.append(encoded.base)
-                opinions.append(encoded.base + encoded.scale * output)
-        return Posterior(np.asarray(np.mean(opinions, axis=0), np.float32), process.std), bases[0]
-
-
-def open_filler(
-    model: Path | None, data: Path | None, reading: ReadOptions = ReadOptions(), causal: bool = False
-) -> Filler:
-    """What fills: a trained model, which needs ``data``; or without one the base, reading rasters as ``reading`` says.
-    With ``causal`` only days before a scene's own fill it.
-
-    Raises:
-        ArchiveError: the model cannot be used with ``data``.
-        DataError: the data set cannot be used, or there is none for a model.
-    """
-    if model is None:
-        return BaseFiller(data, reading, causal)
-    if data is None:
-        raise DataError(f"{model} fills from the days of a data set. Give --data.")
-    return NetworkFiller(model, data, causal)

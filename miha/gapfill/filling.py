@@ -9,8 +9,8 @@ import numpy as np
 from miha.errors import DataError
 from miha.gapfill.base import fill_base
 from miha.gapfill.days import MIN_VISIBLE
-from miha.gapfill.filler import open_filler
 from miha.gapfill.history import bounded, weighed
+from miha.gapfill.network_filler import open_filler
 from miha.gapfill.options import FillOptions
 from miha.gapfill.predictors import Background, Static
 from miha.rasters.options import ReadOptions

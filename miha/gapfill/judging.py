@@ -14,8 +14,8 @@ from miha.evolution.seeds import stream
 from miha.gapfill.base import fill_base
 from miha.gapfill.cases import INTERVALS, Case, held_out_cases, published_methods, read_on_grid
 from miha.gapfill.comparison import Comparison, FilledCase
-from miha.gapfill.filler import NetworkFiller
 from miha.gapfill.guess import fit_climatology, fit_ridge, visible_pixels
+from miha.gapfill.network_filler import NetworkFiller
 from miha.gapfill.predictors import Static
 from miha.gapfill.regressions import GuessSettings, tree_features
 from miha.problems.judgement import OURS, Judgement

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.image import imsave
 
 from miha.gapfill.cases import Case, held_out_cases
-from miha.gapfill.filler import NetworkFiller
+from miha.gapfill.network_filler import NetworkFiller
 from miha.problems.presentation import Map, MapRow
 from miha.rasters.stack import Image
 

@@ -12,9 +12,9 @@ from miha.gapfill.base import fill_base
 from miha.gapfill.cases import Case, held_out_cases, read_on_grid
 from miha.gapfill.comparison import DRAWS, TILE, Comparison, FilledCase
 from miha.gapfill.curves import plot_by_distance, plot_by_size, plot_coverage, plot_histogram, styles
-from miha.gapfill.filler import NetworkFiller
 from miha.gapfill.judging import baselines, linear_baselines
 from miha.gapfill.maps import chosen_cases, map_row
+from miha.gapfill.network_filler import NetworkFiller
 from miha.problems.presentation import Estimate, Presentation
 from miha.problems.problem import ParallelMap
 from miha.rasters.stack import Image

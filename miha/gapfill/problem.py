@@ -81,6 +81,9 @@ class GapFill(ReadOptions, Problem):
         description="trees of the first guess, a multiple of 12: a third over ridge, a third over climatology",
     )
     analogues: int = Field(5, ge=1, description="most similar days shown to the U-Net")
+    max_std: float | None = Field(
+        None, ge=0, description="standard deviation above which a pixel stays empty when a scene is filled, data's unit"
+    )
 
     # ---------------------------------------------------------------- data
 
@@ -187,7 +190,9 @@ class GapFill(ReadOptions, Problem):
         return [(self, seed, part, number) for number in range(samples)]
 
     def _samples_key(self, seed: int) -> str:
-        decisive = self.model_dump(mode="json", exclude={"data", "width", "levels", "loss", "window", "flips"})
+        decisive = self.model_dump(
+            mode="json", exclude={"data", "width", "levels", "loss", "window", "flips", "max_std"}
+        )
         return digest_json([decisive, self.fingerprint(), seed, FORMAT_VERSION])
 
     def _extras(self, seed: int) -> dict[str, Any]:
@@ -264,8 +269,8 @@ class GapFill(ReadOptions, Problem):
         return judge(self.data, archives)
 
     def figures(self, archive: Path) -> "dict[str, Figure]":
-        from miha.gapfill.filler import NetworkFiller
         from miha.gapfill.maps import example_maps
+        from miha.gapfill.network_filler import NetworkFiller
 
         return example_maps(NetworkFiller(archive, self.data))
 

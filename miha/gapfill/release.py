@@ -13,8 +13,8 @@ from pydantic import BaseModel, ConfigDict
 from miha.documents import read_document
 from miha.errors import ArchiveError, DataError
 from miha.files import digest_file, replacing, write_json
-from miha.gapfill.filler import NetworkFiller
 from miha.gapfill.judging import NoSharedDayError, mean_errors
+from miha.gapfill.network_filler import NetworkFiller
 from miha.locking import held
 
 POINTER = "released.json"

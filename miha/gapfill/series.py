@@ -20,7 +20,7 @@ from miha.files import digest_file, remove_unfinished, stamp_files, write_json
 from miha.gapfill.dayfiller import Day, DayFiller, SceneByScene
 from miha.gapfill.days import warn_if_few
 from miha.gapfill.eof.filler import EofFiller
-from miha.gapfill.filler import open_filler
+from miha.gapfill.network_filler import open_filler
 from miha.gapfill.options import FillOptions
 from miha.locking import held
 from miha.rasters.scene import list_scenes

@@ -11,7 +11,7 @@ from bench.lone import PUBLISHED, fill_alone, lone_table
 from bench.peers import BASE, METHODS, NETWORK, measure
 from bench.peers import main as peers
 from bench.rfsi import rfsi
-from miha.gapfill.filler import NetworkFiller
+from miha.gapfill.network_filler import NetworkFiller
 from miha.gapfill.predictors import Background, Static
 from tests.support.filling import small_run
 

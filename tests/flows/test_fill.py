@@ -9,7 +9,8 @@ from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
 import miha
 from flows.fill import fill, fill_series
 from miha.errors import DataError
-from miha.gapfill.filler import BaseFiller, NetworkFiller
+from miha.gapfill.filler import BaseFiller
+from miha.gapfill.network_filler import NetworkFiller
 from miha.gapfill.options import FillOptions
 from miha.gapfill.series import Series, days_of
 from miha.rasters.stack import list_rasters

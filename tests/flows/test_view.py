@@ -14,7 +14,7 @@ from matplotlib.image import imread
 from flows.view.catalogue import catalogue_of
 from flows.view.server import Viewer
 from miha.errors import ConfigError, DataError
-from miha.gapfill.filler import open_filler
+from miha.gapfill.network_filler import open_filler
 from miha.rasters.options import ReadOptions
 from miha.rasters.simulate import simulate
 from miha.rasters.stack import list_rasters, read_scene

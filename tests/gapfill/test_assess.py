@@ -11,8 +11,8 @@ from miha.gapfill.assess import Assessment, assess
 from miha.gapfill.base import fill_base
 from miha.gapfill.cases import pasted_case
 from miha.gapfill.days import clear_days
-from miha.gapfill.filler import NetworkFiller
 from miha.gapfill.judging import BASELINES, baselines
+from miha.gapfill.network_filler import NetworkFiller
 from miha.gapfill.predictors import Background
 from miha.gapfill.problem import GapFill
 from miha.rasters.simulate import simulate

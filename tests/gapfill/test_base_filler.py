@@ -10,7 +10,8 @@ from rasterio.enums import ColorInterp
 from miha.errors import DataError
 from miha.events import Message, observed_by
 from miha.gapfill.base import fill_base
-from miha.gapfill.filler import BaseFiller, NetworkFiller, open_filler
+from miha.gapfill.filler import BaseFiller
+from miha.gapfill.network_filler import NetworkFiller, open_filler
 from miha.gapfill.options import FillOptions
 from miha.gapfill.predictors import Background, Static
 from miha.rasters.scene import RANGE_TAG

@@ -7,8 +7,8 @@ import rasterio
 import miha
 from miha.errors import DataError
 from miha.gapfill.base import fill_base
-from miha.gapfill.filler import open_filler
 from miha.gapfill.history import MOST_DAYS, bounded, weighed
+from miha.gapfill.network_filler import open_filler
 from miha.gapfill.predictors import Background, Static
 from miha.rasters.stack import list_rasters, read_date, read_scene
 

@@ -9,8 +9,8 @@ from miha.errors import DataError
 from miha.events import Counted, observed_by
 from miha.gapfill.base import fill_base
 from miha.gapfill.cases import TEST_SIZES, held_out_cases
-from miha.gapfill.filler import NetworkFiller
 from miha.gapfill.judging import NoSharedDayError, baselines, judge, mean_errors
+from miha.gapfill.network_filler import NetworkFiller
 from miha.gapfill.predictors import Background
 from miha.rasters.simulate import GAP_SIZES, simulate
 from miha.rasters.stack import list_rasters

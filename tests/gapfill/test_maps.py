@@ -3,8 +3,8 @@ import pytest
 
 from miha.errors import DataError
 from miha.gapfill.cases import held_out_cases
-from miha.gapfill.filler import NetworkFiller
 from miha.gapfill.maps import example_maps, plot_fill
+from miha.gapfill.network_filler import NetworkFiller
 from miha.rasters.stack import list_rasters
 from tests.support.filling import small_run, without_truth
 

@@ -3,8 +3,8 @@ import pytest
 
 from miha.gapfill.base import fill_base
 from miha.gapfill.cases import held_out_cases
-from miha.gapfill.filler import NetworkFiller
 from miha.gapfill.judging import judge
+from miha.gapfill.network_filler import NetworkFiller
 from miha.gapfill.presenting import BASE, NETWORK, present_fills
 from tests.support.filling import in_order, publish_maps, small_run
 

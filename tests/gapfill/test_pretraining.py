@@ -5,7 +5,7 @@ import pytest
 
 from miha.errors import DataError
 from miha.gapfill.assess import assess
-from miha.gapfill.filler import NetworkFiller
+from miha.gapfill.network_filler import NetworkFiller
 from miha.gapfill.pretraining import Pretraining
 from miha.gapfill.problem import GapFill
 from miha.rasters.simulate import simulate

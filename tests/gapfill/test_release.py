@@ -3,8 +3,8 @@ import json
 import pytest
 
 from miha.errors import DataError
-from miha.gapfill.filler import NetworkFiller
 from miha.gapfill.judging import mean_errors
+from miha.gapfill.network_filler import NetworkFiller
 from miha.gapfill.release import read_release, release_if_better, released_model
 from tests.support.filling import small_run, without_truth, write_broken
 

@@ -9,8 +9,9 @@ from miha.errors import ArchiveError, DataError
 from miha.events import Message, observed_by
 from miha.evolution.seeds import stream
 from miha.gapfill.base import PROCESS, blend, fill_base, process_of
-from miha.gapfill.filler import NetworkFiller
 from miha.gapfill.guess import guess_scene
+from miha.gapfill.network_filler import NetworkFiller
+from miha.gapfill.options import FillOptions
 from miha.gapfill.predictors import Background
 from miha.gapfill.problem import GapFill
 from miha.gapfill.regressions import GuessSettings
@@ -37,6 +38,16 @@ def test_both_networks_learn_and_fill(simulated, tmp_path, network):
     assert np.array_equal(filler.predict(scene.values, background).std, process.std)
 
 
+def test_a_run_may_say_how_sure_a_fill_must_be_and_the_one_who_fills_something_else(simulated, tmp_path):
+    schedule = {"initial_epochs": 1, "cycles": 0, "final_epochs": 1}
+    run = small_run(tmp_path / "run", {"data": simulated, "max_std": 0.0}, schedule=schedule)
+    filler, source = NetworkFiller(run.model, simulated), list_rasters(simulated / "gapped")[0]
+    filler.fill(source, tmp_path / source.name)
+    assert np.array_equal(read_scene(tmp_path / source.name).gaps, read_scene(source).gaps)
+    filler.fill(source, tmp_path / "out" / source.name, FillOptions(max_std=1e6))
+    assert not read_scene(tmp_path / "out" / source.name).gaps.any()
+
+
 @pytest.fixture(scope="module")
 def harmful(simulated, tmp_path_factory):
     """A finished run whose training only made things worse; its network refines the base of filling as it is."""
@@ -60,7 +71,7 @@ def test_where_training_does_no_good_the_best_model_fills_with_the_base(harmful,
     mean = np.mean([blend(process.mean, guess) for guess in guesses], axis=0)
     assert np.array_equal(filler.predict(scene.values, background).mean[gap], mean[gap])
 
-    monkeypatch.setattr("miha.gapfill.filler.MIRRORINGS", ((),))
+    monkeypatch.setattr("miha.gapfill.network_filler.MIRRORINGS", ((),))
     base = fill_base(scene.values, background, filler.static, filler.seed)
     filled = filler.predict(scene.values, background)
     assert filled.mean[gap].tobytes() == base.mean[gap].tobytes()

@@ -1,0 +1,104 @@
+"""Filling the gaps of scenes with a trained network, which refines the base."""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from pydantic import ValidationError
+
+from miha.errors import ArchiveError, DataError
+from miha.evolution.seeds import stream
+from miha.gapfill.base import PROCESS, process_of
+from miha.gapfill.days import Split
+from miha.gapfill.filler import BaseFiller, Filler
+from miha.gapfill.predictors import Background
+from miha.gapfill.problem import GapFill
+from miha.gapfill.process import Posterior
+from miha.problems.evaluation import trained_network
+from miha.problems.registry import archived_problem
+from miha.rasters.stack import Image, ReadOptions, Stack
+from miha.records.archive import read_archive
+from miha.threads import fixed_threads
+
+MIRRORINGS: tuple[tuple[int, ...], ...] = ((), (-1,), (-2,), (-1, -2))  # axes to flip, in one opinion each
+
+
+class NetworkFiller(Filler):
+    """Fills with a trained network, which refines the base.
+
+    Args:
+        archive: a model archive of problem ``gapfill``, or of a subclass of it, whose module is then imported.
+        data: the data set: ``history/`` and ``static/`` are read.
+
+    Raises:
+        ArchiveError: the archive is damaged or of another problem.
+        DataError: the data set cannot be used.
+    """
+
+    least_days = 2
+
+    def __init__(self, archive: Path, data: Path, causal: bool = False) -> None:
+        opened = read_archive(archive)
+        manifest = opened.manifest
+        problem = archived_problem(manifest.problem, data)
+        if not isinstance(problem, GapFill):
+            raise ArchiveError(f"{archive} is of problem {problem.name!r}; only gapfill archives fill scenes.")
+        self.problem, self.manifest = problem, manifest
+        try:
+            self.split = Split.model_validate(manifest.extras["split"])
+            seed = int(manifest.extras["seed"])
+        except (ValidationError, KeyError, TypeError, ValueError) as error:
+            raise ArchiveError(f"{archive} lacks settings that filling needs: {error}.") from error
+        self.history: Stack
+        history = problem.history()
+        super().__init__(data, problem.reading, history, history.unit, seed, causal)
+        self.max_std = problem.max_std
+        self.static = problem.static()
+        self.network = trained_network(self.problem, opened)
+
+    @property
+    def learned(self) -> set[str]:
+        """Days (ISO dates) that training or validation saw."""
+        return {*self.split.train, *self.split.valid}
+
+    def predict(self, scene: Image, background: Background) -> Posterior:
+        """The mean of several opinions of the network; the deviation is that of the Gaussian process.
+
+        The network is asked about a base with other trees each time, and about another mirroring of it if it learned
+        from mirrored scenes. More trees in one guess would be a guess of another kind than it learned from.
+        """
+        return self.predict_beside_base(scene, background)[0]
+
+    @fixed_threads(1)
+    def predict_beside_base(self, scene: Image, background: Background) -> tuple[Posterior, Image]:
+        """The same, and what the network started from: the base of the first opinion (right in the gaps)."""
+        process = process_of(scene, background, self.static, stream(self.seed, "fill", PROCESS))
+        bases, opinions = [], []
+        with torch.inference_mode():
+            for number, mirroring in enumerate(MIRRORINGS):
+                axes = mirroring if self.problem.flips else ()
+                rng = stream(self.seed, "fill", number)
+                encoded = self.problem.encode(scene, background, self.static, rng, process=process)
+                inputs = torch.from_numpy(encoded.channels)[None]
+                output = self.network(inputs.flip(axes)).flip(axes)[0].numpy()
+                bases.append(encoded.base)
+                opinions.append(encoded.base + encoded.scale * output)
+        return Posterior(np.asarray(np.mean(opinions, axis=0), np.float32), process.std), bases[0]
+
+
+def open_filler(
+    model: Path | None, data: Path | None, reading: ReadOptions = ReadOptions(), causal: bool = False
+) -> Filler:
+    """What fills: a trained model, which needs ``data``; or without one the base, reading rasters as ``reading`` says.
+
+    With ``causal`` only days before a scene's own fill it.
+
+    Raises:
+        ArchiveError: the model cannot be used with ``data``.
+        DataError: the data set cannot be used, or there is none for a model.
+    """
+    if model is None:
+        return BaseFiller(data, reading, causal)
+    if data is None:
+        raise DataError(f"{model} fills from the days of a data set. Give --data.")
+    return NetworkFiller(model, data, causal)
