@@ -48,8 +48,8 @@ def write_filled(
     how sure filled ones are (float32, in the data's unit; NaN elsewhere).
 
     Name, profile, place, tags, overviews, layout and every observed pixel stay; statistics go, and so does what lay
-    beside a former ``target``, its STAC item too. An alpha band becomes opaque where it is filled. In integer rasters scale and offset are
-    undone, and a filled pixel never takes a nodata code.
+    beside a former ``target``, its STAC item too. An alpha band becomes opaque where it is filled. In integer rasters
+    scale and offset are undone, and a filled pixel never takes a nodata code.
 
     Args:
         source: the raster that was read.
