@@ -29,7 +29,11 @@ def fill(
     ] = False,
     max_std: Annotated[
         float | None,
-        typer.Option(min=0, help="leave a pixel empty if its standard deviation is greater, in the data's unit"),
+        typer.Option(
+            min=0,
+            help="leave a pixel empty if its standard deviation is greater, in the data's unit; default: what the "
+            "model's run says (problem.max_std), else no limit",
+        ),
     ] = None,
     dates: Annotated[
         str | None,

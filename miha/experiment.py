@@ -291,7 +291,8 @@ class Experiment:
     def _conclude(self) -> None:
         best, config, plan = self.best, self.config, self.plan
         self.directory.write_best(best.stage)
-        write_steps(self.directory.path / FILE, steps_of(self.legs))
+        apart = bool(config.schedule.averaging or config.schedule.transition)
+        write_steps(self.directory.path / FILE, steps_of(self.legs, apart))
         if config.replace:
             self.directory.remove_leftovers(self.records, self.selections, self.budget.files)
         self.directory.write_provenance(

@@ -96,7 +96,8 @@ def tune(
     if config.run.workers != 1:
         refuse_unguarded("miha.tune")
     problem = Assembled.save(parts, config.run_dir.absolute(), **of_problem)
-    try_out(problem, activations_may_change=config.search.operators.get("activation", 0) > 0)
+    swaps = any(config.search.operators.get(name, 0) > 0 for name in ("activation", "neuron_activation"))
+    try_out(problem, activations_may_change=swaps)
     chosen = config.model_copy(update={"problem": problem})
     Experiment(chosen).check()
     folders = (Path(folder) if folder else None for folder in (tensorboard, mlflow))

@@ -31,6 +31,16 @@ def test_a_replay_with_the_same_seed_and_data_gives_the_bits_of_the_mainline_wit
     assert replayed.history.epoch.tolist() == list(range(len(replayed.history)))
 
 
+@pytest.mark.parametrize("options", [{"averaging": 1.0}, {"transition": 9}], ids=lambda options: next(iter(options)))
+def test_each_epoch_of_a_replay_is_that_of_the_mainline_though_means_and_transitions_begin_with_a_stage(
+    tiny_config, tmp_path, options
+):
+    operators = {"activation": 1.0, "neuron_activation": 1.0}
+    run = miha.optimize(tiny_config(schedule=options, search={"operators": operators}, fitness={"noise": 0.0}))
+    replayed = miha.optimize(replay_config(run.run_dir, tmp_path / "replay"))
+    assert {*replayed.history.valid_loss} <= {*run.history.valid_loss}
+
+
 def test_two_replays_with_another_seed_give_the_same_files(found, tmp_path):
     first, second = (miha.optimize(replay_config(found.run_dir, tmp_path / name, seed=5)) for name in ("one", "two"))
     assert contents(first.run_dir) == contents(second.run_dir)

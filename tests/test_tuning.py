@@ -274,6 +274,11 @@ MISTAKES = {
         ConfigError,
         r"\(leaky_relu\).*self.act = nn.LeakyReLU\(\) in __init__, and self.act\(x\) in forward",
     ),
+    "functions, by channel": (
+        {"build": Functional, "search": {"operators": {"neuron_activation": 1}}},
+        ConfigError,
+        r"\(leaky_relu\).*nn.LeakyReLU",
+    ),
     "no parameters": ({"build": Nothing}, ConfigError, "nothing to train: it has no parameters"),
     "all frozen": ({"build": all_frozen}, ConfigError, "nothing to train: all parameters are frozen"),
     "no network": ({"build": dict}, ConfigError, "must return a torch.nn.Module, but returned dict"),

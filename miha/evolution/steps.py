@@ -41,11 +41,14 @@ class Leg(NamedTuple):
     change: Change = Change()
 
 
-def steps_of(legs: Sequence[Leg]) -> list[Step]:
-    """The legs of a mainline as steps; between the first and the last, equals that follow each other become one."""
+def steps_of(legs: Sequence[Leg], apart: bool = False) -> list[Step]:
+    """The legs of a mainline as steps; between the first and the last, equals that follow each other become one.
+
+    With ``apart`` they do not: a mean of weights, or a transition, begins anew with each leg.
+    """
     merged: list[Leg] = []
     for number, leg in enumerate(legs):
-        inner = 1 < number < len(legs) - 1
+        inner = 1 < number < len(legs) - 1 and not apart
         if inner and merged[-1].point == leg.point and not (leg.annealing or merged[-1].annealing):
             merged[-1] = leg._replace(epochs=merged[-1].epochs + leg.epochs)
         else:

@@ -38,7 +38,8 @@ def fill(
         data: data set whose ``history/`` and ``static/`` are used; None: each scene is filled from itself.
         model: model archive, e.g. ``run.model``, which needs ``data``; None: the base, which needs no training.
         everywhere: also pixels that no day shows.
-        max_std: standard deviation above which a pixel stays empty, in the data's unit.
+        max_std: standard deviation above which a pixel stays empty, in the data's unit; None: what the model's run says
+            (``problem.max_std``), or no limit.
         area: raster (not 0 inside) or GeoJSON of polygons; pixels outside of it stay as they are.
         stac: also write a STAC item beside each, ``<name>.json`` (extra ``stac``).
         reading: how pixels become values, where there is no model to say it.

@@ -53,7 +53,7 @@ def try_out(problem: Assembled, activations_may_change: bool) -> None:
         raise ConfigError(
             f"the network calls its activations as functions ({', '.join(sorted(called))}), where MIHA cannot change "
             f"them. Make each a module: self.act = nn.{called[function]}() in __init__, and self.act(x) in forward. Or "
-            'leave them as they are: search={"operators": {…}} without "activation".'
+            'leave them as they are: search={"operators": {…}} without "activation" and "neuron_activation".'
         )
 
 

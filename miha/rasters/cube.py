@@ -47,12 +47,12 @@ def open_stack(data: Path | str, reading: ReadOptions = ReadOptions()) -> "xarra
 
 
 def filled_scenes(folder: Path, reading: ReadOptions) -> list[tuple[date, Path]]:
-    """The scenes in a folder that have their two maps beside them, and their days, sorted.
+    """The scenes in a folder that have their two maps beside them, and their days, sorted; there may be none.
 
     Raises:
-        DataError: no raster, a name without a date, or two scenes of one day.
+        DataError: no such folder, a name without a date, or two scenes of one day.
     """
-    rasters = list_rasters(folder)
+    rasters = list_rasters(folder, 0)
     filled = [path for path in rasters if {*sidecars_of(path)} <= {*rasters}]
     dated = sorted((read_date(path, reading.date_pattern), path) for path in filled)
     for (when, path), (after, other) in pairwise(dated):

@@ -34,7 +34,9 @@ def read_polygons(path: Path) -> tuple[CRS, list[list[Ring]]]:
         name = (content.get("crs") or {}).get("properties", {}).get("name", "OGC:CRS84")
         crs = CRS.from_user_input(name)
         polygons = [[_ring(ring) for ring in polygon] for polygon in _polygons_of(content) if polygon]
-    except (OSError, CRSError, ValueError, TypeError, LookupError, AttributeError) as error:
+    except (TypeError, LookupError, AttributeError) as error:  # a member is lacking, or of another kind
+        raise DataError(f"{path} is no GeoJSON of polygons: it lacks what that has. {remedy}") from error
+    except (OSError, CRSError, ValueError) as error:
         raise DataError(f"{path} cannot be read as an area: {error}. {remedy}") from error
     if not polygons:
         raise DataError(f"{path} holds no polygon, so no pixel would be filled. {remedy}")

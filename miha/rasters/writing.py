@@ -48,8 +48,8 @@ def write_filled(
     how sure filled ones are (float32, in the data's unit; NaN elsewhere).
 
     Name, profile, place, tags, overviews, layout and every observed pixel stay; statistics go, and so does what lay
-    beside a former ``target``. An alpha band becomes opaque where it is filled. In integer rasters scale and offset are
-    undone, and a filled pixel never takes a nodata code.
+    beside a former ``target``, its STAC item too. An alpha band becomes opaque where it is filled. In integer rasters
+    scale and offset are undone, and a filled pixel never takes a nodata code.
 
     Args:
         source: the raster that was read.
@@ -133,6 +133,7 @@ def write_parts(
             verify_raster(written)
         for replaced in (target, origin_file, deviation_file):
             remove_sidecars(replaced)
+        _remove_item(target)
 
 
 def _profile(raster: DatasetReader) -> dict[str, Any]:
@@ -226,6 +227,13 @@ def sidecars_of(target: Path) -> tuple[Path, Path]:
 def item_of(target: Path) -> Path:
     """Where the STAC item of a filled scene lies."""
     return target.with_suffix(".json")
+
+
+def _remove_item(target: Path) -> None:
+    """Remove the STAC item of a former raster of that name, whose figures it holds; any other JSON file stays."""
+    path = item_of(target)
+    if path.is_file() and b'"stac_version"' in path.read_bytes():
+        path.unlink()
 
 
 def target_of(source: Path, out: Path) -> Path:

@@ -44,8 +44,8 @@ class RunningMean:
             mine.copy_(its)
 
 
-def steps_of(samples: SampleSource, batch_size: int) -> int:
-    """Steps of an epoch."""
+def steps_per_epoch(samples: SampleSource, batch_size: int) -> int:
+    """How many times the weights change in an epoch."""
     return math.ceil(len(samples) / batch_size)
 
 

@@ -17,7 +17,7 @@ from miha.problems.evaluation import forward, to_device, validate
 from miha.problems.problem import Problem
 from miha.problems.samples import Batch, Data, map_tensors, pieces
 from miha.records.record import Epoch
-from miha.training.averaging import RunningMean, estimate_batch_norm, steps_of
+from miha.training.averaging import RunningMean, estimate_batch_norm, steps_per_epoch
 from miha.training.compute import Compute
 from miha.training.transition import Blend
 
@@ -108,7 +108,7 @@ class Trainer:
     def _train_epoch(self, number: int, span: Span) -> float:
         """Train one epoch; returns the mean training loss."""
         problem, point, samples, device = self.problem, self.point, self.data.train, self.compute.device
-        steps = steps_of(samples, point.batch_size)
+        steps = steps_per_epoch(samples, point.batch_size)
         place = (number, self.order) if self.order else (number,)
         generator = torch.Generator().manual_seed(torch_seed(self.seed, "augmentation", *place))
         draws, more_draws = (  # the second after the first, so that a sibling without distortion gets the same first

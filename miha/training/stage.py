@@ -19,7 +19,7 @@ from miha.problems.evaluation import configure, load_weights
 from miha.records.archive import Archive, with_raw
 from miha.records.record import Epoch, StageRecord
 from miha.training.archives import read_if_whole, read_parent, save
-from miha.training.averaging import RunningMean, steps_of
+from miha.training.averaging import RunningMean, steps_per_epoch
 from miha.training.loop import Trainer, network_to_device, seeded
 from miha.training.optimizers import build_optimizer, carry_state, restore_state, state_of
 from miha.training.soup import make_soup
@@ -71,7 +71,7 @@ class _Stage:
 
     def _average(self, begun: Archive | None) -> RunningMean:
         """The mean of the weights, as far as it has come; a stage begins one of its own."""
-        steps = steps_of(self.opened.data.train, self.spec.hyperparameters.batch_size)
+        steps = steps_per_epoch(self.opened.data.train, self.spec.hyperparameters.batch_size)
         mean = self._network(begun.weights if begun else None)
         return RunningMean(self.network, mean, max(1, round(self.spec.averaging * steps)), steps * len(self.epochs))
 

@@ -132,12 +132,19 @@ def test_an_area_that_would_fill_nothing_is_refused_in_a_line(tmp_path, make, me
 
 
 @pytest.mark.parametrize(
-    ("name", "content"),
-    [("a.geojson", "{"), ("a.json", '{"type": "FeatureCollection", "features": []}'), ("a.gpkg", "SQLite")],
+    ("name", "content", "message"),
+    [
+        ("a.geojson", "{", "cannot be read as an area"),
+        ("a.geojson", "{}", "is no GeoJSON of polygons"),
+        ("a.geojson", "[1]", "is no GeoJSON of polygons"),
+        ("a.geojson", '{"type": "Polygon"}', "is no GeoJSON of polygons"),
+        ("a.json", '{"type": "FeatureCollection", "features": []}', "holds no polygon"),
+        ("a.gpkg", "SQLite", "cannot be read as an area"),
+    ],
 )
-def test_a_file_that_holds_no_area_says_what_would(tmp_path, name, content):
+def test_a_file_that_holds_no_area_says_what_would(tmp_path, name, content, message):
     (tmp_path / name).write_text(content)
-    with pytest.raises(DataError, match=rf"{name}.*ogr2ogr -f GeoJSON"):
+    with pytest.raises(DataError, match=rf"{name} {message}.*ogr2ogr -f GeoJSON"):
         open_area(tmp_path / name, GRID)
 
 

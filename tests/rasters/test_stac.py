@@ -53,6 +53,15 @@ def test_an_item_tells_place_day_grid_and_files(scene):
     assert [one.name for one in item.assets["source"].ext.classification.classes] == ["observed", "filled", "left"]
 
 
+def test_a_scene_that_is_filled_anew_loses_the_item_of_the_former_one_but_no_other_file(scene, tmp_path):
+    item, other = write_item(scene, date(2021, 5, 1)), tmp_path / "out/20210502.json"
+    other.write_text("{}")
+    for name in ("20210501.tif", "20210502.tif"):
+        filled(write(tmp_path / "in" / name, VALUES, nodata=0), tmp_path / "out", 300)
+    assert not item.exists()
+    assert other.read_text() == "{}"
+
+
 def test_bands_tell_scale_unit_and_what_numbers_there_are(scene):
     item = pystac.Item.from_file(write_item(scene, date(2021, 5, 1)))
     band, deviation = (item.assets[name].ext.raster.bands[0] for name in ("data", "std"))

@@ -32,6 +32,11 @@ def folder(tmp_path, monkeypatch):
     return tmp_path / "out"
 
 
+def test_of_a_folder_in_which_no_day_could_be_filled_there_is_no_cube(tmp_path):
+    assert write_cube(tmp_path, OPTIONS, one_by_one) is None
+    assert not any(tmp_path.iterdir())
+
+
 def test_a_cube_holds_values_deviations_and_sources_of_all_days_and_where_they_lie(folder):
     cube = xarray.open_zarr(write_cube(folder, OPTIONS, one_by_one), decode_coords="all", mask_and_scale=False)
     assert cube.value.dims == cube["std"].dims == cube.source.dims == ("time", "y", "x")
