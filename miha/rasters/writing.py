@@ -177,7 +177,7 @@ def _write_scene(
             block[band - 1][hole] = encode(part.values[hole], raster, options)
             hidden = hole & (raster.read_masks(band, window=window) == 0) if part.sharing else hole
             for other, values in part.sharing.items():
-                own = options.model_copy(update={"band": other})
+                own = options.model_copy(update={"band": other, "valid_range": None})  # in that of band
                 block[other - 1][hidden] = encode(values[hidden], raster, own)
             for alpha in _alpha_bands(raster):
                 block[alpha][hole] = _opaque(block.dtype)

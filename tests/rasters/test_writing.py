@@ -8,7 +8,7 @@ from rasterio.errors import RasterioIOError
 
 from miha.errors import DataError, StorageError
 from miha.rasters.stack import ReadOptions, read_scene
-from miha.rasters.writing import plan_fills, write_filled
+from miha.rasters.writing import Part, plan_fills, write_filled, write_parts
 from tests.support.rasters import filled, write
 
 OPTIONS = ReadOptions()
@@ -213,3 +213,13 @@ def test_what_an_alpha_band_hides_is_shown_once_it_is_filled(tmp_path):
     assert after.values.tolist() == [[5, 9, 9]]
     with rasterio.open(tmp_path / "out" / "20200101.tif") as raster:
         assert raster.read(2).tolist() == [[255, 255, 128]]
+
+
+def test_a_valid_range_is_of_the_band_to_fill_and_not_of_others_that_its_mask_hides(tmp_path):
+    path = write(tmp_path / "20200101.tif", np.stack([[[-100, 300]], [[-100, 5]]]).astype(np.float32), nodata=-100)
+    gaps = np.array([[True, False]])
+    kelvin, celsius, std = (np.full((1, 2), value, np.float32) for value in (350, 80, 1))
+    out = tmp_path / "out" / path.name
+    write_parts(path, out, lambda where: Part(kelvin, std, gaps, {2: celsius}), ReadOptions(valid_range=(250, 310)))
+    with rasterio.open(out) as after:
+        assert after.read()[:, 0].tolist() == [[310, 300], [80, 5]]
