@@ -1,0 +1,94 @@
+"""What each part of the base's Gaussian process is worth: ``python -m bench.process DATA DATA …``.
+
+Gaps are pasted on clear days of histories, the same as in ``bench.peers``. Each row takes one part away; the kernel's
+other numbers stay as they are. No day of ``truth/`` is read.
+"""
+
+import math
+import os
+from collections.abc import Callable
+from dataclasses import replace
+from functools import cache, partial
+from pathlib import Path
+from statistics import mean, stdev
+from typing import Annotated
+
+import numpy as np
+import typer
+
+from bench.results import DOCUMENT, RESULTS, Result, Results, table
+from miha.gapfill.cases import pasted_case
+from miha.gapfill.days import clear_days
+from miha.gapfill.features import Features
+from miha.gapfill.filler import BaseFiller
+from miha.gapfill.kernel import LEARNED, Kernel
+from miha.gapfill.predictors import Background
+from miha.gapfill.process import Size, fill_by_process
+from miha.threads import fixed_threads
+
+WHOLE = "the process as it is"
+ALIKE, FEWER = "all days weigh alike, however long ago", "1000 visible pixels instead of 3000"
+WITHOUT: dict[str, Callable[[Kernel], Kernel]] = {
+    "no smoothed days": lambda kernel: replace(kernel, smooth=0.0),
+    "no broad field": lambda kernel: replace(kernel, broad=0.0),
+    "no rough field": lambda kernel: replace(kernel, rough=0.0),
+    "no pixels that behave alike": lambda kernel: replace(kernel, kind=0.0, local_kind=0.0),
+    "no effects that vary over the scene": lambda kernel: replace(kernel, drift=0.0),
+}
+ROWS = (WHOLE, ALIKE, FEWER, *WITHOUT)
+
+
+@cache
+def _filler(data: Path) -> BaseFiller:
+    return BaseFiller(data)
+
+
+@fixed_threads(1)
+def measure(data: Path, number: int) -> Result:
+    """Mean absolute error inside one pasted gap, by ROWS."""
+    filler = _filler(data)
+    assert filler.history is not None
+    assert filler.static is not None
+    static, days = filler.static, clear_days(filler.history.values)
+    case = pasted_case(filler.history, int(days[number % len(days)]), number)
+
+    def error(background: Background, kernel: Kernel = LEARNED, size: Size = Size()) -> float:
+        features, rng = Features.of(background, static), np.random.default_rng(number)
+        return case.error(fill_by_process(case.scene, background, features, rng, kernel, size).mean)
+
+    known = case.background
+    errors = {
+        WHOLE: error(known),
+        ALIKE: error(replace(known, weights=np.ones_like(known.weights))),
+        FEWER: error(known, size=Size(dense=1000)),
+        **{name: error(known, without(LEARNED)) for name, without in WITHOUT.items()},
+    }
+    return {"errors": errors, "day": case.day.isoformat(), "gap": case.gap}
+
+
+def tables(kept: Results) -> str:
+    """The error of the whole process, and what it grows by without each part, ± standard error over gaps."""
+    sets = {name: [one["errors"] for one in gaps.values()] for name, gaps in sorted(kept.results.items())}
+    rows = [[WHOLE, *(f"{mean(one[WHOLE] for one in gaps):.4f}" for gaps in sets.values())]]
+    for row in ROWS[1:]:
+        more = [[one[row] - one[WHOLE] for one in gaps] for gaps in sets.values()]
+        rows.append([row, *(f"{mean(one):+.4f} ± {stdev(one) / math.sqrt(len(one)):.4f}" for one in more)])
+    return table(["mean absolute error", *(f"{name}, {len(gaps)} gaps" for name, gaps in sets.items())], rows)
+
+
+def main(
+    data: Annotated[list[Path], typer.Argument(help="data sets: history/ static/")],
+    gaps: Annotated[int, typer.Option(min=2, help="gaps pasted on each data set")] = 40,
+    processes: Annotated[int, typer.Option(min=1, help="side by side")] = os.cpu_count() or 1,
+    fresh: Annotated[bool, typer.Option(help="forget the results of an earlier call")] = False,
+    results: Annotated[Path, typer.Option(help="folder for process.json")] = RESULTS,
+    document: Annotated[Path, typer.Option(help="Markdown file for the table")] = DOCUMENT,
+) -> None:
+    """Take parts of the process away, one at a time; a later call with more gaps adds to the former."""
+    kept = Results("process", {}, fresh, results, document)
+    kept.each([(one.name, gap, partial(measure, one, gap)) for gap in range(gaps) for one in data], processes)
+    kept.publish(tables(kept))
+
+
+if __name__ == "__main__":
+    typer.run(main)
