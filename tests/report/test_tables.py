@@ -7,6 +7,8 @@ from rich.console import Console
 import miha
 from miha.errors import ArchiveError
 from miha.problems.judgement import Judgement
+from miha.records.archive import read_manifest
+from miha.records.record import model_path
 from miha.report.tables import archive_table, judgement_table
 
 
@@ -49,9 +51,10 @@ def test_an_archive_tells_where_it_comes_from_and_how_it_learned(run, simulated)
         str(simulated),
         run.best.digest,
         f"epochs        {run.best.epochs[0].epoch} to {run.best.last_epoch} of the mainline",
-        f"{run.best.epochs[-1].train_loss:.4f}",
     ):
         assert part in text
+    final = model_path(run.run_dir, "final")
+    assert f"{read_manifest(final).record.epochs[-1].train_loss:.4f}" in shown(archive_table(final))
 
 
 def test_an_archive_away_from_its_run_tells_all_but_that(run, tmp_path):
