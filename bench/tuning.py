@@ -193,11 +193,20 @@ def error_table(results: Results, task: str, unit: str) -> str:
                     ),
                     f"{statistics.mean(results.values(key, 'epochs')):.0f}",
                     f"{100 * statistics.mean(used):.0f} %" if used else "",
-                    spread(results.values(key, "seconds"), ".0f"),
+                    f"{statistics.median(results.values(key, 'seconds')):.0f}",
                     str(len(results.results[key])),
                 ]
             )
-    header = [f"{task}: {unit}", "error", f"over {STRONG}", f"over {BEFORE}", "epochs", "went on", "seconds", "seeds"]
+    header = [
+        f"{task}: {unit}",
+        "error",
+        f"over {STRONG}",
+        f"over {BEFORE}",
+        "epochs",
+        "went on",
+        "seconds, median",
+        "seeds",
+    ]
     return table(header, rows)
 
 
