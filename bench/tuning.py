@@ -5,6 +5,7 @@ import re
 import shutil
 import statistics
 import time
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from functools import partial
@@ -113,16 +114,23 @@ def run_one(name: str, column: str, seed: int, digits: Path, scenes: Path, runs:
         sums = {}
     used = None if column == RANDOM else share_that_went_on(run_dir)
     error, loss = task.errors(problem, run.model)
+    figures = figures_of(run)
     result = {
         "error": error,
         "loss": loss,
         "valid_loss": run.best.valid_loss,
-        **figures_of(run),
+        **{key: figures[key] for key in ("epochs", "seconds")},
         **sums,
         "used": used,
+        "won": ", ".join(winner_of(one) for one in figures["won"]),
     }
     shutil.rmtree(run_dir)  # gigabytes in all
     return result
+
+
+def winner_of(won: dict[str, Any]) -> str:
+    """What won a cycle: an operator, a soup, or the control."""
+    return "a soup" if won["members"] else won["operator"] or "the control"
 
 
 def run_before(task: Task, problem: Problem, seed: int, run_dir: Path) -> Path:
@@ -210,6 +218,13 @@ def error_table(results: Results, task: str, unit: str) -> str:
     return table(header, rows)
 
 
+def winners(results: Results, task: str) -> str:
+    """Sentence: what won how many of MIHA's cycles."""
+    runs = results.results.get(key_of(task, BEFORE), {}).values()
+    counted = Counter(winner for run in runs for winner in run["won"].split(", ") if winner)
+    return f"Of MIHA's {counted.total()} cycles, {', '.join(f'{name} won {n}' for name, n in counted.most_common())}."
+
+
 def pooled_table(results: Results) -> str:
     """Table: what each column is worth over MIHA as it was, all tasks and seeds together."""
     rows = []
@@ -225,7 +240,8 @@ def pooled_table(results: Results) -> str:
 def tables(results: Results) -> str:
     """A table for each task that was measured, and one over all of them."""
     measured = [name for name in UNITS if any(key.startswith(f"{name}: ") for key in results.results)]
-    return "\n\n".join([*(error_table(results, name, UNITS[name]) for name in measured), pooled_table(results)])
+    told = [part for name in measured for part in (error_table(results, name, UNITS[name]), winners(results, name))]
+    return "\n\n".join([*told, pooled_table(results)])
 
 
 STUDENT = (12.71, 4.30, 3.18, 2.78, 2.57, 2.45, 2.36, 2.31, 2.26)  # 97.5 % points of t, 1, 2, … degrees of freedom

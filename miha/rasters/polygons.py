@@ -17,7 +17,6 @@ Ring = NDArray[np.float64]  # (points, 2), x and y; the last is not the first ag
 Box = tuple[float, float, float, float]  # west, south, east, north
 MARGIN = 0.05  # of a raster's longer side by which polygons reach beyond it
 PIECES = 100  # of that side: longest straight edge, which is a line of another form in another CRS
-EDGE = 21  # points along each side that decide bounds in another CRS
 
 
 def read_polygons(path: Path) -> tuple[CRS, list[list[Ring]]]:
@@ -55,7 +54,7 @@ def brought_to(polygons: list[list[Ring]], crs: CRS, to: CRS, bounds: Box) -> li
         bounds: in that one.
     """
     found = []
-    for box in _boxes(transform_bounds(to, crs, *bounds, densify_pts=EDGE)):
+    for box in _boxes(transform_bounds(to, crs, *bounds)):
         side = max(box[2] - box[0], box[3] - box[1])
         reach = MARGIN * side
         grown = box[0] - reach, box[1] - reach, box[2] + reach, box[3] + reach

@@ -29,7 +29,6 @@ COLLECTION = "collection.json"
 LONGITUDE_LATITUDE = "EPSG:4326"
 WORLD = [-180.0, -90.0, 180.0, 90.0]
 DIGITS = 7  # of a degree: a centimetre
-EDGE = 21  # points along each side of a scene that decide its bounds in degrees
 ORIGINS = (
     (OBSERVED, "observed", "as it was observed"),
     (FILLED, "filled", "filled by MIHA"),
@@ -120,7 +119,7 @@ def _place(raster: DatasetReader) -> tuple[dict[str, Any] | None, list[float] | 
     ring = {"type": "Polygon", "coordinates": [[*corners, corners[0]]]}
     outline = transform_geom(crs, LONGITUDE_LATITUDE, ring, precision=DIGITS)
     east, north = zip(*corners, strict=True)
-    bounds = transform_bounds(crs, LONGITUDE_LATITUDE, min(east), min(north), max(east), max(north), densify_pts=EDGE)
+    bounds = transform_bounds(crs, LONGITUDE_LATITUDE, min(east), min(north), max(east), max(north))
     if not np.isfinite(bounds).all():
         raise DataError(f"{raster.name} lies outside of what its CRS can tell. Give it the right one (gdal_edit.py).")
     return outline, [round(bound, DIGITS) for bound in bounds]
