@@ -139,9 +139,8 @@ class _ClusterPool:
         self.client.cancel(list(self.pending))
 
 
-_alone = (
-    threading.Lock()
-)  # a worker may have several threads, but open rasters and PyTorch's random state are the process's
+# A worker may have several threads, but open rasters and PyTorch's random state are the process's.
+_alone = threading.Lock()
 
 
 def _call(topic: str, function: Callable[..., Any], *arguments: Any) -> Any:
@@ -177,9 +176,7 @@ def send_from_cluster(spec: StageSpec) -> Iterator[None]:
             task = worker.state.tasks.get(key)
             if task is None or task.state == "cancelled":  # Dask cannot stop a thread, so the stage stops itself
                 raise RunError(f"{spec.name} is not wanted any more: the run that asked for it has ended.")
-            worker.log_event(
-                _topic(Path(spec.run_dir)), {"event": to_json(event).decode()}
-            )  # Dask adds keys of its own
+            _tell(worker, _topic(Path(spec.run_dir)), event)
 
     with observed_by(send):
         yield

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from miha.gapfill.base import fill_base
-from miha.gapfill.history import MOST_DAYS, NEAREST, PATTERNS, background_of, bounded, weighed
+from miha.gapfill.history import MOST_DAYS, NEAREST, PATTERNS, Choice, background_of, bounded, weighed
 from miha.gapfill.predictors import Background, Static
 from miha.rasters.stack import Grid, Stack
 
@@ -90,9 +90,14 @@ def test_days_tell_more_the_nearer_they_are_and_the_more_they_show(series, scene
 
 
 def test_patterns_tell_as_much_as_the_days_that_they_sum_up(series, scene):
-    found = background_of(scene, series, series.dates[100])
-    assert found.weights.mean() == pytest.approx(1)
-    assert found.weights[-PATTERNS:].max() < found.weights[: 2 * NEAREST].max() / 2
+    days_apart = np.concatenate([np.arange(-100, 0), np.arange(1, 100)])
+    known = weighed(Background.of(series.without(series.dates[100]).values), days_apart)
+    anomalies = known.anomalies.reshape(len(days_apart), -1)
+    choice = Choice.fit(anomalies, (scene - known.level).ravel(), days_apart)
+    found = choice.of(known).weights
+    expected = np.append(known.weights[choice.kept], [known.weights[choice.rest].mean()] * PATTERNS)
+    assert found == pytest.approx(expected / expected.mean(), rel=1e-5)
+    assert found[-1] < found.max() / 2
 
 
 def test_the_only_day_has_no_background(series, scene):
