@@ -1,0 +1,184 @@
+"""What a trained network adds to the base, on every clear day of a history: ``python -m bench.network DATA DATA …``.
+
+The clear days of a data set are dealt into FOLDS. For each of them a network learns from the set without those days,
+which are then filled, with gaps pasted on them, from all other days. The runs of a fold have a seed of their own.
+"""
+
+import math
+import os
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from statistics import mean
+from typing import Annotated, Any
+
+import numpy as np
+import torch
+import typer
+from numpy.typing import NDArray
+
+from bench.results import DOCUMENT, RESULTS, RUNS, Result, Results, table
+from miha import GapFill, RunConfig, optimize
+from miha.evolution.seeds import stream
+from miha.gapfill.base import PROCESS, process_of
+from miha.gapfill.cases import Case, pasted_case
+from miha.gapfill.days import clear_days
+from miha.gapfill.network_filler import MIRRORINGS, NetworkFiller
+from miha.rasters.stack import Image, list_rasters, read_date
+from miha.records.record import model_path
+from miha.threads import fixed_threads
+
+FOLDS = 4
+BASE, AVERAGED, UNCHANGED, HALF, MIHA = (
+    "base",
+    "base, mean of four",
+    "network, unchanged hyperparameters",
+    "network of MIHA, half of its correction",
+    "network of MIHA",
+)
+ROWS = (BASE, AVERAGED, UNCHANGED, HALF, MIHA)
+SMALL = 40  # percent of the scene, from which a gap is large
+DRAWS = 10_000  # of the bootstrap over days
+
+
+def fold_set(data: Path, fold: int, folder: Path) -> Path:
+    """The data set without the clear days of a fold and without ``truth/``, by links."""
+    held, pattern = {*fold_days(data, fold)}, GapFill(data=data).date_pattern
+    (folder / "history").mkdir(parents=True, exist_ok=True)
+    kept = [path for path in list_rasters(data / "history") if read_date(path, pattern).isoformat() not in held]
+    parts = [*kept, *(path for path in (data / "static", data / "stack.json") if path.exists())]
+    for path in parts:
+        if not (link := folder / path.relative_to(data)).exists():
+            link.symlink_to(path.absolute())
+    return folder
+
+
+def fold_days(data: Path, fold: int) -> list[str]:
+    """The clear days (ISO dates) of a fold."""
+    history = GapFill(data=data).history()
+    clear = clear_days(history.values)
+    order = stream(77, "split").permutation(len(clear))
+    return sorted(history.dates[int(clear[number])].isoformat() for number in order[fold::FOLDS])
+
+
+def trained(data: Path, fold: int, runs: Path, settings: dict[str, Any]) -> dict[str, Path]:
+    """Run directories of the fold's networks by row; they share their samples. Interrupted runs continue."""
+    folder = runs / f"{data.name}-{fold}"
+    learned = fold_set(data, fold, folder / "data")
+    (folder / "cache").mkdir(exist_ok=True)
+    found = {}
+    for row, unchanged in ((MIHA, False), (UNCHANGED, True)):
+        run_dir = folder / ("unchanged" if unchanged else "miha")
+        run_dir.mkdir(exist_ok=True)
+        if not (run_dir / "cache").exists():
+            (run_dir / "cache").symlink_to((folder / "cache").absolute(), target_is_directory=True)
+        problem = {"name": "gapfill", "data": learned, "test_fraction": 0, **settings.get("problem", {})}
+        optimize(
+            RunConfig(
+                problem=problem,
+                run_dir=run_dir,
+                seed=fold,
+                unchanged=unchanged,
+                run={"workers": 1, "device": "cpu"},
+                **{key: value for key, value in settings.items() if key != "problem"},
+            )
+        )
+        found[row] = run_dir
+    return found
+
+
+@fixed_threads(1)
+def measure(data: Path, fold: int, gaps: int, runs: Path, settings: dict[str, Any]) -> Result:
+    """Mean absolute errors by ROWS inside ``gaps`` gaps pasted on each day of a fold."""
+    run_dirs = trained(data, fold, runs, settings)
+    fillers = {row: NetworkFiller(model_path(run_dir, "best"), data) for row, run_dir in run_dirs.items()}
+    history, held = fillers[MIHA].history, fold_days(data, fold)
+    days = [number for number, when in enumerate(history.dates) if when.isoformat() in held]
+    cases = [pasted_case(history, day, day * gaps + number) for day in days for number in range(gaps)]
+    return {
+        "gaps": [
+            {"day": case.day.isoformat(), "gap": case.gap, "errors": {row: case.error(v) for row, v in ways}}
+            for case, ways in ((case, filled(case, fillers)) for case in cases)
+        ],
+        "best": {row: filler.manifest.record.stage.name for row, filler in fillers.items()},
+    }
+
+
+def filled(case: Case, fillers: dict[str, NetworkFiller]) -> Iterator[tuple[str, Image]]:
+    """A gap as each row fills it; networks as ``miha fill`` asks them."""
+    ours, scene, background = fillers[MIHA], case.scene, case.background
+    process = process_of(scene, background, ours.static, stream(0, "fill", PROCESS))
+    encoded = [
+        ours.problem.encode(scene, background, ours.static, stream(0, "fill", number), process=process)
+        for number in range(len(MIRRORINGS))
+    ]
+    yield BASE, encoded[0].base
+    base = np.mean([one.base for one in encoded], axis=0)
+    yield AVERAGED, base
+    for row, filler in fillers.items():
+        with torch.inference_mode():
+            outputs = [
+                one.scale * filler.network(torch.from_numpy(one.channels)[None].flip(axes)).flip(axes)[0].numpy()
+                for one, axes in zip(encoded, MIRRORINGS, strict=True)
+            ]
+        correction = np.mean(outputs, axis=0)
+        yield row, base + correction
+        if row == MIHA:
+            yield HALF, base + correction / 2
+
+
+def tables(kept: Results) -> str:
+    """For each data set the error of each row, and its ratio to that of the base: of all gaps, small and large ones."""
+    parts = []
+    for name, folds in sorted(kept.results.items()):
+        gaps = [gap for _, fold in sorted(folds.items()) for gap in fold["gaps"]]
+        days = len({gap["day"] for gap in gaps})
+        sizes = f"ratio, gaps under {SMALL} %", f"{SMALL} % and more"
+        header = [f"{name}: {len(gaps)} gaps on {days} days", "mean absolute error", "ratio to the base", *sizes]
+        large = [int(gap["gap"]) >= SMALL for gap in gaps]
+        parts.append(table(header, [_row(row, gaps, np.array(large)) for row in ROWS]))
+        best = [fold["best"][MIHA] for _, fold in sorted(folds.items())]
+        parts.append(f"Best models of MIHA's runs: {', '.join(best)}.")
+    return "\n\n".join(parts)
+
+
+def _row(row: str, gaps: list[dict[str, Any]], large: NDArray[np.bool_]) -> list[str]:
+    error = f"{mean(gap['errors'][row] for gap in gaps):.4f}"
+    if row == BASE:
+        return [row, error, "1", "1", "1"]
+    return [row, error, *(_ratio(row, gaps, chosen) for chosen in (np.ones_like(large), ~large, large))]
+
+
+def _ratio(row: str, gaps: list[dict[str, Any]], chosen: NDArray[np.bool_]) -> str:
+    """Ratio of mean errors, with its 95 % interval by a bootstrap over days; of no gap nothing."""
+    those = [gap for gap, wanted in zip(gaps, chosen, strict=True) if wanted]
+    if not those:
+        return ""
+    days = sorted({gap["day"] for gap in those})
+    sums = np.zeros((len(days), 2))
+    for gap in those:
+        sums[days.index(gap["day"])] += gap["errors"][row], gap["errors"][BASE]
+    drawn = stream(0, "samples", 4).multinomial(len(days), np.full(len(days), 1 / len(days)), DRAWS) @ sums
+    low, high = np.percentile(drawn[:, 0] / drawn[:, 1], [2.5, 97.5])
+    return f"{math.fsum(sums[:, 0]) / math.fsum(sums[:, 1]):.3f} ({low:.3f}–{high:.3f})"
+
+
+def main(
+    data: Annotated[list[Path], typer.Argument(help="data sets: history/ static/")],
+    gaps: Annotated[int, typer.Option(min=1, help="gaps pasted on each clear day")] = 8,
+    folds: Annotated[int, typer.Option(min=1, max=FOLDS, help="how many of the folds are measured")] = FOLDS,
+    processes: Annotated[int, typer.Option(min=1, help="side by side")] = os.cpu_count() or 1,
+    fresh: Annotated[bool, typer.Option(help="forget the results of an earlier call")] = False,
+    runs: Annotated[Path, typer.Option(help="folder for the runs")] = RUNS / "network",
+    results: Annotated[Path, typer.Option(help="folder for network.json")] = RESULTS,
+    document: Annotated[Path, typer.Option(help="Markdown file for the table")] = DOCUMENT,
+) -> None:
+    """Compare trained networks with the base they start from; runs have the default configuration."""
+    kept = Results("network", {"gaps": gaps}, fresh, results, document)
+    jobs = [(one.name, fold, partial(measure, one, fold, gaps, runs, {})) for fold in range(folds) for one in data]
+    kept.each(jobs, processes)
+    kept.publish(tables(kept))
+
+
+if __name__ == "__main__":
+    typer.run(main)

@@ -1,0 +1,35 @@
+from bench.network import BASE, FOLDS, MIHA, ROWS, fold_days, fold_set, measure, tables
+from bench.results import Results
+
+TINY = {
+    "problem": {"train_samples": 8, "valid_samples": 4, "patch": 16, "window": 16},
+    "schedule": {
+        "initial_epochs": 1,
+        "cycles": 1,
+        "population_size": 2,
+        "candidate_epochs": 1,
+        "fixing_epochs": 1,
+        "final_epochs": 1,
+    },
+}
+
+
+def test_each_clear_day_is_held_back_in_one_fold(simulated, tmp_path):
+    dealt = [fold_days(simulated, fold) for fold in range(FOLDS)]
+    assert len({day for days in dealt for day in days}) == sum(map(len, dealt))
+    kept = fold_set(simulated, 1, tmp_path / "fold")
+    left = {path.stem for path in (kept / "history").iterdir()}
+    everything = {path.stem for path in (simulated / "history").iterdir()}
+    assert everything - left == {day.replace("-", "") for day in dealt[1]}
+
+
+def test_a_network_is_judged_on_days_that_it_never_saw(simulated, tmp_path):
+    held = fold_days(simulated, 0)
+    result = measure(simulated, 0, 1, tmp_path / "runs", TINY)
+    assert [gap["day"] for gap in result["gaps"]] == held
+    assert all(gap["errors"].keys() == set(ROWS) for gap in result["gaps"])
+    if result["best"][MIHA] != BASE:
+        assert any(gap["errors"][MIHA] != gap["errors"][BASE] for gap in result["gaps"])
+    kept = Results("network", {}, fresh=True, folder=tmp_path, document=None)
+    kept.results["simulated"] = {"0": result}
+    assert f"| {BASE} | " in tables(kept)
