@@ -20,21 +20,20 @@ from torch import Tensor
 
 from bench.results import Result, Results, table
 from miha.gapfill.base import blend
-from miha.gapfill.cases import INTERVALS, Case, pasted_case
+from miha.gapfill.cases import Case, pasted_case
 from miha.gapfill.days import clear_days
 from miha.gapfill.features import Features
 from miha.gapfill.filler import BaseFiller
 from miha.gapfill.guess import guess_scene
 from miha.gapfill.judging import baselines
 from miha.gapfill.kernel import Kernel, covariance
-from miha.gapfill.process import Posterior, centre_and_spread, fill_by_process
+from miha.gapfill.process import centre_and_spread, fill_by_process
 from miha.gapfill.regressions import GuessSettings
 from miha.threads import fixed_threads
 
 STEPS, RATE, SCENES = 100, 0.06, 2  # of Adam, its learning rate, and scenes in a step
 VISIBLE, HIDDEN = 900, 300  # pixels of a scene in a step
 START = Kernel(0.3, 0.1, 0.1, 0.3, 30.0, 0.1, 3.0, 0.1, 3.0, 0.1, 6.0, 0.05, 30.0, 0.02)
-SCALES = (1.0, 1.1, 1.2, 1.3, 1.4, 1.5)  # of the process's standard deviation
 METHODS = ("mean_plus_offset", "ridge", "trees", "guess", "process", "base")
 
 
@@ -89,9 +88,8 @@ def together(kernels: Sequence[dict[str, float]]) -> Kernel:
 
 
 def judge(data: Path, number: int, kernel: Kernel) -> Result:
-    """Mean absolute errors on pasted gaps, and how often intervals of scaled deviations hold the truth."""
+    """Mean absolute errors on pasted gaps."""
     errors: dict[str, list[float]] = {method: [] for method in METHODS}
-    held: list[list[list[float]]] = []
     days = []
     for gap, case, features, filler in cases(data, number):
         assert filler.static is not None
@@ -102,19 +100,16 @@ def judge(data: Path, number: int, kernel: Kernel) -> Result:
         maps = {**baselines(case, filler.static, base), "guess": guess, "process": process.mean}
         for method in METHODS:
             errors[method].append(case.error(maps[method]))
-        sureness = [case.sureness(Posterior(base, scale * process.std)) for scale in SCALES]
-        held.append([[one[f"{share}"] for share in INTERVALS] for one in sureness])
         days.append(case.day.isoformat())
     return {
         **{method: float(np.mean(values)) for method, values in errors.items()},
         "errors": errors,
         "days": days,
-        "coverage": np.mean(held, axis=0).tolist(),  # by SCALES, by INTERVALS
     }
 
 
 def rows_of(kept: Results) -> str:
-    """A table of errors and intervals, a column for each data set, and the numbers that all of them teach."""
+    """A table of errors, a column for each data set, and the numbers that all of them teach."""
     results = kept.results
     measured = {name: by_seed["0"] for name, by_seed in results.items() if METHODS[0] in by_seed["0"]}
     rows = [[method, *(f"{one[method]:.3f}" for one in measured.values())] for method in METHODS]
@@ -123,9 +118,6 @@ def rows_of(kept: Results) -> str:
         difference = np.subtract(one["errors"]["base"], one["errors"]["guess"])
         against.append(f"{difference.mean():+.3f} ± {difference.std() / math.sqrt(len(difference)):.3f}")
     rows.append(["base - guess, ± standard error", *against])
-    for scale, of_scale in zip(SCALES, zip(*(one["coverage"] for one in measured.values()), strict=True), strict=True):
-        inside = ("  ".join(f"{100 * share:.0f}" for share in of_set) for of_set in of_scale)
-        rows.append([f"truths in the 50, 80, 95 % intervals, %; deviation × {scale:g}", *inside])
     taught = together([by_seed["0"]["kernel"] for by_seed in results.values() if "kernel" in by_seed["0"]])
     numbers = ", ".join(f"{name} {value:.4g}" for name, value in asdict(taught).items())
     gaps = len(next(iter(measured.values()))["days"])

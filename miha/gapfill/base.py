@@ -17,7 +17,6 @@ from miha.threads import fixed_threads
 PROCESS_WEIGHT = 0.6  # of the Gaussian process; the rest is of the first guess
 PROCESS = 99  # its place among the streams of a fill; opinions have the first
 RIM = 4  # pixels beside a gap whose errors reach into it
-STD_SCALE = 1.2  # of the process's deviation: what is left out of the model widens errors (python -m bench.kernel)
 
 
 def blend(process: Image, guess: Image) -> Image:
@@ -38,11 +37,8 @@ def process_of(
     size: Size = Size(),
     window: Window = WHOLE,
 ) -> Posterior:
-    """What the Gaussian process makes of a scene (NaN in the gaps), its deviation set right."""
-    features = Features.of(background, static)
-    process = fill_by_process(scene, background, features, rng, size=size, window=window)
-    scale = 1.0 if background.is_empty else STD_SCALE  # a kernel fitted to the scene knows its errors
-    return Posterior(process.mean, np.asarray(scale * process.std, np.float32))
+    """What the Gaussian process makes of a scene (NaN in the gaps)."""
+    return fill_by_process(scene, background, Features.of(background, static), rng, size=size, window=window)
 
 
 @fixed_threads(1)
@@ -122,5 +118,5 @@ class Base:
         guess = median + spread_residuals(error, SPREAD_SCALES[:1])[0]
         process = np.asarray(level.flat[wanted] + expected, np.float32)
         mean[hidden[inner]] = blend(process, guess.flat[wanted])
-        std[hidden[inner]] = STD_SCALE * deviation.astype(np.float32)
+        std[hidden[inner]] = deviation
         return Posterior(mean, std)

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from miha.evolution.seeds import stream
-from miha.gapfill.base import PROCESS, PROCESS_WEIGHT, STD_SCALE, blend, fill_base, process_of
+from miha.gapfill.base import PROCESS, PROCESS_WEIGHT, blend, fill_base, process_of
 from miha.gapfill.cases import Case
 from miha.gapfill.features import Features
 from miha.gapfill.guess import fit_climatology, fit_ridge, guess_scene, visible_pixels
@@ -47,16 +47,6 @@ def test_the_base_is_the_blend_of_process_and_first_guess_as_sure_as_the_process
     base = fill_base(scene, background, static, 3)
     assert np.array_equal(base.mean, blend(process.mean, guess.value))
     assert np.array_equal(base.std, process.std)
-
-
-def test_the_deviation_of_the_process_is_widened(days):
-    scene, background, static = days[0].copy(), Background.of(days[1:]), Static.none(days.shape[1:])
-    scene[4:13, 5:19] = np.nan
-    features, gap = Features.of(background, static), np.isnan(scene)
-    bare = fill_by_process(scene, background, features, np.random.default_rng(0))
-    process = process_of(scene, background, static, np.random.default_rng(0))
-    assert np.array_equal(process.mean, bare.mean)
-    assert np.allclose(process.std[gap], STD_SCALE * bare.std[gap])
 
 
 def test_the_process_of_a_window_is_that_of_the_whole_scene_there(days):
