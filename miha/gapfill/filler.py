@@ -27,6 +27,7 @@ from miha.gapfill.view import Arrays, Opened, View
 from miha.rasters.opened import OpenDays, OpenScene
 from miha.rasters.scene import sample_scene
 from miha.rasters.seen import FirstSeen
+from miha.rasters.stac_files import check_replaceable
 from miha.rasters.stack import Image, ReadOptions, Scene, Stack, misfit, read_date, read_scene
 from miha.rasters.writing import plan_fills
 from miha.threads import fixed_threads
@@ -120,7 +121,8 @@ class Filler(ABC):
         The scenes that were read for it are kept until they are filled.
 
         Raises:
-            DataError: a scene that cannot be used, or files that would overwrite each other.
+            DataError: a scene that cannot be used, files that would overwrite each other, or a file that MIHA did not
+                write in the place of an item.
         """
         for source in sources:
             self._scenes[source] = self._look(source)
@@ -128,7 +130,10 @@ class Filler(ABC):
         if self.history:
             warn_if_few(len(self.history))
         options.check(sources, self.reading)
-        return plan_fills(sources, out)
+        targets = plan_fills(sources, out)
+        if options.stac:
+            check_replaceable(targets.values())
+        return targets
 
     @fixed_threads(1)
     def fill(self, source: Path, target: Path, options: FillOptions = FillOptions()) -> Path:

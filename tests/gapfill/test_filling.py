@@ -87,3 +87,15 @@ def test_a_scene_has_an_item_beside_it_if_its_day_can_be_told(simulated, tmp_pat
     with pytest.raises(DataError, match=r"scene\.tif"):
         miha.fill([source, nameless], tmp_path / "other", stac=True)
     assert not (tmp_path / "other").exists()
+
+
+def test_a_file_in_the_place_of_an_item_is_named_before_anything_is_filled(simulated, tmp_path):
+    pytest.importorskip("pystac", reason="needs the extra stac")
+    source, out = list_rasters(simulated / "gapped")[0], tmp_path / "out"
+    out.mkdir()
+    (out / f"{source.stem}.json").write_text('{"my": "notes"}')
+    with pytest.raises(DataError, match=rf"{source.stem}\.json exists and was not written by MIHA"):
+        miha.fill(source, out, data=simulated, stac=True)
+    assert [path.name for path in out.iterdir() if path.name != ".lock"] == [f"{source.stem}.json"]
+    miha.fill(source, out, data=simulated)
+    assert (out / f"{source.stem}.json").read_text() == '{"my": "notes"}'
