@@ -7,8 +7,9 @@ import rasterio
 import miha
 from miha.errors import DataError
 from miha.gapfill.base import fill_base
+from miha.gapfill.filler import BaseFiller
 from miha.gapfill.history import MOST_DAYS, bounded, weighed
-from miha.gapfill.network_filler import open_filler
+from miha.gapfill.network_filler import NetworkFiller, open_filler
 from miha.gapfill.predictors import Background, Static
 from miha.rasters.stack import list_rasters, read_date, read_scene
 
@@ -99,3 +100,13 @@ def test_a_file_in_the_place_of_an_item_is_named_before_anything_is_filled(simul
     assert [path.name for path in out.iterdir() if path.name != ".lock"] == [f"{source.stem}.json"]
     miha.fill(source, out, data=simulated)
     assert (out / f"{source.stem}.json").read_text() == '{"my": "notes"}'
+
+
+def test_fillers_take_paths_as_text(run, simulated, tmp_path):
+    source = list_rasters(simulated / "gapped")[0]
+    for name, filler in [
+        ("base", BaseFiller(str(simulated))),
+        ("network", NetworkFiller(str(run.model), str(simulated))),
+    ]:
+        (written,) = filler.fill_all([str(source)], str(tmp_path / name))
+        assert not np.isnan(read_scene(written).values).all()
