@@ -192,6 +192,17 @@ def observed_by(observer: Observer) -> Iterator[None]:
         _observers.remove(observer)
 
 
+@contextmanager
+def unobserved() -> Iterator[None]:
+    """Call no observer while the block runs: for work within work, whose steps are of no interest."""
+    observers = list(_observers)
+    _observers.clear()
+    try:
+        yield
+    finally:
+        _observers[:] = observers
+
+
 def to_json(event: Event) -> bytes:
     """An event for another process."""
     return _JSON.dump_json(event)

@@ -24,7 +24,7 @@ from miha.records.archive import read_archive, read_manifest
 from miha.records.provenance import read_provenance
 from miha.records.record import StageId, StageRecord, model_path
 from miha.records.tables import read_tables
-from miha.script import refuse_import
+from miha.script import refuse_import, refuse_unguarded
 from miha.training.spec import StageSpec
 from miha.training.stage import run_stage
 from miha.training.workers import is_transient, submit, working
@@ -32,6 +32,8 @@ from miha.walk import Runner, walk
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+
+IN_THIS_PROCESS = "Or train in this process: run={'workers': 1}."
 
 
 @dataclass(frozen=True)
@@ -94,6 +96,8 @@ def optimize(config: RunConfig) -> Run:
         MihaError: bad data, a run directory that would lose archives, too few survivors, …
     """
     refuse_import("miha.optimize")
+    if config.run.workers != 1:
+        refuse_unguarded("miha.optimize", IN_THIS_PROCESS)
     if config.run.dask:
         raise ConfigError("run.dask trains on a cluster through Prefect. Leave out --no-prefect, or run.dask.")
     experiment = Experiment(config)

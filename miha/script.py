@@ -7,6 +7,7 @@ from pathlib import Path
 
 from miha.errors import RunError
 
+_INPUT = "<stdin>"  # what Python calls the file of such a script
 _ADVICE = "Call it under `if __name__ == '__main__':`."
 
 
@@ -20,20 +21,29 @@ def refuse_import(function: str) -> None:
         raise RunError(f"{function} is called while a worker imports the script. {_ADVICE}")
 
 
-def refuse_unguarded(function: str) -> None:
-    """Refuse a call that every worker would make again when it imports the script.
+def refuse_unguarded(function: str, remedy: str = "") -> None:
+    """Refuse a call that every worker would make again when it imports the script, or a script that it cannot import.
+
+    Args:
+        function: what is called.
+        remedy: another one than the guard, a sentence.
 
     Raises:
-        RunError: the script calls at its top level, without a look at ``__name__``.
+        RunError: the script calls at its top level, without a look at ``__name__``; or it comes from standard input.
     """
     script = getattr(sys.modules["__main__"], "__file__", None)
+    if script == _INPUT:
+        raise RunError(
+            f"the script comes from standard input, where processes that {function} starts cannot read it. Save it to "
+            f"a file.{remedy and f' {remedy}'}"
+        )
     frame = sys._getframe()
     while script and frame is not None:
         if (frame.f_code.co_name, frame.f_code.co_filename) == ("<module>", script):
             if not _guarded(Path(script), frame.f_lineno):
                 raise RunError(
-                    f"{script}, line {frame.f_lineno}: {function} trains in processes of their own, which import the "
-                    f"script and would call it again. {_ADVICE} Or train in this process: run={{'workers': 1}}."
+                    f"{script}, line {frame.f_lineno}: {function} starts processes, which import the script and would "
+                    f"call it again. {_ADVICE}{remedy and f' {remedy}'}"
                 )
             return
         frame = frame.f_back  # type: ignore[assignment]

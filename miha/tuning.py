@@ -12,7 +12,7 @@ from miha.problems.dataset import Source
 from miha.problems.trial import try_out
 from miha.report.display import plain_console
 from miha.report.watching import watched
-from miha.run import Run, optimize
+from miha.run import IN_THIS_PROCESS, Run, optimize
 from miha.script import refuse_import, refuse_unguarded
 
 if TYPE_CHECKING:
@@ -94,7 +94,7 @@ def tune(
     unread = {"name": "miha.problems.assembled:Assembled", "identity": "", **of_problem}
     config = make_config({**content, "problem": unread})  # a mistake is reported before data are read
     if config.run.workers != 1:
-        refuse_unguarded("miha.tune")
+        refuse_unguarded("miha.tune", IN_THIS_PROCESS)
     problem = Assembled.save(parts, config.run_dir.absolute(), **of_problem)
     swaps = any(config.search.operators.get(name, 0) > 0 for name in ("activation", "neuron_activation"))
     try_out(problem, activations_may_change=swaps)

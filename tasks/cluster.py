@@ -14,7 +14,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from miha.errors import ConfigError, RunError
-from miha.events import Event, from_json, observed_by, publish, to_json
+from miha.events import Event, Message, from_json, observed_by, publish, to_json
 from miha.training.spec import StageSpec
 from miha.training.workers import working_in
 
@@ -24,7 +24,13 @@ if TYPE_CHECKING:
     from prefect_dask.task_runners import DaskTaskRunner
 
 _CONNECT = 10.0  # seconds to wait for the scheduler
+_PATIENCE = 60.0  # seconds without any worker until work on a cluster ends
+_LOOK = 2.0  # seconds between looks for workers
 _LACKING = "{} needs Dask, which is not installed: pip install 'miha[dask]'."
+
+
+class ClusterGone(RunError):
+    """A cluster that work was given to cannot do it any more: its scheduler is gone, or all of its workers."""
 
 
 @contextmanager
@@ -51,7 +57,8 @@ def cluster(address: str, run_dir: Path) -> Iterator["DaskTaskRunner"]:
 def working_on(address: str, out: Path, needed: Sequence[Path] = ()) -> Iterator[None]:
     """Compute on the cluster while the block runs, one call at a time in each of its processes.
 
-    What a worker that dies was computing is given to another one.
+    What a worker that dies was computing is given to another one. Calls raise :class:`ClusterGone` once there has been
+    none for a minute.
 
     Args:
         address: of the scheduler, ``tcp://host:8786``.
@@ -61,8 +68,11 @@ def working_on(address: str, out: Path, needed: Sequence[Path] = ()) -> Iterator
     Raises:
         ConfigError: as :func:`connected`.
     """
-    with connected(address, out, "--dask", needed) as client, working_in(_ClusterPool(client, address, _topic(out))):
-        yield
+    with connected(address, out, "--dask", needed) as client:
+        pool = _ClusterPool(client, address, _topic(out))
+        threading.Thread(target=pool.watch, daemon=True, name="miha-dask-watch").start()
+        with working_in(pool):
+            yield
 
 
 @contextmanager
@@ -114,28 +124,55 @@ class _ClusterPool:
 
     def __init__(self, client: "Client", address: str, topic: str) -> None:
         self.client, self.address, self.topic = client, address, topic
-        self.pending: set[Remote[Any]] = set()  # Dask gives up what nobody holds any more
+        self.pending: dict[Remote[Any], Future[Any]] = {}  # Dask gives up what nobody holds any more
+        self.gone: ClusterGone | None = None
+        self.stopped = threading.Event()
 
     def schedule(self, function: Callable[..., Any], arguments: tuple[Any, ...], timeout: float | None) -> Future[Any]:
         """Compute a call on any worker; a Dask worker cannot stop one, so it may take as long as it needs."""
         result: Future[Any] = Future()
         remote = self.client.submit(_call, self.topic, function, *arguments, pure=False)
-        self.pending.add(remote)
-        remote.add_done_callback(partial(self._settle, result))
+        self.pending[remote] = result
+        if self.gone:
+            self._give_up(self.gone)
+        else:
+            remote.add_done_callback(self._settle)
         return result
 
-    def _settle(self, result: Future[Any], remote: "Remote[Any]") -> None:
-        self.pending.discard(remote)
+    def _settle(self, remote: "Remote[Any]") -> None:
+        if (result := self.pending.pop(remote, None)) is None:  # given up
+            return
         try:
             result.set_result(remote.result())
         except CancelledError:
-            gone = f"the Dask scheduler at {self.address} is gone. Once there is one, the same command continues."
-            result.set_exception(RunError(gone))
+            result.set_exception(ClusterGone(f"the Dask scheduler at {self.address} is gone."))
         except Exception as error:
             result.set_exception(error)
 
+    def watch(self) -> None:
+        """Until the pool is stopped, look whether there are workers, and give up if there are none for too long."""
+        while not self.stopped.wait(_LOOK):
+            try:
+                if not self.pending or self.client.nthreads():
+                    continue
+                publish(Message(f"the Dask cluster at {self.address} has no worker left: {_PATIENCE:.0f} s for one"))
+                self.client.wait_for_workers(1, timeout=_PATIENCE)
+            except TimeoutError:
+                none = f"the Dask cluster at {self.address} has had no worker for {_PATIENCE:.0f} s."
+                self.gone = ClusterGone(f"{none} Start some: `dask worker {self.address}`.")
+                self._give_up(self.gone)
+                return
+            except Exception:  # the scheduler is gone, or the client closed, which calls are told of
+                return
+
+    def _give_up(self, why: ClusterGone) -> None:
+        while self.pending:
+            _, result = self.pending.popitem()
+            result.set_exception(why)
+
     def stop(self) -> None:
         """Cancel what has not begun."""
+        self.stopped.set()
         self.client.cancel(list(self.pending))
 
 

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,8 @@ from miha.errors import DataError
 from miha.events import Counted, publish
 from miha.gapfill.base import fill_base
 from miha.gapfill.cases import INTERVALS, pasted_case
-from miha.gapfill.days import clear_days, warn_if_few
+from miha.gapfill.days import FEW_DAYS, clear_days, warn_if_few
+from miha.gapfill.eof.single import fill_by_patterns, write_days
 from miha.gapfill.filler import BaseFiller
 from miha.gapfill.judging import BASELINES, baselines
 from miha.gapfill.network_filler import NetworkFiller
@@ -22,7 +24,26 @@ from miha.training.workers import submit, working
 from miha.wording import plural
 
 CLASSES = (0, 25, 50, 75, 100)  # percent of the scene that tell gaps apart
+PATTERNS = "patterns"  # column of ``miha fill --dates --method eof``, where there are FEW_DAYS days
 NETWORK = "network"  # column of a model that is judged beside
+MARKERS = "vs^oPD"  # of all methods
+
+
+@dataclass(frozen=True)
+class Job:
+    """What all gaps have in common.
+
+    Attributes:
+        data: the data set.
+        model: an archive to judge beside.
+        reading: how pixels become values.
+        days: folder of the days for patterns, and how they are read; None: too few for patterns.
+    """
+
+    data: Path
+    model: Path | None
+    reading: ReadOptions
+    days: tuple[Path, ReadOptions] | None
 
 
 @dataclass(frozen=True)
@@ -58,7 +79,7 @@ class Assessment:
         figure = Figure(figsize=(8, 4.5), layout="constrained")
         axes = figure.subplots()
         classes = pd.cut(self.gaps["size"], CLASSES)
-        for number, (method, marker) in enumerate(zip(self.methods, "vs^oD", strict=False)):
+        for number, (method, marker) in enumerate(zip(self.methods, MARKERS, strict=False)):
             means = self.gaps.groupby(classes, observed=True)[["size", method]].mean()
             look: dict[str, Any] = {"marker": marker, "color": f"C{number}"}
             axes.plot(self.gaps["size"], self.gaps[method], linestyle="", markersize=3, alpha=0.3, **look)
@@ -75,6 +96,8 @@ def assess(
     data: Path, gaps: int, processes: int, model: Path | None = None, reading: ReadOptions = ReadOptions()
 ) -> Assessment:
     """Hide gaps in clear days of a history, and fill them with each method, the day itself left out of everything.
+
+    Patterns are fitted anew for each gap, to the history with that gap in it: they know of the day what is visible.
 
     Args:
         data: the data set: history/ static/.
@@ -100,22 +123,29 @@ def assess(
     if len(history) < 2:
         raise DataError(f"{data}/history has one day; at least two are needed to leave one out. Add days.")
     warn_if_few(len(history))
-    with working(processes):
-        running = [submit(_fill, data, model, reading, days[gap % len(days)], gap) for gap in range(gaps)]
-        rows = []
-        for done, future in enumerate(running, start=1):
-            rows.append(future.result())
-            publish(Counted("gaps", done, gaps))
-    return Assessment(pd.DataFrame(rows), [*BASELINES, NETWORK] if model else list(BASELINES), filler.unit)
+    rows = []
+    with TemporaryDirectory() as folder:
+        written = (Path(folder), write_days(history, Path(folder))) if len(history) >= FEW_DAYS else None
+        job = Job(data, model, reading, written)
+        with working(processes):
+            running = [submit(_fill, job, days[gap % len(days)], gap) for gap in range(gaps)]
+            for done, future in enumerate(running, start=1):
+                rows.append(future.result())
+                publish(Counted("gaps", done, gaps))
+    beside = [PATTERNS] * bool(written) + [NETWORK] * bool(model)
+    return Assessment(pd.DataFrame(rows), [*BASELINES, *beside], filler.unit)
 
 
-def _fill(data: Path, model: Path | None, reading: ReadOptions, day: int, number: int) -> dict[str, Any]:
-    filler = NetworkFiller(model, data) if model else BaseFiller(data, reading)
+def _fill(job: Job, day: int, number: int) -> dict[str, Any]:
+    filler = NetworkFiller(job.model, job.data) if job.model else BaseFiller(job.data, job.reading)
     assert filler.history is not None, "a data set has one"
     static = filler.static or Static.none(filler.history.values.shape[1:])
     case = pasted_case(filler.history, day, number)
     base = fill_base(case.scene, case.background, static, filler.seed)
     errors = {name: case.error(values) for name, values in baselines(case, static, base.mean).items()}
+    if job.days:
+        folder, reading = job.days
+        errors[PATTERNS] = case.error(fill_by_patterns(folder, reading, case.day, case.scene).mean)
     if isinstance(filler, NetworkFiller):
         errors[NETWORK] = case.error(filler.predict(case.scene, case.background).mean)
     size = 100 * float(np.isnan(case.scene).mean())

@@ -15,8 +15,9 @@ from miha.gapfill.made import Made, TooLittleSeen
 from miha.gapfill.options import FillOptions
 from miha.rasters.decoded import decode, decodings, is_worthwhile, use_decoded
 from miha.rasters.opened import OpenDays, OpenScene
+from miha.rasters.stac_files import item_of
 from miha.rasters.stack import ReadOptions
-from miha.rasters.writing import item_of, sidecars_of
+from miha.rasters.writing import sidecars_of
 from miha.training.workers import compute_all
 from miha.wording import plural
 

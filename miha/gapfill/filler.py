@@ -27,6 +27,7 @@ from miha.gapfill.view import Arrays, Opened, View
 from miha.rasters.opened import OpenDays, OpenScene
 from miha.rasters.scene import sample_scene
 from miha.rasters.seen import FirstSeen
+from miha.rasters.stac_files import check_replaceable
 from miha.rasters.stack import Image, ReadOptions, Scene, Stack, misfit, read_date, read_scene
 from miha.rasters.writing import plan_fills
 from miha.threads import fixed_threads
@@ -50,9 +51,10 @@ class Filler(ABC):
     max_std: float | None = None
 
     def __init__(
-        self, data: Path | None, reading: ReadOptions, history: Stack | None, unit: str, seed: int, causal: bool
+        self, data: Path | str | None, reading: ReadOptions, history: Stack | None, unit: str, seed: int, causal: bool
     ) -> None:
-        self.data, self.reading, self.history, self.unit, self.seed = data, reading, history, unit, seed
+        self.data = None if data is None else Path(data)
+        self.reading, self.history, self.unit, self.seed = reading, history, unit, seed
         self.causal, self._first_seen = causal, FirstSeen(history.values) if history else None
         self._others: dict[int, BaseFiller] = {}  # of bands that share a mask with the one to fill
         self._scenes: dict[Path, Scene] = {}  # read by plan, not filled yet
@@ -120,7 +122,8 @@ class Filler(ABC):
         The scenes that were read for it are kept until they are filled.
 
         Raises:
-            DataError: a scene that cannot be used, or files that would overwrite each other.
+            DataError: a scene that cannot be used, files that would overwrite each other, or a file that MIHA did not
+                write in the place of an item.
         """
         for source in sources:
             self._scenes[source] = self._look(source)
@@ -128,7 +131,10 @@ class Filler(ABC):
         if self.history:
             warn_if_few(len(self.history))
         options.check(sources, self.reading)
-        return plan_fills(sources, out)
+        targets = plan_fills(sources, out)
+        if options.stac:
+            check_replaceable(targets.values())
+        return targets
 
     @fixed_threads(1)
     def fill(self, source: Path, target: Path, options: FillOptions = FillOptions()) -> Path:
@@ -197,9 +203,11 @@ class Filler(ABC):
         until = bisect_right(history.dates, when) if self.causal and when else len(history)
         return lambda where: first.unseen(where, until)
 
-    def fill_all(self, sources: Sequence[Path], out: Path, options: FillOptions = FillOptions()) -> list[Path]:
+    def fill_all(
+        self, sources: Sequence[Path | str], out: Path | str, options: FillOptions = FillOptions()
+    ) -> list[Path]:
         """Fill several rasters into a folder, each by itself and under its own name, after checking all of them."""
-        plan, filled = self.plan(sources, out, options), list[Path]()
+        plan, filled = self.plan([Path(source) for source in sources], Path(out), options), list[Path]()
         for number, (source, target) in enumerate(plan.items(), start=1):
             filled.append(self.fill(source, target, options))
             publish(Counted("scenes", number, len(plan)))
@@ -217,10 +225,12 @@ class BaseFiller(Filler):
         DataError: the data set cannot be used.
     """
 
-    def __init__(self, data: Path | None = None, reading: ReadOptions = ReadOptions(), causal: bool = False) -> None:
+    def __init__(
+        self, data: Path | str | None = None, reading: ReadOptions = ReadOptions(), causal: bool = False
+    ) -> None:
         # scikit-learn takes a second to import: while scenes are read and the Gaussian process computes
         Thread(target=import_module, args=("sklearn.ensemble",), daemon=True).start()
-        problem = data and GapFill(data=data, **reading.model_dump())
+        problem = GapFill(data=Path(data), **reading.model_dump()) if data else None
         history = problem.history() if problem else None
         super().__init__(data, reading, history, history.unit if history else "", seed=0, causal=causal)
         self.problem = problem

@@ -12,7 +12,7 @@ from miha.errors import DataError
 from miha.gapfill.guess import Window
 from miha.gapfill.options import FillOptions
 from miha.gapfill.process import Posterior
-from miha.rasters.area import open_area
+from miha.rasters.area import box_of, open_area
 from miha.rasters.scene import declared_range, read_grid
 from miha.rasters.stack import Image, Mask, ReadOptions, Scene, read_date
 from miha.rasters.writing import Part, write_parts
@@ -50,10 +50,23 @@ class Made:
             lambda where: Posterior(filled.mean[where], filled.std[where]),
         )
 
-    def known(self, where: Window, never_seen: Mask) -> Image:
-        """The fill of a window, NaN in gaps that no day shows."""
+    def fill_box(self, where: Window, box: Window) -> Posterior:
+        """The fill of a window, computed in a box of it alone; NaN elsewhere."""
+        if box == where:
+            return self.fill(where)
+        shape = where[0].stop - where[0].start, where[1].stop - where[1].start
+        there = tuple(
+            slice(part.start - whole.start, part.stop - whole.start) for part, whole in zip(box, where, strict=True)
+        )
+        mean, std = np.full((2, *shape), np.nan, np.float32)
+        filled = self.fill(box)
+        mean[there], std[there] = filled.mean, filled.std
+        return Posterior(mean, std)
+
+    def known(self, where: Window, box: Window, never_seen: Mask) -> Image:
+        """That fill, NaN in gaps that no day shows."""
         unknown = np.isnan(self.scene(where)[0]) & never_seen
-        return np.where(unknown, np.float32(np.nan), self.fill(where).mean)
+        return np.where(unknown, np.float32(np.nan), self.fill_box(where, box).mean)
 
 
 NeverSeen = Callable[[Window], Mask]  # where in a window no day shows anything
@@ -87,21 +100,23 @@ def write_made(
     counted = Counter[str]()
     nowhere = np.zeros((1, 1), bool)
     limit = np.inf if options.max_std is None else options.max_std
-    inside = open_area(options.area, read_grid(source)) if options.area else lambda where: ~nowhere
+    area = open_area(options.area, read_grid(source)) if options.area else None
 
     def part(where: Window) -> Part:
         values, kept = made.scene(where)
         gaps = np.isnan(values)
-        outside = gaps & ~kept & ~inside(where)
-        wanted = gaps & ~kept & ~outside
+        inside = area(where) if area else ~nowhere
+        outside = gaps & ~kept & ~inside
+        wanted = gaps & ~kept & inside
         counted.update(kept=int(kept.sum()), outside=int(outside.sum()))
         if not wanted.any():
             return Part(values, values, gaps, dict.fromkeys(sharing, values))
-        filled = made.fill(where)
+        box = box_of(where, inside) if area else where
+        filled = made.fill_box(where, box)
         unknown = wanted & (nowhere if options.everywhere else never_seen(where))
         unsure = wanted & ~unknown & (filled.std > limit)
         others = {
-            band: other.known(where, nowhere if options.everywhere else unseen(where))
+            band: other.known(where, box, nowhere if options.everywhere else unseen(where))
             for band, (other, unseen) in sharing.items()
         }
         if others:

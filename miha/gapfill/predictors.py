@@ -103,7 +103,10 @@ def read_static(folder: Path, grid: Grid) -> Static:
 
 
 def _check_grid(path: Path, scene: Scene, grid: Grid) -> None:
-    if difference := grid.difference(replace(scene.grid, bands=grid.bands)):
+    own = replace(scene.grid, bands=grid.bands)
+    if grid.place and not own.place:  # nothing but their shapes can be compared
+        own = replace(grid, height=own.height, width=own.width)
+    if difference := grid.difference(own):
         raise DataError(f"{path} does not fit the scenes: {difference}. Bring all rasters to one grid (gdalwarp).")
 
 

@@ -24,6 +24,7 @@ from miha.gapfill.network_filler import open_filler
 from miha.gapfill.options import FillOptions
 from miha.locking import held
 from miha.rasters.scene import list_scenes
+from miha.rasters.stac_files import check_replaceable
 from miha.rasters.stack import ReadOptions, read_date
 from miha.rasters.writing import plan_fills
 from miha.training.workers import compute_all, is_transient, submit
@@ -220,13 +221,15 @@ def start(series: Series) -> list[Day]:
     """The days to fill; checks the data, and that what ``out`` holds was filled in the same way.
 
     Raises:
-        DataError: the data set cannot be used.
+        DataError: the data set cannot be used, or ``out`` holds files in the place of a wanted catalogue.
         ConfigError: ``out`` holds a series of other settings.
     """
     days, area = days_of(series), series.options.area
     if series.zarr:
         import_module("miha.rasters.zarr_cube")  # an extra that is lacking is told of before anything is filled
     series.options.check([days[0].source], series.filler().reading)  # all are on one grid
+    if series.options.stac:
+        check_replaceable([day.target for day in days], collection=True)
     settings = series.model_dump(mode="json", exclude=UNSETTLED)
     settings["model"] = digest_file(series.model) if series.model else None
     settings["options"]["area"] = digest_file(area) if area else None
@@ -246,7 +249,7 @@ def collect(series: Series) -> None:
     if series.options.stac:
         from miha.rasters.stac import write_collection
 
-        write_collection(series.out, f"{series.data.resolve().name}, its gaps filled")
+        write_collection(series.out, series.data.resolve().name)
 
 
 def fill_series(series: Series, pool: AbstractContextManager[None]) -> dict[date, str]:

@@ -104,6 +104,18 @@ def _raster(path: Path, grid: Grid) -> Inside:
     return inside
 
 
+def box_of(where: tuple[slice, slice], inside: Mask) -> tuple[slice, slice]:
+    """The smallest window that holds what of a window lies inside.
+
+    Args:
+        where: rows and columns of the window.
+        inside: (rows, columns) of it, True somewhere.
+    """
+    found = (part.start + np.flatnonzero(inside.any(axis=axis)) for part, axis in zip(where, (1, 0), strict=True))
+    rows, columns = (slice(int(places[0]), int(places[-1]) + 1) for places in found)
+    return rows, columns
+
+
 def _placeless(path: Path) -> DataError:
     return DataError(f"the scenes have no CRS, so {path} cannot be laid over them. Give them one (gdal_edit.py).")
 

@@ -23,9 +23,9 @@ from miha.errors import DataError
 from miha.files import write_json
 from miha.rasters.layout import is_cloud_optimized
 from miha.rasters.scene import bands_of, list_rasters
-from miha.rasters.writing import EMPTY, FILLED, OBSERVED, item_of, sidecars_of
+from miha.rasters.stac_files import COLLECTION, SUBJECT, check_replaceable, item_of
+from miha.rasters.writing import EMPTY, FILLED, OBSERVED, sidecars_of
 
-COLLECTION = "collection.json"
 LONGITUDE_LATITUDE = "EPSG:4326"
 WORLD = [-180.0, -90.0, 180.0, 90.0]
 DIGITS = 7  # of a degree: a centimetre
@@ -47,9 +47,11 @@ def write_item(target: Path, when: date) -> Path:
         when: its day.
 
     Raises:
-        DataError: the files cannot be read, or have no place on earth that can be told in degrees.
+        DataError: the files cannot be read, or have no place on earth that can be told in degrees; or another file has
+            the name of the item.
         StorageError: it cannot be written.
     """
+    check_replaceable([target])
     origin, deviation = sidecars_of(target)
     try:
         with rasterio.open(target) as raster:
@@ -74,8 +76,12 @@ def write_item(target: Path, when: date) -> Path:
     return path
 
 
-def write_collection(folder: Path, description: str) -> Path:
+def write_collection(folder: Path, name: str) -> Path:
     """Write ``collection.json`` of the filled scenes in a folder that have an item; returns its path.
+
+    Args:
+        folder: of the filled scenes.
+        name: of the data that were filled.
 
     Raises:
         StorageError: it cannot be written.
@@ -86,7 +92,7 @@ def write_collection(folder: Path, description: str) -> Path:
     days = sorted(item.datetime for item in items if item.datetime)
     span: list[datetime | None] = [days[0], days[-1]] if days else [None, None]
     extent = pystac.Extent(pystac.SpatialExtent([_around(bounds)]), pystac.TemporalExtent([span]))
-    collection = pystac.Collection(_collection_name(folder), description, extent)
+    collection = pystac.Collection(_collection_name(folder), f"{name}, {SUBJECT}", extent)
     for item in items:
         link = pystac.Link(pystac.RelType.ITEM, f"./{item.id}.json", pystac.MediaType.GEOJSON)
         collection.add_link(link)

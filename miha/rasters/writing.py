@@ -27,6 +27,7 @@ from miha.rasters.layout import (
 )
 from miha.rasters.options import ReadOptions
 from miha.rasters.scene import GEOTIFF, Image, Mask, bands_of, open_raster
+from miha.rasters.stac_files import is_own_item, item_of
 from miha.rasters.verify import verify_raster
 
 LOSSY = {"jpeg", "webp", "lerc", "lerc_deflate", "lerc_zstd", "jxl"}  # written as deflate, so that observed pixels stay
@@ -133,7 +134,8 @@ def write_parts(
             verify_raster(written)
         for replaced in (target, origin_file, deviation_file):
             remove_sidecars(replaced)
-        _remove_item(target)
+        if is_own_item(item := item_of(target)):  # of a former raster, whose figures it holds
+            item.unlink()
 
 
 def _profile(raster: DatasetReader) -> dict[str, Any]:
@@ -222,18 +224,6 @@ def _opaque(dtype: np.dtype[Any]) -> float:
 def sidecars_of(target: Path) -> tuple[Path, Path]:
     """Where the maps of where pixels come from, and of how sure they are, lie beside a filled scene."""
     return target.with_name(f"{target.stem}_source.tif"), target.with_name(f"{target.stem}_std.tif")
-
-
-def item_of(target: Path) -> Path:
-    """Where the STAC item of a filled scene lies."""
-    return target.with_suffix(".json")
-
-
-def _remove_item(target: Path) -> None:
-    """Remove the STAC item of a former raster of that name, whose figures it holds; any other JSON file stays."""
-    path = item_of(target)
-    if path.is_file() and b'"stac_version"' in path.read_bytes():
-        path.unlink()
 
 
 def target_of(source: Path, out: Path) -> Path:

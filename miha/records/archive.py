@@ -107,13 +107,13 @@ def read_manifest(path: Path) -> Manifest:
     return _read(path, ())[0]
 
 
-def read_archive(path: Path) -> Archive:
+def read_archive(path: Path | str) -> Archive:
     """Read an archive and check every checksum: manifest, weights, optimizer state.
 
     Raises:
         ArchiveError: no such file, not an archive of ours, truncated or altered.
     """
-    manifest, payload = _read(path, (_WEIGHTS, _OPTIMIZER))
+    manifest, payload = _read(Path(path), (_WEIGHTS, _OPTIMIZER))
     try:
         return Archive(manifest, *(safetensors.torch.load(payload[name]) for name in (_WEIGHTS, _OPTIMIZER)))
     except (SafetensorError, ValueError, KeyError) as error:

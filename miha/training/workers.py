@@ -16,6 +16,7 @@ from pebble import ProcessPool
 
 from miha import events
 from miha.errors import MihaError, StorageError
+from miha.script import refuse_unguarded
 
 # A server that has imported PyTorch once forks each worker, in milliseconds; it never computes, so forking it is safe.
 _CONTEXT = multiprocessing.get_context("forkserver")
@@ -83,7 +84,12 @@ _current: ContextVar[Pool | None] = ContextVar("workers", default=None)
 
 @contextmanager
 def working(processes: int) -> Iterator[None]:
-    """Compute in a pool of processes while the block runs; on leaving, unfinished work is stopped."""
+    """Compute in a pool of processes while the block runs; on leaving, unfinished work is stopped.
+
+    Raises:
+        RunError: a script that processes would run again, or cannot read: :func:`miha.script.refuse_unguarded`.
+    """
+    refuse_unguarded("a pool of workers")
     with events.receiving() as address, working_in(_Workers(processes, address)):
         yield
 

@@ -117,6 +117,35 @@ def test_a_cluster_that_goes_away_is_reported_and_the_same_command_continues(sim
 
 
 @pytest.mark.slow
+def test_once_all_workers_are_dead_it_waits_and_ends_and_the_same_command_continues(
+    scheduler, workers, simulated, tmp_path, monkeypatch
+):
+    monkeypatch.setattr("tasks.cluster._PATIENCE", 3)
+    series, events = Series(data=simulated, out=tmp_path / "out"), []
+
+    def kill(event):
+        events.append(event)
+        if isinstance(event, Message) and "filled" in event.line:
+            for process in workers:
+                for pid in descendants(process.pid) | {process.pid}:
+                    os.kill(pid, signal.SIGKILL)
+                process.wait()
+
+    with observed_by(kill), pytest.raises(RunError) as caught:
+        fill_series(*placed(series, 1, scheduler))
+    days = days_of(series)
+    done = sum(day.filled for day in days)
+    assert 0 < done < len(days)
+    assert str(caught.value) == (
+        f"the Dask cluster at {scheduler} has had no worker for 3 s. Start some: `dask worker {scheduler}`. {done} of "
+        f"{len(days)} days are done. Once the cluster is back, the same command continues."
+    )
+    assert [event.line for event in of_kind(events, Message)][-1].endswith("has no worker left: 3 s for one")
+    assert fill_series(series, working(2)) == {}
+    assert all(day.filled for day in days_of(series))
+
+
+@pytest.mark.slow
 @pytest.mark.usefixtures("prefect_server")
 def test_the_flow_fills_on_a_cluster(scheduler, workers, simulated, tmp_path):
     series = Series(data=simulated, out=tmp_path / "out", method="eof")

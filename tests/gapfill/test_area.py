@@ -13,11 +13,13 @@ import miha
 from miha.errors import ConfigError, DataError
 from miha.events import Message, observed_by
 from miha.gapfill.filler import BaseFiller
+from miha.gapfill.made import Made, write_made
 from miha.gapfill.options import FillOptions
+from miha.gapfill.process import Posterior
 from miha.gapfill.series import Series, days_of, fill_series
 from miha.rasters import stack as stacks
 from miha.rasters.scene import read_scene
-from miha.rasters.stack import list_rasters
+from miha.rasters.stack import ReadOptions, list_rasters
 from miha.rasters.writing import sidecars_of
 
 
@@ -85,3 +87,23 @@ def test_an_area_elsewhere_is_refused_before_anything_is_written(simulated, tmp_
     with pytest.raises(DataError, match=r"sea\.json covers no pixel of the scenes"):
         miha.fill(list_rasters(simulated / "gapped"), tmp_path / "out", data=simulated, area=tmp_path / "sea.json")
     assert not (tmp_path / "out").exists()
+
+
+def test_nothing_is_computed_outside_of_the_box_around_an_area(simulated, area, tmp_path):
+    path, inside = area
+    source, asked = list_rasters(simulated / "gapped")[2], []
+    scene = read_scene(source)
+
+    def fill(where):
+        asked.append(where)
+        shape = tuple(part.stop - part.start for part in where)
+        return Posterior(np.full(shape, 290, np.float32), np.ones(shape, np.float32))
+
+    made = Made(lambda where: (scene.values[where], scene.kept[where]), fill)
+    options = FillOptions(area=path)
+    write_made(
+        made, source, tmp_path / source.name, ReadOptions(), lambda where: np.zeros((1, 1), bool), {}, options, None
+    )
+    assert asked == [(slice(0, inside.shape[0]), slice(0, inside.shape[1] // 2))]
+    found = read_scene(tmp_path / source.name).values
+    assert np.array_equal(np.isnan(found), scene.gaps & ~inside)

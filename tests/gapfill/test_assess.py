@@ -1,13 +1,16 @@
+import shutil
+from contextlib import nullcontext
 from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 import pytest
+import rasterio
 from matplotlib.figure import Figure
 
 from miha.errors import DataError
 from miha.events import Counted, observed_by
-from miha.gapfill.assess import Assessment, assess
+from miha.gapfill.assess import PATTERNS, Assessment, assess
 from miha.gapfill.base import fill_base
 from miha.gapfill.cases import pasted_case
 from miha.gapfill.days import clear_days
@@ -15,13 +18,15 @@ from miha.gapfill.judging import BASELINES, baselines
 from miha.gapfill.network_filler import NetworkFiller
 from miha.gapfill.predictors import Background
 from miha.gapfill.problem import GapFill
+from miha.gapfill.series import Series, days_of, fill_series
 from miha.rasters.simulate import simulate
-from miha.rasters.stack import list_rasters
+from miha.rasters.stack import list_rasters, read_date, read_scene
 from tests.support.filling import small_run, without_truth
 from tests.support.rasters import write
 from tests.support.runs import of_kind
 
 GAPS = 6
+METHODS = [*BASELINES, PATTERNS]
 
 
 @pytest.fixture(scope="module")
@@ -40,10 +45,10 @@ def history(simulated):
 def test_each_gap_is_a_row_with_the_error_of_each_method(found, history):
     assessment, events = found
     assert len(assessment.gaps) == GAPS
-    assert assessment.methods == list(BASELINES)
-    assert list(assessment.gaps.columns) == ["day", "size", *BASELINES, "50", "80", "95", "crps"]
+    assert assessment.methods == METHODS
+    assert list(assessment.gaps.columns) == ["day", "size", *METHODS, "50", "80", "95", "crps"]
     assert np.isfinite(assessment.gaps.drop(columns="day").to_numpy(float)).all()
-    assert (assessment.gaps[list(BASELINES)] > 0).all(axis=None)
+    assert (assessment.gaps[METHODS] > 0).all(axis=None)
     clear = [history.dates[day].isoformat() for day in clear_days(history.values)]
     assert assessment.gaps["day"].tolist() == [clear[number % len(clear)] for number in range(GAPS)]
     assert assessment.unit == "K"
@@ -64,7 +69,7 @@ def test_a_row_is_what_the_base_makes_of_a_pasted_gap(found, simulated, history)
 def test_a_table_has_means_by_size_and_over_all_with_their_standard_error(found):
     assessment, _ = found
     table = assessment.table()
-    assert list(table.columns) == list(BASELINES)
+    assert list(table.columns) == METHODS
     assert list(table.index)[-2:] == ["all", "standard error"]
     assert table.loc["all", "base"] == pytest.approx(assessment.gaps["base"].mean())
     for label in table.index[:-2]:
@@ -85,8 +90,8 @@ def test_a_picture_shows_each_method_and_each_gap(found):
     figure = assessment.picture()
     assert isinstance(figure, Figure)
     (axes,) = figure.axes
-    assert [text.get_text() for text in axes.get_legend().get_texts()] == list(BASELINES)
-    assert [len(line.get_xdata()) for line in axes.lines[::2]] == [GAPS] * len(BASELINES)
+    assert [text.get_text() for text in axes.get_legend().get_texts()] == METHODS
+    assert [len(line.get_xdata()) for line in axes.lines[::2]] == [GAPS] * len(METHODS)
     assert axes.get_ylabel() == "mean absolute error, K"
     assert (
         axes.get_title()
@@ -120,6 +125,28 @@ def test_a_day_is_left_out_of_what_fills_it(simulated, history):
     assert np.array_equal(bases[0].std, bases[1].std)
 
 
+def test_patterns_are_those_of_a_series_whose_day_has_the_gap(found, simulated, history, tmp_path):
+    assessment, _ = found
+    case = pasted_case(history, int(clear_days(history.values)[1]), 1)
+    for path in list_rasters(simulated / "history"):
+        target = tmp_path / "data/history" / path.name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(path, target)
+        if read_date(path) == case.day:
+            with rasterio.open(target, "r+") as raster:
+                raster.write(np.where(np.isnan(case.scene), raster.nodata, raster.read(1)), 1)
+    series = Series(data=tmp_path / "data", out=tmp_path / "out", method="eof", first=case.day, last=case.day)
+    fill_series(series, nullcontext())
+    (day,) = days_of(series)
+    assert assessment.gaps[PATTERNS][1] == pytest.approx(case.error(read_scene(day.target).values), rel=1e-3)
+
+
+def test_of_few_days_no_patterns_are_made(tmp_path):
+    scenes = tmp_path / "scenes"
+    simulate(scenes, days=6, height=32, width=32, seed=3)
+    assert assess(scenes, 4, 1).methods == list(BASELINES)
+
+
 def test_gaps_are_of_all_sizes_and_the_same_each_time(history):
     day = int(clear_days(history.values)[0])
     visible = ~np.isnan(history.values[day])
@@ -138,8 +165,8 @@ def test_a_model_is_judged_on_the_days_that_its_run_held_back_alone(tmp_path):
     run = small_run(tmp_path / "run", {"data": scenes})
     assessment = assess(scenes, 4, 1, run.model)
     assert set(assessment.gaps["day"]) == set(NetworkFiller(run.model, scenes).split.test)
-    assert assessment.methods == [*BASELINES, "network"]
-    assert list(assessment.table().columns) == [*BASELINES, "network"]
+    assert assessment.methods == [*METHODS, "network"]
+    assert list(assessment.table().columns) == [*METHODS, "network"]
     assert np.isfinite(assessment.gaps["network"]).all()
 
 

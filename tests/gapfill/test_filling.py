@@ -7,8 +7,9 @@ import rasterio
 import miha
 from miha.errors import DataError
 from miha.gapfill.base import fill_base
+from miha.gapfill.filler import BaseFiller
 from miha.gapfill.history import MOST_DAYS, bounded, weighed
-from miha.gapfill.network_filler import open_filler
+from miha.gapfill.network_filler import NetworkFiller, open_filler
 from miha.gapfill.predictors import Background, Static
 from miha.rasters.stack import list_rasters, read_date, read_scene
 
@@ -87,3 +88,25 @@ def test_a_scene_has_an_item_beside_it_if_its_day_can_be_told(simulated, tmp_pat
     with pytest.raises(DataError, match=r"scene\.tif"):
         miha.fill([source, nameless], tmp_path / "other", stac=True)
     assert not (tmp_path / "other").exists()
+
+
+def test_a_file_in_the_place_of_an_item_is_named_before_anything_is_filled(simulated, tmp_path):
+    pytest.importorskip("pystac", reason="needs the extra stac")
+    source, out = list_rasters(simulated / "gapped")[0], tmp_path / "out"
+    out.mkdir()
+    (out / f"{source.stem}.json").write_text('{"my": "notes"}')
+    with pytest.raises(DataError, match=rf"{source.stem}\.json exists and was not written by MIHA"):
+        miha.fill(source, out, data=simulated, stac=True)
+    assert [path.name for path in out.iterdir() if path.name != ".lock"] == [f"{source.stem}.json"]
+    miha.fill(source, out, data=simulated)
+    assert (out / f"{source.stem}.json").read_text() == '{"my": "notes"}'
+
+
+def test_fillers_take_paths_as_text(run, simulated, tmp_path):
+    source = list_rasters(simulated / "gapped")[0]
+    for name, filler in [
+        ("base", BaseFiller(str(simulated))),
+        ("network", NetworkFiller(str(run.model), str(simulated))),
+    ]:
+        (written,) = filler.fill_all([str(source)], str(tmp_path / name))
+        assert not np.isnan(read_scene(written).values).all()

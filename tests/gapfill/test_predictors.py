@@ -1,5 +1,7 @@
 import numpy as np
 import pytest
+import rasterio
+from rasterio.control import GroundControlPoint
 
 from miha.errors import DataError
 from miha.gapfill.predictors import Background, analogues, read_static
@@ -48,6 +50,19 @@ def test_integer_layers_with_few_values_are_classes_and_others_continuous(tmp_pa
     assert static.continuous.mean() == pytest.approx(0, abs=1e-6)
     assert static.continuous.std() == pytest.approx(1, rel=1e-5)
     assert static.one_hot.sum(axis=0).min() == 1
+
+
+@pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")
+def test_of_static_layers_of_scenes_that_lie_by_control_points_the_shape_alone_is_compared(tmp_path):
+    path = write(tmp_path / "20200101.tif", np.zeros((20, 24), np.float32), crs=None)
+    with rasterio.open(path, "r+") as raster:
+        raster.gcps = [GroundControlPoint(*at) for at in [(0, 0, 5, 50), (0, 24, 6, 50)]], rasterio.CRS.from_epsg(4326)
+    grid = read_scene(path).grid
+    write(tmp_path / "static" / "elevation.tif", np.arange(480, dtype=np.float32).reshape(20, 24))
+    assert [layer.name for layer in read_static(tmp_path / "static", grid).layers] == ["elevation"]
+    write(tmp_path / "static" / "elevation.tif", np.zeros((10, 24), np.float32))
+    with pytest.raises(DataError, match=r"elevation\.tif does not fit the scenes: its shape is 10x24, not 20x24"):
+        read_static(tmp_path / "static", grid)
 
 
 def test_static_layers_are_optional_but_must_lie_on_the_grid(tmp_path):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import rasterio
 
-from miha.errors import ConfigError
+from miha.errors import ConfigError, DataError
 from miha.events import Message, observed_by
 from miha.gapfill import series as module
 from miha.gapfill.between import Between
@@ -176,6 +176,17 @@ def test_a_series_has_a_catalogue_which_can_be_asked_for_later(data, tmp_path):
         fill_series(series, nullcontext())
     assert filled(plain.out) == before
     assert any("; 2 are done" in event.line for event in events if isinstance(event, Message))
+
+
+def test_a_catalogue_takes_the_place_of_no_other_file(data, tmp_path):
+    pytest.importorskip("pystac", reason="needs the extra stac")
+    series = Series(data=data, out=tmp_path / "out", options=FillOptions(stac=True))
+    series.out.mkdir()
+    (series.out / "collection.json").write_text("mine")
+    with pytest.raises(DataError, match=r"collection\.json exists and was not written by MIHA"):
+        fill_series(series, nullcontext())
+    assert (series.out / "collection.json").read_text() == "mine"
+    assert not filled(series.out)
 
 
 def test_a_series_can_become_one_cube(data, tmp_path):

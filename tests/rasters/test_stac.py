@@ -13,6 +13,7 @@ from tests.support.rasters import filled, write
 
 pystac = pytest.importorskip("pystac", reason="needs the extra stac")
 from miha.rasters.stac import write_collection, write_item  # noqa: E402
+from miha.rasters.stac_files import check_replaceable  # noqa: E402
 
 VALUES = np.uint16([[0, 300, 310, 320], [330, 340, 350, 360], [370, 380, 0, 400]])
 
@@ -51,6 +52,36 @@ def test_an_item_tells_place_day_grid_and_files(scene):
         with rasterio.open(asset.get_absolute_href()) as raster:
             assert raster.shape == (3, 4)
     assert [one.name for one in item.assets["source"].ext.classification.classes] == ["observed", "filled", "left"]
+
+
+FOREIGN = [
+    "{}",
+    "no JSON",
+    '["stac_version"]',
+    '{"type": "Feature", "stac_version": "1.0.0", "assets": {"B04": {}}}',
+    '{"type": "FeatureCollection", "features": []}',
+]
+
+
+@pytest.mark.parametrize("content", FOREIGN)
+def test_a_file_of_the_users_stays_where_an_item_or_a_collection_would_lie(scene, content):
+    for path, write_it in [
+        (scene.with_suffix(".json"), lambda: write_item(scene, date(2021, 5, 1))),
+        (scene.parent / "collection.json", lambda: check_replaceable([scene], collection=True)),
+    ]:
+        path.write_text(content)
+        with pytest.raises(DataError, match=rf"{path} exists and was not written by MIHA.*\. Rename it, or choose"):
+            write_it()
+        filled(scene.parents[1] / "in/20210501.tif", scene.parent, 290)
+        assert path.read_text() == content
+        path.unlink()
+
+
+def test_what_miha_wrote_is_written_anew(scene):
+    write_item(scene, date(2021, 5, 1))
+    write_collection(scene.parent, "scenes")
+    check_replaceable([scene], collection=True)
+    assert pystac.Item.from_file(write_item(scene, date(2021, 5, 2))).datetime.day == 2
 
 
 def test_a_scene_that_is_filled_anew_loses_the_item_of_the_former_one_but_no_other_file(scene, tmp_path):

@@ -2,6 +2,8 @@ from datetime import date
 
 import numpy as np
 import pytest
+import rasterio
+from rasterio.control import GroundControlPoint
 
 from miha.errors import DataError
 from miha.rasters.stack import ReadOptions, read_scene, read_stack
@@ -95,6 +97,20 @@ def test_a_scene_on_another_grid_is_named_with_the_difference(tmp_path, other, d
     write(tmp_path / "20200102.tif", **other)
     with pytest.raises(DataError, match=rf"20200102\.tif does not fit 20200101\.tif: {difference}"):
         read_stack(tmp_path)
+
+
+@pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")
+def test_scenes_that_lie_by_control_points_must_have_the_same_ones(tmp_path):
+    for day, west in enumerate((-3.7, -3.7, -3.6), start=1):
+        corners = [(0, 0, west, 40.7), (0, 4, -3.2, 40.7), (3, 0, west, 40.3)]
+        with rasterio.open(write(tmp_path / f"2020010{day}.tif", GRID, crs=None), "r+") as raster:
+            raster.gcps = [GroundControlPoint(*corner) for corner in corners], rasterio.CRS.from_epsg(4326)
+    with pytest.raises(
+        DataError, match=r"20200103\.tif does not fit 20200101\.tif: it has other ground control points"
+    ):
+        read_stack(tmp_path)
+    (tmp_path / "20200103.tif").unlink()
+    assert len(read_stack(tmp_path)) == 2
 
 
 def test_a_scene_without_a_valid_pixel_is_left_out_with_a_warning(tmp_path, caplog):

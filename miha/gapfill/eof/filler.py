@@ -71,6 +71,18 @@ class EofFiller(DayFiller):
         message = write_made(made, day.source, day.target, self.reading, unseen, sharing, options, blank)
         publish(Message(message))
 
+    @fixed_threads(1)
+    def predict(self, day: Day) -> Posterior:
+        """Mean and deviation of all pixels of a day (height, width); nothing is written.
+
+        Raises:
+            DataError: nothing tells of it.
+        """
+        band = self._band(self.reading.band)
+        made, _ = band.made(day)
+        height, width = band.shape
+        return made.fill((slice(0, height), slice(0, width)))
+
     def _band(self, band: int) -> "_Band":
         folder = self.folder / f"band{band}"
         stamp = (folder / FITTED_STACK).stat().st_mtime_ns  # a long-lived process may have opened an earlier fit
