@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from miha.gapfill import process
+from miha.gapfill import full_scale, process
 from miha.gapfill.features import Features
 from miha.gapfill.kernel import LEARNED, covariance, variance
 from miha.gapfill.predictors import Background, Static
@@ -79,7 +79,7 @@ def test_of_many_pixels_those_along_the_gap_come_close_to_the_dense_solution(sce
 @pytest.mark.parametrize(("inducing", "neighbours"), [(200, 200), (200, 20), (10, 200)])
 def test_enough_inducing_pixels_or_neighbours_make_the_process_exact(corner, monkeypatch, inducing, neighbours):
     scene, background = corner
-    monkeypatch.setattr(process, "NEIGHBOURS", neighbours)
+    monkeypatch.setattr(full_scale, "NEIGHBOURS", neighbours)
     filled, gap = fill(scene, background, size=sized(inducing)), np.isnan(scene)
     mean, std, deviation = exact(scene, background)
     assert np.abs(filled.mean[gap] - mean).max() < 0.01 * deviation
@@ -152,10 +152,10 @@ def test_32_visible_pixels_are_enough(days, background):
 @pytest.mark.usefixtures("large")
 def test_at_most_so_many_visible_pixels_are_fitted(scene, background, monkeypatch):
     monkeypatch.setattr(process, "MOST_VISIBLE", 100)
-    fitted, of = [], process._FullScale
+    fitted, of = [], process.FullScale
     monkeypatch.setattr(
         process,
-        "_FullScale",
+        "FullScale",
         lambda kernel, seen, values, most: fitted.append(len(values)) or of(kernel, seen, values, most),
     )
     filled, seen = fill(scene, background, size=sized(50)), ~np.isnan(scene)
