@@ -22,6 +22,7 @@ from miha.rasters.stack import Image, Stack
 TILE = 256  # pixels a side
 VALUES = 8_000_000  # of all days in a tile at most
 LOOKED_AT = 4_000_000  # pixels at most among which visible ones are drawn
+KEPT = 80_000_000  # values of a scene whose tiles are kept, as they are asked for twice: 1200 x 1200 pixels, 40 days
 
 
 @dataclass(frozen=True)
@@ -102,8 +103,12 @@ def layers_of(tile: Tile, imputation: Imputation) -> Layers:
 
 
 def tiles_of(where: Window, days: int) -> Iterator[Window]:
-    """Windows of at most TILE pixels a side, and at most VALUES of all days, that cover a window row by row."""
-    return windows_of(where, min(TILE, max(32, int((VALUES / max(days, 1)) ** 0.5))))
+    """Windows of at most TILE pixels a side, and at most VALUES of all days, that cover a window row by row.
+
+    Sides are powers of 2, so that windows of whole blocks of a file are cut as the whole scene is.
+    """
+    side = max(32, int((VALUES / max(days, 1)) ** 0.5))
+    return windows_of(where, min(TILE, 1 << (side.bit_length() - 1)))
 
 
 def windows_of(where: Window, side: int) -> Iterator[Window]:
@@ -169,7 +174,8 @@ class Opened(View):
         self.choice = Choice.fit(at_sample.anomalies[:, 0], departure, days_apart)
         chosen = self.choice.of(weighed(at_sample, days_apart))
         self._sampled, self._weights = chosen.anomalies[:, 0], chosen.weights
-        self._latest = lru_cache(maxsize=1)(self._read)
+        keeps = self.shape[0] * self.shape[1] * len(self._weights) <= KEPT
+        self._latest = lru_cache(maxsize=len(list(self.tiles())) if keeps else 1)(self._read)
 
     @cached_property
     def sample(self) -> NDArray[np.int64]:
