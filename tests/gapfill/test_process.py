@@ -183,6 +183,26 @@ def test_a_window_gets_what_the_whole_scene_gets_there(scene, background):
     assert (part.std[seen] == 0).all()
 
 
+@pytest.mark.usefixtures("large")
+def test_a_window_that_cuts_squares_of_pixels_with_common_neighbours_gets_what_the_whole_scene_gets(scene, background):
+    whole, part = (fill(scene, background, size=sized(40), **where) for where in ({}, {"window": WINDOW}))
+    assert np.allclose(part.mean, whole.mean[WINDOW], rtol=0, atol=1e-4)
+    assert np.allclose(part.std, whole.std[WINDOW], rtol=0, atol=1e-4)
+
+
+@pytest.mark.usefixtures("large")
+def test_a_few_components_of_the_inducing_pixels_come_close(scene, background, monkeypatch):
+    mean, std, deviation = exact(scene, background)
+    gap, off = np.isnan(scene), []
+    for components in (3, 60):
+        monkeypatch.setattr(full_scale, "COMPONENTS", components)
+        filled = fill(scene, background, size=sized(200))
+        off.append(np.sqrt(((filled.mean[gap] - mean) ** 2).mean()) / deviation)
+        assert np.sqrt(((filled.std[gap] - std) ** 2).mean()) < 0.2 * deviation
+    assert off[1] < 0.05
+    assert off[1] < off[0]
+
+
 def test_a_window_without_a_gap_stays_as_it_is(scene, background):
     window = (slice(0, 4), slice(None))
     filled = fill(scene, background, window=window)

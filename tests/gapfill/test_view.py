@@ -23,6 +23,10 @@ def source(simulated):
 
 @pytest.fixture
 def opened(simulated, source, monkeypatch):
+    return open_view(simulated, source, monkeypatch)
+
+
+def open_view(simulated, source, monkeypatch):
     """The scene and its history as files."""
     monkeypatch.setattr(stack, "IN_MEMORY", 0)
     history, when = read_stack(simulated / "history"), read_date(source)
@@ -73,6 +77,22 @@ def test_tiles_cover_each_pixel_once_and_are_smaller_where_days_are_many(shape):
         assert (counted == 1).all()
     wide = list(view.tiles_of(whole((300, 300)), 30))
     assert len(wide) < len(list(view.tiles_of(whole((300, 300)), 1000)))
+
+
+@pytest.mark.parametrize("days", [30, 60, 365, 1000])
+def test_tiles_of_whole_blocks_of_a_file_are_those_of_the_whole_scene(days):
+    of_scene = {(rows.start, columns.start) for rows, columns in view.tiles_of(whole((1200, 1200)), days)}
+    below = slice(512, 1024), slice(0, 1200)
+    assert {(rows.start, columns.start) for rows, columns in view.tiles_of(below, days)} <= of_scene
+
+
+@pytest.mark.parametrize(("kept", "same"), [(10**6, True), (0, False)])
+def test_tiles_of_a_moderate_scene_are_read_once(simulated, source, small_tiles, monkeypatch, kept, same):
+    monkeypatch.setattr(view, "KEPT", kept)
+    opened = open_view(simulated, source, monkeypatch)
+    first, second = list(opened.tiles())[:2]
+    tile, _ = opened.tile(first), opened.tile(second)
+    assert (opened.tile(first) is tile) == same
 
 
 def test_windows_of_a_scene_with_growing_gaps_are_those_of_the_whole(source):
