@@ -96,14 +96,36 @@ def digest_file(path: Path) -> str:
 
 
 def digest_files(paths: list[Path], root: Path) -> str:
-    """SHA-256 (hex) over the names relative to ``root`` and the contents of ``paths``, in the order of the names."""
-    return digest_json({path.relative_to(root).as_posix(): digest_file(path) for path in sorted(paths)})
+    """SHA-256 (hex) over the names relative to ``root`` and the contents of ``paths``, in the order of the names.
+
+    What cannot be read has no content.
+    """
+    return digest_json({path.relative_to(root).as_posix(): _digest_if_readable(path) for path in sorted(paths)})
+
+
+def _digest_if_readable(path: Path) -> str | None:
+    try:
+        return digest_file(path)
+    except OSError:
+        return None
 
 
 def stamp_files(paths: Iterable[Path]) -> str:
     """SHA-256 (hex) over names, sizes and times of change: tells cheaply that files are as they were."""
-    stats = ((path.name, path.stat()) for path in paths)
-    return digest_json([[name, stat.st_size, stat.st_mtime_ns] for name, stat in stats])
+    return digest_json([[path.name, *_stamp(path)] for path in paths])
+
+
+def _stamp(path: Path) -> tuple[int, int]:
+    try:
+        stat = path.stat()
+    except OSError:  # a link that leads nowhere or to itself: whoever reads it tells of it
+        return 0, 0
+    return stat.st_size, stat.st_mtime_ns
+
+
+def real(path: Path) -> Path:
+    """A path without links; one that leads to itself stays, and whoever opens it tells of it."""
+    return Path(os.path.realpath(path))
 
 
 MARKER = ".miha"  # in folders that MIHA wrote whole, and may therefore replace
@@ -119,7 +141,7 @@ def replacing_folder(path: Path) -> Iterator[Path]:
         DataError: ``path`` is a file, or a folder with something in it that this function did not write.
         StorageError: the file system refused; the message names ``path``.
     """
-    path = path.resolve()
+    path = real(path)
     if path.exists() and not (path.is_dir() and ((path / MARKER).exists() or not any(path.iterdir()))):
         raise DataError(f"{path} exists and was not written by MIHA, so it is not replaced. Choose another folder.")
     temporary: Path | None = None

@@ -326,6 +326,8 @@ def first_grid(folder: Path) -> Grid:
 def _unreadable(path: Path, error: BaseException) -> DataError:
     if path.is_dir():
         return DataError(f"{path} is a folder. Name its scenes.")
+    if path.is_symlink() and not path.exists():
+        return DataError(f"{path} is a link that leads to no file. Mend or remove it.")
     if "No such file" in (reason := first_line(error)):
         return DataError(f"{path} does not exist. Check the name.")
     return DataError(f"{path} cannot be read as a raster: {reason}. Replace or remove the file.")

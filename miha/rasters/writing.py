@@ -15,7 +15,7 @@ from rasterio.io import DatasetReader, MemoryFile
 from rasterio.windows import Window
 
 from miha.errors import DataError, StorageError
-from miha.files import replacing
+from miha.files import real, replacing
 from miha.rasters.layout import (
     build_overviews,
     copy_description,
@@ -109,7 +109,7 @@ def write_parts(
         DataError: ``target`` is ``source``; or nothing can stand for what stays empty in a blank scene.
         StorageError: the disk is full or refuses.
     """
-    if target.resolve() == source.resolve():
+    if real(target) == real(source):
         raise DataError(f"{target} would overwrite its input. Choose another --out.")
     origin_file, deviation_file = sidecars_of(target)
     with (
@@ -238,15 +238,15 @@ def plan_fills(sources: Sequence[Path], out: Path) -> dict[Path, Path]:
         DataError: two inputs of one name, or an output or a map beside it that would overwrite another file of these.
     """
     plan = {source: target_of(source, out) for source in sources}
-    inputs = {source.resolve(): source for source in sources}
+    inputs = {real(source): source for source in sources}
     written: dict[Path, Path] = {}
     for source, target in plan.items():
         for file in (target, *sidecars_of(target)):
-            if file.resolve() in inputs:
+            if real(file) in inputs:
                 raise DataError(f"{file} would overwrite an input. Choose another --out.")
-            if file.resolve() in written:
-                raise DataError(f"{source} and {written[file.resolve()]} would both write {file}. Fill them apart.")
-            written[file.resolve()] = source
+            if real(file) in written:
+                raise DataError(f"{source} and {written[real(file)]} would both write {file}. Fill them apart.")
+            written[real(file)] = source
     return plan
 
 

@@ -1,5 +1,8 @@
 """Whatever is wrong with a scene: it is filled right, or refused in one line, and nothing is left half done."""
 
+import os
+import resource
+from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -10,7 +13,9 @@ from hypothesis import HealthCheck, Phase, given, settings
 
 import miha
 from miha.errors import MihaError
-from tests.support.damage import DAYS, Spec, specs, write
+from miha.rasters.masks import ClearRule
+from miha.rasters.options import ReadOptions
+from tests.support.damage import CLOUD, Spec, build, specs
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # of rasterio and numpy, about what is wrong
 
@@ -28,30 +33,49 @@ def drawn(examples):
 
 
 def check(spec):
+    reading = ReadOptions(clear=ClearRule(**CLOUD)) if spec.quality else ReadOptions()
     with TemporaryDirectory() as folder:
-        data, out = Path(folder) / "data", Path(folder) / "out"
-        (data / "history").mkdir(parents=True)
-        for day in DAYS:
-            write(data / "history" / f"{day}.tif", Spec(gap=False))
-        scene = Path(folder) / spec.name
-        write(scene, spec)
-        if spec.in_history:
-            write(data / "history" / spec.name, spec)
-        before, refused = scene.read_bytes(), None
+        data, scene, out = build(Path(folder), spec)
+        before, refused = contents(Path(folder)), None
         try:
-            (filled,) = miha.fill(scene, out, data)
+            with room_for(spec.room):
+                (filled,) = miha.fill(scene, out, data, reading=reading)
         except MihaError as error:
             refused = str(error)
-        assert scene.read_bytes() == before
+        after = contents(Path(folder))
+        assert before.items() <= after.items()
         if refused is None:
-            assert_filled(scene, filled)
+            assert_filled(scene, filled, clear_of(scene) if spec.quality else True)
         else:
             assert "\n" not in refused
             assert folder in refused
-            assert not out.exists() or [path for path in out.rglob("*") if path.name != ".lock"] == []
+            assert after == before
 
 
-def assert_filled(scene, filled):
+def contents(folder):
+    """What all files of a folder hold, but for locks; where a link leads."""
+    files = (path for path in folder.rglob("*") if path.name != ".lock")
+    return {path: os.readlink(path) if path.is_symlink() else path.read_bytes() for path in files if not path.is_dir()}
+
+
+@contextmanager
+def room_for(size):
+    """Let no file that is written grow beyond so many bytes."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    try:
+        if size is not None:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def clear_of(scene):
+    with rasterio.open(scene.with_name(f"{scene.stem}_qc.tif")) as raster:
+        return ClearRule(**CLOUD).clear(raster.read(1))
+
+
+def assert_filled(scene, filled, clear=True):
     """All observed pixels are as they were, and what was filled is a number."""
     with rasterio.open(scene) as one, rasterio.open(filled) as other:
         assert (one.dtypes, one.shape, one.crs, one.transform) == (
@@ -62,21 +86,20 @@ def assert_filled(scene, filled):
         )
         assert np.array_equal([one.scales, one.offsets], [other.scales, other.offsets], equal_nan=True)
         given, found = one.read(masked=True), other.read(masked=True)
-    observed = ~np.ma.getmaskarray(given) & np.isfinite(given.data)
+    observed = ~np.ma.getmaskarray(given) & np.isfinite(given.data) & clear
     assert np.array_equal(given.data[observed], found.data[observed])
     new = ~np.ma.getmaskarray(found) & ~observed
     assert np.isfinite(found.data[new]).all() or not np.isfinite(given.data[new]).all()
 
 
 def test_what_is_drawn_is_filled_where_nothing_is_wrong(tmp_path):
-    for day in DAYS:
-        (tmp_path / "data" / "history").mkdir(parents=True, exist_ok=True)
-        write(tmp_path / "data" / "history" / f"{day}.tif", Spec(gap=False))
-    write(tmp_path / "20210504.tif", Spec())
-    (filled,) = miha.fill(tmp_path / "20210504.tif", tmp_path / "out", tmp_path / "data")
-    assert_filled(tmp_path / "20210504.tif", filled)
-    with rasterio.open(filled) as raster:
-        assert np.isfinite(raster.read()).all()
+    for spec in (Spec(), Spec(folder="a b", quality="whole")):
+        data, scene, out = build(tmp_path / spec.folder, spec)
+        reading = ReadOptions(clear=ClearRule(**CLOUD)) if spec.quality else ReadOptions()
+        (filled,) = miha.fill(scene, out, data, reading=reading)
+        assert_filled(scene, filled, clear_of(scene) if spec.quality else True)
+        with rasterio.open(filled) as raster:
+            assert np.isfinite(raster.read()).all()
 
 
 @given(specs)

@@ -113,6 +113,14 @@ def test_scenes_that_lie_by_control_points_must_have_the_same_ones(tmp_path):
     assert len(read_stack(tmp_path)) == 2
 
 
+@pytest.mark.parametrize("target", ["20200102.tif", "nowhere.tif"])
+def test_a_link_that_leads_to_no_file_is_left_out_with_a_warning(tmp_path, caplog, target):
+    write(tmp_path / "20200101.tif", GRID)
+    (tmp_path / "20200102.tif").symlink_to(target)
+    assert len(read_stack(tmp_path)) == 1
+    assert "20200102.tif is a link that leads to no file. Mend or remove it." in caplog.text
+
+
 def test_a_scene_without_a_valid_pixel_is_left_out_with_a_warning(tmp_path, caplog):
     write(tmp_path / "20200101.tif", np.full((3, 4), np.nan, np.float32))
     write(tmp_path / "20200102.tif", GRID)

@@ -1,4 +1,4 @@
-"""Scenes gone wrong in any combination of ways, drawn by Hypothesis."""
+"""Scenes, and what lies around them, gone wrong in any combination of ways, drawn by Hypothesis."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +9,8 @@ import rasterio
 from hypothesis import strategies as st
 from rasterio.transform import Affine
 
+HALF = "half"  # where a download was cut
+CLOUD = {"bits": (0, 1), "values": (0,), "file": "{name}_qc.tif"}  # rule of the quality layer, if there is one
 DAYS = ("20210501", "20210502", "20210503", "20210506")
 
 
@@ -26,11 +28,16 @@ class Spec:
     offset: float = 0.0
     content: str = "field"
     palette: bool = False
-    cut: int | None = None
+    cut: int | str | None = None
     flipped: int | None = None
     name: str = "20210504.tif"
     in_history: bool = False
     gap: bool = True  # in the corner
+    folder: str = "data"
+    quality: str | None = None  # "whole", or what is wrong with it
+    loop: str | None = None  # symlink to itself: a day of the history, a static layer, the scene, or the output
+    out: str | None = None  # what stands in its way
+    room: int | None = None  # bytes that a file may have, as on a full disk
 
 
 WRONG: dict[str, st.SearchStrategy[Any]] = {
@@ -44,7 +51,7 @@ WRONG: dict[str, st.SearchStrategy[Any]] = {
     "offset": st.sampled_from([-273.15]),
     "content": st.sampled_from(["nodata", "inf", "nan", "constant", "huge"]),
     "palette": st.just(True),
-    "cut": st.sampled_from([0, 10, 150, -40]),
+    "cut": st.sampled_from([0, 10, 150, -40, HALF]),
     "flipped": st.integers(0, 400),
     "name": st.sampled_from(
         [
@@ -53,15 +60,67 @@ WRONG: dict[str, st.SearchStrategy[Any]] = {
             "scène du 2021-05-04.tif",
             "A2021124 x.tif",
             "2099-01-01.tif",
+            "scene of 29991231.tif",
             "20210501.tif",
         ]
     ),
     "in_history": st.just(True),
+    "folder": st.sampled_from(["Données d'été 2021", "日本 [1]", "a{b}*"]),
+    "quality": st.sampled_from(["whole", "other bits", "not of a day", "not of the scene", "of another grid", "cut"]),
+    "loop": st.sampled_from(["history/20210505.tif", "history/20210503.tif", "static/terrain.tif", "scene", "out"]),
+    "out": st.sampled_from(["a file", "below a file"]),
+    "room": st.sampled_from([0, 10, 200, 600, 1000]),
 }
-# one to three things at a time: of more, one is refused before the others matter
+# One to three things at a time: of more, one is refused before the others matter. Sorted, since Hypothesis keeps one
+# strategy for each set of keys, whatever their order.
 specs = st.lists(st.sampled_from(sorted(WRONG)), min_size=1, max_size=3, unique=True).flatmap(
-    lambda names: st.builds(Spec, **{name: WRONG[name] for name in names})
+    lambda names: st.builds(Spec, **{name: WRONG[name] for name in sorted(names)})
 )
+
+
+def build(folder: Path, spec: Spec) -> tuple[Path, Path, Path]:
+    """A data set, a scene to fill and where to; returns the three."""
+    data, scene, out = folder / spec.folder, folder / spec.name, folder / "out"
+    (data / "history").mkdir(parents=True)
+    (data / "static").mkdir()
+    for day in DAYS:
+        write(data / "history" / f"{day}.tif", Spec(gap=False))
+    write(scene, spec)
+    if spec.in_history:
+        write(data / "history" / spec.name, spec)
+    if spec.quality:
+        for path in [*(data / "history").iterdir(), scene]:
+            write_quality(path, spec, path == scene)
+    if spec.out:
+        (folder / "file").write_text("mine")
+        out = folder / "file" / ("out" if spec.out == "below a file" else "")
+    if spec.loop:
+        loop = {"scene": scene, "out": out}.get(spec.loop, data / spec.loop)
+        loop.unlink(missing_ok=True)
+        loop.symlink_to(loop.name)
+    return data, scene, out
+
+
+def write_quality(path: Path, spec: Spec, is_scene: bool) -> None:
+    """The quality layer of a scene: cloud in a corner; and whatever is wrong with it."""
+    if (spec.quality == "not of the scene" and is_scene) or (spec.quality == "not of a day" and path.stem == DAYS[1]):
+        return
+    shape = (7, 7) if spec.quality == "of another grid" and path.stem == DAYS[1] else spec.shape if is_scene else (8, 9)
+    try:
+        with rasterio.open(path) as raster:
+            place = {"crs": raster.crs, "transform": raster.transform}
+    except rasterio.errors.RasterioError:
+        place = {}
+    levels = np.zeros(shape, np.uint8)
+    levels[-2:, -2:] = 2
+    if spec.quality == "other bits":
+        levels |= np.uint8(0b10110100)
+    profile = {"driver": "GTiff", "height": shape[0], "width": shape[1], "count": 1, "dtype": "uint8", **place}
+    target = path.with_name(f"{path.stem}_qc.tif")
+    with rasterio.open(target, "w", **profile) as raster:
+        raster.write(levels, 1)
+    if spec.quality == "cut" and (is_scene or path.stem == DAYS[1]):
+        target.write_bytes(target.read_bytes()[:150])
 
 
 def write(path: Path, spec: Spec) -> None:
@@ -93,7 +152,7 @@ def write(path: Path, spec: Spec) -> None:
     content = bytearray(path.read_bytes())
     if spec.flipped is not None and spec.flipped < len(content):
         content[spec.flipped] ^= 0x55
-    path.write_bytes(content[: spec.cut])
+    path.write_bytes(content[: len(content) // 2 if spec.cut == HALF else spec.cut])
 
 
 def fits(nodata: float, dtype: str) -> bool:
