@@ -156,6 +156,7 @@ class GapFill(ReadOptions, Problem):
         rng: np.random.Generator,
         window: Window = WHOLE,
         process: Posterior | None = None,
+        normalisation: Normalisation | None = None,
     ) -> Encoded:
         """A scene (NaN in the gaps) as this problem's network sees it.
 
@@ -166,12 +167,13 @@ class GapFill(ReadOptions, Problem):
             rng: draws trees and pixels.
             window: rows and columns for which maps are wanted.
             process: what the Gaussian process makes of that window; by default it is computed, of fewer pixels.
+            normalisation: by default that of the background.
         """
         if self.network == "autoencoder":
-            return encode_scene(scene, background, window)
+            return encode_scene(scene, normalisation or Normalisation.of(background), window)
         guess = guess_scene(scene, background, static, GuessSettings(trees=self.trees), rng, window)
         process = process or process_of(scene, background, static, rng, SAMPLE_SIZE, window)
-        return encode_base(scene, background, guess, process, self.analogues, window)
+        return encode_base(scene, background, guess, process, self.analogues, window, normalisation)
 
     def prepare(self, cache: Path, seed: int, parallel_map: ParallelMap) -> None:
         file, key = SampleFile(cache), self._samples_key(seed)
@@ -224,7 +226,12 @@ class GapFill(ReadOptions, Problem):
     def build_network(self) -> nn.Module:
         if self.network == "autoencoder":
             return Autoencoder()
-        return UNet(FIXED_CHANNELS + 2 * self.analogues, self.width, self.levels)
+        return UNet(self.channels, self.width, self.levels)
+
+    @property
+    def channels(self) -> int:
+        """How many channels the U-Net sees."""
+        return FIXED_CHANNELS + 2 * self.analogues
 
     def layers(self, network: nn.Module) -> dict[str, tuple[str, ...]]:
         # Standardised values have both signs and exceed 1: only activations that do, or the one in place, may end it.

@@ -36,10 +36,12 @@ class View(ABC):
     """A scene and what predicts it.
 
     Attributes:
-        shape: rows and columns of the scene.
+        scene: (height, width), NaN in the gaps; of one that is opened, any window.
+        shape: its rows and columns.
         days: how many days are read for a window.
     """
 
+    scene: Image | OpenScene
     shape: tuple[int, int]
     days: int
 
@@ -132,7 +134,8 @@ class Arrays(View):
     """A scene (height, width) in memory."""
 
     def __init__(self, scene: Image, background: Background, static: Static) -> None:
-        self.scene, self.shape, self.days = scene, (scene.shape[0], scene.shape[1]), len(background.offsets)
+        self.scene: Image = scene
+        self.shape, self.days = (scene.shape[0], scene.shape[1]), len(background.offsets)
         self.around = Surroundings.of(background, static)
 
     def tile(self, where: Window) -> Tile:
@@ -160,7 +163,8 @@ class Opened(View):
     def __init__(self, scene: OpenScene, history: Stack, when: date, static: StaticFiles) -> None:
         days: Any = history.values
         assert isinstance(days, OpenDays), "opened, not read"
-        self.scene, self.static, self.history = scene, static, days
+        self.scene: OpenScene = scene
+        self.static, self.history = static, days
         self.shape, self.days = scene.shape, len(days)
         self.offsets = Offsets.fit(days.sampled[:, None])
         at_sample = self.offsets.background(days.sampled[:, None])
