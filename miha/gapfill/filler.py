@@ -130,7 +130,7 @@ class Filler(ABC):
             DataError: a scene that cannot be used, or files that would overwrite each other.
         """
         for source in sources:
-            self._scenes[source] = self._look(source)
+            self._scenes[source] = self.look(source)
             self._date(source)
         if self.history:
             warn_if_few(len(self.history))
@@ -152,9 +152,9 @@ class Filler(ABC):
             DataError: the scene cannot be used.
             StorageError: it cannot be written.
         """
-        scene = self._scenes.pop(source, None) or self._look(source)
+        scene = self._scenes.pop(source, None) or self.look(source)
         others = {band: self.other(band) for band in scene.sharing}
-        sharing = {band: (other._make(other._look(source)), other.never_seen(source)) for band, other in others.items()}
+        sharing = {band: (other._make(other.look(source)), other.never_seen(source)) for band, other in others.items()}
         self.write(source, target, self._make(scene), self.never_seen(source), sharing, options)
         return target
 
@@ -185,7 +185,7 @@ class Filler(ABC):
         assert self.history is not None, "asked where there is one"
         return self.history.before(when) if self.causal else self.history.without(when)
 
-    def _look(self, path: Path) -> Scene:
+    def look(self, path: Path) -> Scene:
         """A scene to fill; if the history is opened, the pixels that stand for it."""
         if not self.opened:
             return self.read(path)

@@ -12,6 +12,7 @@ from miha.errors import ArchiveError, DataError
 from miha.evolution.seeds import stream
 from miha.gapfill.base import PROCESS, process_of
 from miha.gapfill.days import Split
+from miha.gapfill.encoding import Normalisation
 from miha.gapfill.filler import BaseFiller, Filler
 from miha.gapfill.guess import Window
 from miha.gapfill.predictors import Background, Static
@@ -101,14 +102,30 @@ class NetworkFiller(Filler):
         return self.predict_beside_base(scene, background)[0]
 
     @fixed_threads(1)
-    def predict_beside_base(self, scene: Image, background: Background) -> tuple[Posterior, Image]:
-        """The same, and what the network started from: the base of the first opinion (right in the gaps)."""
-        process = process_of(scene, background, self.static, stream(self.seed, "fill", PROCESS))
+    def predict_beside_base(
+        self,
+        scene: Image,
+        background: Background,
+        static: Static | None = None,
+        normalisation: Normalisation | None = None,
+    ) -> tuple[Posterior, Image]:
+        """The same, and what the network started from: the base of the first opinion (right in the gaps).
+
+        Args:
+            scene: (height, width), NaN in the gaps.
+            background: the other days.
+            static: layers, if they are not those of the data set, since the scene is a window.
+            normalisation: the same, if it is not that of the background.
+        """
+        static = static or self.static
+        process = process_of(scene, background, static, stream(self.seed, "fill", PROCESS))
         bases, opinions = [], []
         with torch.inference_mode():
             for number, mirroring in enumerate(MIRRORINGS):
                 axes, rng = self._axes(mirroring), stream(self.seed, "fill", number)
-                encoded = self.problem.encode(scene, background, self.static, rng, process=process)
+                encoded = self.problem.encode(
+                    scene, background, static, rng, process=process, normalisation=normalisation
+                )
                 inputs = torch.from_numpy(encoded.channels)[None]
                 output = self.network(inputs.flip(axes)).flip(axes)[0].numpy()
                 bases.append(encoded.base)

@@ -26,7 +26,7 @@ from miha.gapfill.base import process_of
 from miha.gapfill.days import MIN_CLEAR, MIN_DAYS, Split, clear_days, warn_if_few
 from miha.gapfill.encoding import FIXED_CHANNELS, Encoded, Normalisation, encode_base, encode_scene
 from miha.gapfill.guess import WHOLE, Window, guess_scene
-from miha.gapfill.predictors import Background, Static, read_static
+from miha.gapfill.predictors import Background, Static, StaticFiles, read_static
 from miha.gapfill.process import Posterior, Size
 from miha.gapfill.regressions import FOLDS, TRENDS, GuessSettings
 from miha.gapfill.samples import PARTS, SPLITS, Job, Part, SampleFile, make_sample
@@ -35,6 +35,7 @@ from miha.problems.judgement import Judgement
 from miha.problems.presentation import Presentation
 from miha.problems.problem import NAMES, ParallelMap, Problem
 from miha.problems.samples import Batch, Data, Samples
+from miha.rasters.opened import OpenDays
 from miha.rasters.stack import Image, ReadOptions, Stack, first_grid, list_rasters, quality_files, read_stack
 from miha.records.archive import FORMAT_VERSION
 
@@ -100,6 +101,10 @@ class GapFill(ReadOptions, Problem):
         """Layers that do not change, on the grid of the history; a process reads them once."""
         return _read_static(self.data, stamp_files(self._files()))
 
+    def static_files(self) -> StaticFiles:
+        """The same, opened and not read."""
+        return _open_static(self.data, stamp_files(self._files()))
+
     def _files(self) -> list[Path]:
         static, history = self.data / "static", list_rasters(self.data / "history")
         layers = sorted(quality_files(history, self.reading) - {*history})
@@ -110,6 +115,11 @@ class GapFill(ReadOptions, Problem):
 
     def fingerprint(self) -> str:
         self.split(0)  # says what is wrong with the data before anything is written
+        if self.network == "autoencoder" and isinstance(self.history().values, OpenDays):
+            raise DataError(
+                f"{self.data / 'history'} is too large for memory, and problem.network autoencoder must see whole "
+                "scenes. Choose problem.network unet."
+            )
         return _fingerprint(self.data, tuple(self._files()), self.stamp(), self.has_truth)
 
     @property
@@ -200,7 +210,7 @@ class GapFill(ReadOptions, Problem):
     def _extras(self, seed: int) -> dict[str, Any]:
         history = self.history()
         warn_if_few(len(history))
-        normalisation = Normalisation.of(Background.of(self.training_days(seed).values))
+        normalisation = Normalisation.of(Background.of(OpenDays.stand_in(self.training_days(seed).values)))
         return {
             "unit": history.unit,
             "simulated": history.simulated,
@@ -295,6 +305,11 @@ def _read_history(folder: Path, options: ReadOptions, stamp: str) -> Stack:
 @lru_cache(maxsize=2)
 def _read_static(data: Path, stamp: str) -> Static:
     return read_static(data / "static", first_grid(data / "history"))
+
+
+@lru_cache(maxsize=2)
+def _open_static(data: Path, stamp: str) -> StaticFiles:
+    return StaticFiles(data / "static", first_grid(data / "history"))
 
 
 @lru_cache(maxsize=2)

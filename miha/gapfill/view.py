@@ -158,9 +158,20 @@ class Opened(View):
         history: all days but the scene's, their values :class:`OpenDays`.
         when: the day of the scene.
         static: layers that do not change.
+        shown: what the scene shows at the pixels that stand for it, unless it is to be read; NaN in the gaps.
+
+    Attributes:
+        at_sample: what predicts these pixels, as one row.
     """
 
-    def __init__(self, scene: OpenScene, history: Stack, when: date, static: StaticFiles) -> None:
+    def __init__(
+        self,
+        scene: OpenScene,
+        history: Stack,
+        when: date,
+        static: StaticFiles,
+        shown: NDArray[np.float32] | None = None,
+    ) -> None:
         days: Any = history.values
         assert isinstance(days, OpenDays), "opened, not read"
         self.scene: OpenScene = scene
@@ -168,11 +179,10 @@ class Opened(View):
         self.shape, self.days = scene.shape, len(days)
         self.offsets = Offsets.fit(days.sampled[:, None])
         at_sample = self.offsets.background(days.sampled[:, None])
-        departure = self.at(days.pixels) - at_sample.level[0]
+        departure = (self.at(days.pixels) if shown is None else shown) - at_sample.level[0]
         days_apart = apart(history.dates, when)
         self.choice = Choice.fit(at_sample.anomalies[:, 0], departure, days_apart)
-        chosen = self.choice.of(weighed(at_sample, days_apart))
-        self._sampled, self._weights = chosen.anomalies[:, 0], chosen.weights
+        self.at_sample = self.choice.of(weighed(at_sample, days_apart))
         self._latest = lru_cache(maxsize=1)(self._read)
 
     @cached_property
@@ -181,14 +191,16 @@ class Opened(View):
 
     @cached_property
     def sampled(self) -> NDArray[np.float32]:
-        return self._sampled
+        return self.at_sample.anomalies[:, 0]
 
     def tile(self, where: Window) -> Tile:
         return self._latest(*((part.start, part.stop) for part in where))
 
     def _read(self, rows: tuple[int, int], columns: tuple[int, int]) -> Tile:
         where = slice(*rows), slice(*columns)
-        background = replace(self.choice.of(self.offsets.background(self.history[:, *where])), weights=self._weights)
+        background = replace(
+            self.choice.of(self.offsets.background(self.history[:, *where])), weights=self.at_sample.weights
+        )
         places = np.asarray(np.mgrid[where], np.float32)
         return Tile(self.scene[where], Surroundings(background, self.static.window(where), places))
 
