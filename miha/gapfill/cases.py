@@ -125,7 +125,7 @@ def _windows(filler: NetworkFiller, path: Path, truth: Path, when: date) -> list
         raise DataError(f"{path} hides no pixel that {truth} knows. Remove it from gapped/.")
     rng, found = stream(filler.seed, "samples", 5), list[Case]()
     for pixel in rng.choice(hidden, PLACES):
-        where = window_at(int(pixel), scenes[0].shape)
+        where = window_at(int(pixel), scenes[0].shape, SIDE)
         scene, whole = (one[where] for one in scenes)
         if (~np.isnan(scene)).sum() >= MIN_VISIBLE and (np.isnan(scene) & ~np.isnan(whole)).sum() >= MIN_TARGETS:
             one = excerpt(scenes[0], scene, whole, seen, filler.others(when), when, where, filler.static_files)
@@ -141,7 +141,7 @@ def _pasted_window(filler: NetworkFiller, when: date, size: int, number: int) ->
     """A gap of a size, in percent, pasted on a window of a test day."""
     rng = stream(filler.seed, "samples", 2, size, number)
     history = filler.history
-    one = pasted_excerpt(history, history, when, filler.static_files, size / 100, rng)
+    one = pasted_excerpt(history, history, when, filler.static_files, size / 100, rng, SIDE)
     return _case(f"{size:02d}", when, one)
 
 

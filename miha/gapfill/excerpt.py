@@ -55,7 +55,7 @@ def pasted_excerpt(
     static: StaticFiles,
     fraction: float,
     rng: np.random.Generator,
-    side: int = SIDE,
+    side: int,
 ) -> Practice:
     """A gap pasted where a day is clear, around a random place.
 
@@ -106,7 +106,7 @@ def excerpt(
     return Practice(scene, truth, around.background, around.static, Normalisation.of(view.at_sample))
 
 
-def window_at(pixel: int, shape: tuple[int, int], side: int = SIDE) -> Window:
+def window_at(pixel: int, shape: tuple[int, int], side: int) -> Window:
     """A window of at most ``side`` pixels a side around a pixel, by its flat index in scenes of a shape."""
     starts = [
         int(np.clip(place - side // 2, 0, max(0, size - side)))
