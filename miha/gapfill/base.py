@@ -2,6 +2,7 @@
 
 import numpy as np
 import scipy  # loads its ndimage on first use
+from numpy.typing import NDArray
 
 from miha.evolution.seeds import stream
 from miha.gapfill.features import REACH, Features, FeatureSpace, Imputation
@@ -10,7 +11,7 @@ from miha.gapfill.kriging import fill_by_kriging
 from miha.gapfill.predictors import Background, Static
 from miha.gapfill.process import Posterior, Process, Size, fill_by_process, pixels_to_fit
 from miha.gapfill.regressions import GuessSettings
-from miha.gapfill.view import View, layers_of, tiles_of
+from miha.gapfill.view import Tile, View, layers_of, tiles_of
 from miha.rasters.stack import Image
 from miha.threads import fixed_threads
 
@@ -69,19 +70,28 @@ class Base:
     Args:
         view: the scene, with other days.
         seed: draws trees and pixels.
+        settings: size of the forests.
+        guesses: how many first guesses are fitted, of other trees and pixels each; the base is of the first.
+
+    Attributes:
+        sample: what is known of the pixels that stand for the scene.
     """
 
-    def __init__(self, view: View, seed: int) -> None:
-        process_rng, guess_rng = stream(seed, "fill", PROCESS), stream(seed, "fill", 0)
-        self.view, self.imputation, settings = view, Imputation.fit(view.sampled), GuessSettings()
+    def __init__(self, view: View, seed: int, settings: GuessSettings = GuessSettings(), guesses: int = 1) -> None:
+        process_rng, *rngs = (stream(seed, "fill", part) for part in (PROCESS, *range(guesses)))
+        self.view, self.imputation = view, Imputation.fit(view.sampled)
         teaching = pixels_to_fit(view.visible, view.shape, Size(), process_rng)
-        fitted = drawn(view.visible, settings.fit_pixels, guess_rng)
-        known = view.gather(np.union1d(np.union1d(teaching, fitted), view.sample), self.imputation)
-        sample, seen, to_fit = known.only(view.sample), known.only(teaching), known.only(fitted)
-        self.space = FeatureSpace.fit(sample.layers, sample.around.background.weights)
+        fitted = [drawn(view.visible, settings.fit_pixels, rng) for rng in rngs]
+        known = view.gather(np.unique(np.concatenate([teaching, view.sample, *fitted])), self.imputation)
+        self.sample, seen = known.only(view.sample), known.only(teaching)
+        self.space = FeatureSpace.fit(self.sample.layers, self.sample.around.background.weights)
         departures = seen.scene - seen.around.background.level[0]
         self.process = Process.fit(self.space.of(seen.layers), departures)
-        self.guess = FirstGuess.fit(to_fit.scene, fitted, to_fit.around, sample.around, settings, guess_rng)
+        self.guesses = []
+        for pixels, rng in zip(fitted, rngs, strict=True):
+            some = known.only(pixels)
+            guess = FirstGuess.fit(some.scene, pixels, some.around, self.sample.around, settings, rng)
+            self.guesses.append(guess)
 
     def fill(self, where: Window) -> Posterior:
         """Mean and deviation of a window, right in its gaps alone; elsewhere the scene, and 0."""
@@ -104,19 +114,21 @@ class Base:
         mean, std = tile.scene[inner].copy(), np.zeros(hidden[inner].shape, np.float32)
         if not gap.any():
             return Posterior(mean, std)
-        wanted = np.flatnonzero(gap)
-        layers = layers_of(tile, self.imputation)[wanted]
-        expected, deviation = self.process.at(self.space.of(layers))
-        level = tile.around.background.level
+        process, deviation = self.process_at(tile, np.flatnonzero(gap))
         near = scipy.ndimage.distance_transform_cdt(~gap, "chessboard") <= RIM
         asked = np.flatnonzero(near & (gap | ~hidden))
         rows, columns = (part.start + at for part, at in zip(outer, np.unravel_index(asked, hidden.shape), strict=True))
-        found = self.guess.at(rows * self.view.shape[1] + columns, tile.around.pick(asked))
+        found = self.guesses[0].at(rows * self.view.shape[1] + columns, tile.around.pick(asked))
         median, error = np.full_like(tile.scene, np.nan), np.full_like(tile.scene, np.nan)
         median.flat[asked] = np.median(found.refined, axis=0)
         error.flat[asked] = tile.scene.flat[asked] - median.flat[asked]
         guess = median + spread_residuals(error, SPREAD_SCALES[:1])[0]
-        process = np.asarray(level.flat[wanted] + expected, np.float32)
-        mean[hidden[inner]] = blend(process, guess.flat[wanted])
+        mean[hidden[inner]] = blend(process, guess[gap])
         std[hidden[inner]] = deviation
         return Posterior(mean, std)
+
+    def process_at(self, tile: Tile, wanted: NDArray[np.int64]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """What the Gaussian process makes of pixels (n,) of a tile, by their numbers in it: means and deviations."""
+        expected, deviation = self.process.at(self.space.of(layers_of(tile, self.imputation)[wanted]))
+        mean = np.asarray(tile.around.background.level.flat[wanted] + expected, np.float32)
+        return mean, deviation.astype(np.float32)

@@ -39,7 +39,7 @@ class Between:
         near = np.concatenate([before, after])
         self.stack, self.near, self.away = others, near, away[near]
         values = others.values
-        sample = values.sampled[:, None] if isinstance(values, OpenDays) else values
+        sample = OpenDays.stand_in(values)
         self.offsets = Offsets.fit(sample)
         background = self.offsets.background(sample)
         self.std = self._error(background)

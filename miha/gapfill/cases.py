@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import scipy
@@ -10,22 +11,30 @@ import scipy
 from miha.errors import DataError
 from miha.evolution.seeds import stream
 from miha.gapfill.days import MIN_TARGETS, MIN_VISIBLE, paste_gap
+from miha.gapfill.encoding import Normalisation
+from miha.gapfill.excerpt import SIDE, Practice, excerpt, pasted_excerpt, window_at
 from miha.gapfill.gaps import Gaps, blob, spread_sizes
 from miha.gapfill.history import background_of
 from miha.gapfill.network_filler import NetworkFiller
-from miha.gapfill.predictors import Background
+from miha.gapfill.predictors import Background, Static
 from miha.gapfill.process import Posterior
 from miha.problems.judgement import OURS
+from miha.rasters.opened import OpenScene
 from miha.rasters.stack import Image, Mask, Stack, list_rasters, read_date, read_scene
 
 INTERVALS = (50, 80, 95)  # percent of errors that should lie inside
 TEST_SIZES = (5, 10, 20, 30, 40, 50, 70, 90)  # percent of the scene hidden, where there is no truth/
+WINDOWS, TEST_WINDOWS = 4, 2  # of a scene with truth, and for each of TEST_SIZES, of a stack too large for memory
+PLACES = 40  # of a scene that are tried for these
 SMALLEST, LARGEST = 0.05, 0.95  # of the scene, of gaps that are pasted
 
 
 @dataclass(frozen=True)
 class Case:
-    """One scene of a day with a gap whose truth is known; ``gap`` is its size in percent, as two digits."""
+    """One scene of a day with a gap whose truth is known; ``gap`` is its size in percent, as two digits.
+
+    Of a stack that is opened and not read it is a window of the scene, with layers and normalisation of its own.
+    """
 
     gap: str
     day: date
@@ -33,6 +42,8 @@ class Case:
     truth: Image
     background: Background
     published: dict[str, Path]  # method → its map of this gap
+    static: Static | None = None
+    normalisation: Normalisation | None = None
 
     @property
     def hidden(self) -> Mask:
@@ -57,8 +68,15 @@ class Case:
         return {**coverage, "crps": float(score.mean())}
 
 
+def fill_case(filler: NetworkFiller, case: Case) -> Posterior:
+    """What a model makes of a case."""
+    return filler.predict_beside_base(case.scene, case.background, case.static, case.normalisation)[0]
+
+
 def held_out_cases(filler: NetworkFiller) -> list[Case]:
     """The gaps to judge by: ``gapped/`` against ``truth/``, or else gaps pasted on the test days of the history.
+
+    Of a stack that is opened and not read, a number of windows that does not grow with it.
 
     Raises:
         DataError: a gapped scene without truth of its day, or neither truth nor test days.
@@ -81,6 +99,9 @@ def _cases_with_truth(filler: NetworkFiller, data: Path) -> list[Case]:
             raise DataError(
                 f"the model learned from {when}, whose truth it is judged by. Remove it from history/, train anew."
             )
+        if filler.opened:
+            found += _windows(filler, path, truths[when], when)
+            continue
         scene = filler.read(path)
         truth = read_on_grid(filler, truths[when])
         if not (scene.gaps & ~np.isnan(truth)).any():
@@ -92,6 +113,40 @@ def _cases_with_truth(filler: NetworkFiller, data: Path) -> list[Case]:
         }
         found.append(Case(_size(path, scene.values), when, scene.values, truth, filler.background(scene), published))
     return sorted(found, key=lambda case: case.gap)
+
+
+def _windows(filler: NetworkFiller, path: Path, truth: Path, when: date) -> list[Case]:
+    """At most WINDOWS windows of a scene, around hidden pixels whose truth is known."""
+    values: Any = filler.history.values
+    scenes = [OpenScene(one, filler.reading, values.scenes[0].shape) for one in (path, truth)]
+    seen, known = (filler.look(one).values[0] for one in (path, truth))
+    hidden = values.pixels[np.isnan(seen) & ~np.isnan(known)]
+    if not len(hidden):
+        raise DataError(f"{path} hides no pixel that {truth} knows. Remove it from gapped/.")
+    rng, found = stream(filler.seed, "samples", 5), list[Case]()
+    for pixel in rng.choice(hidden, PLACES):
+        where = window_at(int(pixel), scenes[0].shape, SIDE)
+        scene, whole = (one[where] for one in scenes)
+        if (~np.isnan(scene)).sum() >= MIN_VISIBLE and (np.isnan(scene) & ~np.isnan(whole)).sum() >= MIN_TARGETS:
+            one = excerpt(scenes[0], scene, whole, seen, filler.others(when), when, where, filler.static_files)
+            found.append(_case(_size(path, scene), when, one))
+        if len(found) == WINDOWS:
+            break
+    if not found:
+        raise DataError(f"{path} hides too much: no window of {SIDE} pixels a side shows and hides pixels of {truth}.")
+    return found
+
+
+def _pasted_window(filler: NetworkFiller, when: date, size: int, number: int) -> Case:
+    """A gap of a size, in percent, pasted on a window of a test day."""
+    rng = stream(filler.seed, "samples", 2, size, number)
+    history = filler.history
+    one = pasted_excerpt(history, history, when, filler.static_files, size / 100, rng, SIDE)
+    return _case(f"{size:02d}", when, one)
+
+
+def _case(gap: str, when: date, one: Practice) -> Case:
+    return Case(gap, when, one.scene, one.truth, one.background, {}, one.static, one.normalisation)
 
 
 def published_methods(data: Path) -> list[Path]:
@@ -123,6 +178,12 @@ def _cases_of_test_days(filler: NetworkFiller) -> list[Case]:
     if not days:
         raise DataError(f"none of the test days ({', '.join(test)}) is in {filler.problem.data}/history any more.")
     found: list[Case] = []
+    if filler.opened:
+        return [
+            _pasted_window(filler, days[(size * TEST_WINDOWS + number) % len(days)], TEST_SIZES[size], number)
+            for size in range(len(TEST_SIZES))
+            for number in range(TEST_WINDOWS)
+        ]
     for size in TEST_SIZES:
         for number, when in enumerate(days):
             rng = stream(filler.seed, "samples", 2, size, number)

@@ -11,6 +11,7 @@ from miha.errors import DataError
 from miha.events import Message, publish
 from miha.evolution.seeds import stream
 from miha.gapfill.gaps import LARGEST, SMALLEST, Gaps
+from miha.rasters.opened import OpenDays
 from miha.rasters.stack import Image
 from miha.wording import plural
 
@@ -58,8 +59,11 @@ def warn_if_few(days: int) -> None:
 
 
 def clear_days(values: NDArray[np.float32]) -> NDArray[np.int64]:
-    """Which of the days (days, height, width) show MIN_CLEAR of all that any day shows: not of what is never seen."""
-    seen = ~np.isnan(values)
+    """Which of the days (days, height, width) show MIN_CLEAR of all that any day shows: not of what is never seen.
+
+    Of days that are opened and not read (:class:`OpenDays`), by the pixels that stand for them.
+    """
+    seen = ~np.isnan(OpenDays.stand_in(values))
     return np.flatnonzero(seen.sum(axis=(1, 2)) >= MIN_CLEAR * seen.any(axis=0).sum())
 
 

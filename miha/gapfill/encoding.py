@@ -10,7 +10,7 @@ from miha.gapfill.guess import SPREAD_SCALES, WHOLE, Guess, Window
 from miha.gapfill.predictors import Background, analogues
 from miha.gapfill.process import Posterior
 from miha.gapfill.regressions import TRENDS
-from miha.rasters.stack import Image
+from miha.rasters.stack import Image, Mask
 
 
 @dataclass(frozen=True)
@@ -57,9 +57,8 @@ class Encoded:
     scale: float
 
 
-def encode_scene(scene: Image, background: Background, window: Window = WHOLE) -> Encoded:
+def encode_scene(scene: Image, normalisation: Normalisation, window: Window = WHOLE) -> Encoded:
     """The scene alone, standardised by the other days, 0 in the gaps: what the article's autoencoder sees."""
-    normalisation = Normalisation.of(background)
     standardised = (scene[window] - normalisation.mean) / normalisation.std
     base = np.full_like(standardised, normalisation.mean)
     return Encoded(np.nan_to_num(standardised)[None].astype(np.float32), base, normalisation.std)
@@ -75,6 +74,31 @@ def encode_base(
     process: Posterior,
     similar_days: int,
     window: Window = WHOLE,
+    normalisation: Normalisation | None = None,
+) -> Encoded:
+    """The base as a network sees it, see :func:`encode_maps`.
+
+    Args:
+        scene: (height, width), NaN in the gaps.
+        background: the other days.
+        guess: of the scene, of the window.
+        process: the same.
+        similar_days: how many are shown.
+        window: rows and columns for which channels are wanted.
+        normalisation: by default that of the background.
+    """
+    similar = background.anomalies[analogues(scene, background, similar_days)][:, *window]
+    normalisation = normalisation or Normalisation.of(background)
+    return encode_maps(~np.isnan(scene[window]), background.level[window], similar, guess, process, normalisation)
+
+
+def encode_maps(
+    visible: Mask,
+    level: Image,
+    similar: NDArray[np.float32],
+    guess: Guess,
+    process: Posterior,
+    normalisation: Normalisation,
 ) -> Encoded:
     """The base, how sure it is, where the guess errs on what is visible, what else may tell how it errs in the gaps.
 
@@ -84,19 +108,16 @@ def encode_base(
     those days are visible. Static layers are in the base: without them one network fits all data sets.
 
     Args:
-        scene: (height, width), NaN in the gaps.
-        background: the other days.
-        guess: of the scene, of the window.
-        process: the same.
-        similar_days: how many are shown.
-        window: rows and columns for which channels are wanted.
+        visible: (height, width), of the window for which channels are wanted; so are the others.
+        level: of the pixels.
+        similar: (days, height, width), anomalies of the most similar days, NaN in their gaps.
+        guess: the first guess.
+        process: what the Gaussian process says.
+        normalisation: of the other days.
     """
-    visible = ~np.isnan(scene[window])
     expected = np.where(visible, guess.value, process.mean)  # where visible, a guess that did not see the pixel
     value = blend(expected, guess.value)
-    normalisation = Normalisation.of(background)
     scale = normalisation.anomaly_std
-    anomalies = background.anomalies[analogues(scene, background, similar_days)][:, *window]
     channels = [
         visible,
         np.nan_to_num(guess.error) / scale,
@@ -107,8 +128,8 @@ def encode_base(
         (guess.ridge - value) / scale,
         (guess.climatology - value) / scale,
         *(guess.residuals / scale),
-        (background.level[window] - normalisation.level_mean) / normalisation.level_std,
-        *(np.nan_to_num(anomalies) / scale),
-        *(~np.isnan(anomalies)),
+        (level - normalisation.level_mean) / normalisation.level_std,
+        *(np.nan_to_num(similar) / scale),
+        *(~np.isnan(similar)),
     ]
     return Encoded(np.stack(channels).astype(np.float32), value, scale)

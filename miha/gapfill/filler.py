@@ -44,6 +44,7 @@ class Filler(ABC):
         unit: of the values.
         seed: of all that is drawn.
         causal: only days before a scene's own fill it.
+        opened: the history is opened and not read, since it is too large for memory.
         max_std: standard deviation above which a pixel stays empty, unless options say otherwise.
     """
 
@@ -56,9 +57,15 @@ class Filler(ABC):
         self.data = None if data is None else Path(data)
         self.reading, self.history, self.unit, self.seed = reading, history, unit, seed
         self.causal, self._first_seen = causal, FirstSeen(history.values) if history else None
+        self.opened = history is not None and isinstance(history.values, OpenDays)
         self._others: dict[int, BaseFiller] = {}  # of bands that share a mask with the one to fill
         self._scenes: dict[Path, Scene] = {}  # read by plan, not filled yet
         self._backgrounds: dict[date, Background] = {}  # of the latest day: scenes of one day share it
+
+    @cached_property
+    @abstractmethod
+    def static(self) -> Static | None:
+        """Layers that do not change, in memory."""
 
     @abstractmethod
     def predict(self, scene: Image, background: Background) -> Posterior:
@@ -126,7 +133,7 @@ class Filler(ABC):
                 write in the place of an item.
         """
         for source in sources:
-            self._scenes[source] = self._look(source)
+            self._scenes[source] = self.look(source)
             self._date(source)
         if self.history:
             warn_if_few(len(self.history))
@@ -151,9 +158,9 @@ class Filler(ABC):
             DataError: the scene cannot be used.
             StorageError: it cannot be written.
         """
-        scene = self._scenes.pop(source, None) or self._look(source)
+        scene = self._scenes.pop(source, None) or self.look(source)
         others = {band: self.other(band) for band in scene.sharing}
-        sharing = {band: (other._make(other._look(source)), other.never_seen(source)) for band, other in others.items()}
+        sharing = {band: (other._make(other.look(source)), other.never_seen(source)) for band, other in others.items()}
         self.write(source, target, self._make(scene), self.never_seen(source), sharing, options)
         return target
 
@@ -184,13 +191,39 @@ class Filler(ABC):
         assert self.history is not None, "asked where there is one"
         return self.history.before(when) if self.causal else self.history.without(when)
 
-    def _look(self, path: Path) -> Scene:
-        """A scene to fill, as much of it as must be looked at before."""
-        return self.read(path)
+    def look(self, path: Path) -> Scene:
+        """A scene to fill; if the history is opened, the pixels that stand for it."""
+        if not self.opened:
+            return self.read(path)
+        assert self.history is not None, "opened"
+        return self._checked(sample_scene(path, self.reading, cast("OpenDays", self.history.values).pixels))
 
-    def _make(self, scene: Scene) -> "Made":
+    def _make(self, scene: Scene) -> Made:
         """What becomes of a scene."""
+        if not self.opened:
+            return self._make_in_memory(scene)
+        when = self._date(scene.path)
+        assert when is not None, "scenes of a history have dates"
+        others = self.others(when)
+        if not len(others):
+            return self._make_in_memory(self.read(scene.path))
+        file = OpenScene(scene.path, self.reading, (scene.grid.height, scene.grid.width))
+        return Made(file.read, self._fill(Opened(file, others, when, self.static_files)))
+
+    def _make_in_memory(self, scene: Scene) -> Made:
+        """What becomes of a scene that is all in memory, and so are the others."""
         return Made.whole(scene, self.predict(scene.values, self.background(scene)))
+
+    @abstractmethod
+    def _fill(self, view: View) -> Callable[[Window], Posterior]:
+        """The fill of any window of a view, fitted once it is asked."""
+
+    @cached_property
+    def static_files(self) -> StaticFiles:
+        """Layers that do not change, opened and not read."""
+        assert self.data is not None, "a history is of a data set"
+        assert self.history is not None, "the same"
+        return StaticFiles(self.data / "static", self.history.grid)
 
     def never_seen(self, path: Path) -> NeverSeen:
         """Where no day shows anything, and none before a scene's own if days after it are not to be known."""
@@ -234,44 +267,21 @@ class BaseFiller(Filler):
         history = problem.history() if problem else None
         super().__init__(data, reading, history, history.unit if history else "", seed=0, causal=causal)
         self.problem = problem
-        self.opened = history is not None and isinstance(history.values, OpenDays)
 
     @cached_property
     def static(self) -> Static | None:
-        """Layers that do not change, in memory."""
         return self.problem.static() if self.problem else None
 
-    def _look(self, path: Path) -> Scene:
-        """Of a scene whose history is opened and not read, the pixels that stand for it."""
-        if not self.opened:
-            return self.read(path)
-        assert self.history is not None, "opened"
-        return self._checked(sample_scene(path, self.reading, cast("OpenDays", self.history.values).pixels))
-
-    def _make(self, scene: Scene) -> Made:
-        if not self.opened or self.history is None:
-            background = self.background(scene)
-            if background.is_empty:
-                return Made.whole(scene, self.predict(scene.values, background))
-            view = Arrays(scene.values, background, self.static or Static.none(scene.values.shape))
-            return Made(lambda where: (scene.values[where], scene.kept[where]), self._fill(view))
-        when = read_date(scene.path, self.reading.date_pattern)
-        others = self.others(when)
-        if not len(others):
-            return super()._make(self.read(scene.path))
-        file = OpenScene(scene.path, self.reading, (scene.grid.height, scene.grid.width))
-        return Made(file.read, self._fill(Opened(file, others, when, self._static_files)))
+    def _make_in_memory(self, scene: Scene) -> Made:
+        background = self.background(scene)
+        if background.is_empty:
+            return Made.whole(scene, self.predict(scene.values, background))
+        view = Arrays(scene.values, background, self.static or Static.none(scene.values.shape))
+        return Made(lambda where: (scene.values[where], scene.kept[where]), self._fill(view))
 
     def _fill(self, view: View) -> Callable[[Window], Posterior]:
-        """The base of a view, fitted once it is asked."""
         base = cache(lambda: Base(view, self.seed))
         return lambda where: base().fill(where)
-
-    @cached_property
-    def _static_files(self) -> StaticFiles:
-        assert self.data is not None, "a history is of a data set"
-        assert self.history is not None, "the same"
-        return StaticFiles(self.data / "static", self.history.grid)
 
     def predict(self, scene: Image, background: Background) -> Posterior:
         return fill_base(scene, background, self.static or Static.none(scene.shape), self.seed)

@@ -12,7 +12,7 @@ from miha.errors import DataError
 from miha.events import Counted, publish
 from miha.evolution.seeds import stream
 from miha.gapfill.base import fill_base
-from miha.gapfill.cases import INTERVALS, Case, held_out_cases, published_methods, read_on_grid
+from miha.gapfill.cases import INTERVALS, Case, fill_case, held_out_cases, published_methods, read_on_grid
 from miha.gapfill.comparison import Comparison, FilledCase
 from miha.gapfill.guess import fit_climatology, fit_ridge, visible_pixels
 from miha.gapfill.network_filler import NetworkFiller
@@ -121,9 +121,9 @@ def held_out_errors(
                 )
         publish(Counted("gaps", number, len(cases), f"{case.gap} %"))
         maps = {name: read_on_grid(ours, path) for name, path in case.published.items()}
-        static = ours.problem.static()
+        static = case.static or ours.static
         maps |= baselines(case, static, fill_base(case.scene, case.background, static, ours.seed).mean)
-        filled = {name: filler.predict(case.scene, case.background) for name, filler in fillers.items()}
+        filled = {name: fill_case(filler, case) for name, filler in fillers.items()}
         maps |= {name: one.mean for name, one in filled.items()}
         sureness.append(case.sureness(filled[OURS]))
         compared.append(FilledCase(case, {name: maps[name] for name in (OURS, "base")}, filled[OURS].std))
@@ -152,7 +152,7 @@ def mean_errors(fillers: dict[str, NetworkFiller]) -> dict[str, float]:
     rows = [
         {
             "gap": case.gap,
-            **{name: case.error(one.predict(case.scene, case.background).mean) for name, one in fillers.items()},
+            **{name: case.error(fill_case(one, case).mean) for name, one in fillers.items()},
         }
         for case in held_out_cases(first)
         if case.day.isoformat() not in learned

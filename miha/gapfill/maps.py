@@ -10,7 +10,7 @@ from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from matplotlib.image import imsave
 
-from miha.gapfill.cases import Case, held_out_cases
+from miha.gapfill.cases import Case, fill_case, held_out_cases
 from miha.gapfill.network_filler import NetworkFiller
 from miha.problems.presentation import Map, MapRow
 from miha.rasters.stack import Image
@@ -92,7 +92,7 @@ def example_maps(filler: NetworkFiller) -> dict[str, Figure]:
 
 
 def _plot(filler: NetworkFiller, case: Case) -> Figure:
-    predicted = filler.predict(case.scene, case.background)
+    predicted = fill_case(filler, case)
     gap = np.isnan(case.scene)
     filled, std = np.where(gap, predicted.mean, case.scene), np.where(gap, predicted.std, np.nan)
     simulated = ", simulated" if filler.history.simulated else ""

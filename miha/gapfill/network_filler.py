@@ -1,5 +1,7 @@
 """Filling the gaps of scenes with a trained network, which refines the base."""
 
+from collections.abc import Callable
+from functools import cache, cached_property
 from pathlib import Path
 
 import numpy as np
@@ -10,10 +12,14 @@ from miha.errors import ArchiveError, DataError
 from miha.evolution.seeds import stream
 from miha.gapfill.base import PROCESS, process_of
 from miha.gapfill.days import Split
+from miha.gapfill.encoding import Normalisation
 from miha.gapfill.filler import BaseFiller, Filler
-from miha.gapfill.predictors import Background
+from miha.gapfill.guess import Window
+from miha.gapfill.predictors import Background, Static
 from miha.gapfill.problem import GapFill
 from miha.gapfill.process import Posterior
+from miha.gapfill.tiled_network import NetworkOverBase, reach_of
+from miha.gapfill.view import View
 from miha.problems.evaluation import trained_network
 from miha.problems.registry import archived_problem
 from miha.rasters.stack import Image, ReadOptions, Stack
@@ -53,13 +59,39 @@ class NetworkFiller(Filler):
         history = problem.history()
         super().__init__(data, problem.reading, history, history.unit, seed, causal)
         self.max_std = problem.max_std
-        self.static = problem.static()
         self.network = trained_network(self.problem, opened)
+        if not self.opened:
+            problem.static()  # is kept, and what is wrong with it is said now
+        elif self.reach is None:
+            raise ArchiveError(
+                f"{archive} fills only stacks that fit into memory: its network must see whole scenes. Train one of "
+                "problem.network unet, or fill without a model."
+            )
+
+    @cached_property
+    def static(self) -> Static:
+        return self.problem.static()
+
+    @cached_property
+    def reach(self) -> int | None:
+        """How far the network looks, pixels; None if it must see a scene as a whole."""
+        refines = self.problem.network == "unet" and type(self.problem).encode is GapFill.encode
+        return reach_of(self.network, self.problem.channels) if refines else None
 
     @property
     def learned(self) -> set[str]:
         """Days (ISO dates) that training or validation saw."""
         return {*self.split.train, *self.split.valid}
+
+    def _fill(self, view: View) -> Callable[[Window], Posterior]:
+        assert self.reach is not None, "others are refused"
+        reach, mirrorings = self.reach, [self._axes(mirroring) for mirroring in MIRRORINGS]
+        over = cache(lambda: NetworkOverBase(view, self.problem, self.network, reach, mirrorings, self.seed))
+        return lambda where: over().fill(where)
+
+    def _axes(self, mirroring: tuple[int, ...]) -> tuple[int, ...]:
+        """The axes to flip of a network, if it learned from mirrored scenes."""
+        return mirroring if self.problem.flips else ()
 
     def predict(self, scene: Image, background: Background) -> Posterior:
         """The mean of several opinions of the network; the deviation is that of the Gaussian process.
@@ -70,15 +102,30 @@ class NetworkFiller(Filler):
         return self.predict_beside_base(scene, background)[0]
 
     @fixed_threads(1)
-    def predict_beside_base(self, scene: Image, background: Background) -> tuple[Posterior, Image]:
-        """The same, and what the network started from: the base of the first opinion (right in the gaps)."""
-        process = process_of(scene, background, self.static, stream(self.seed, "fill", PROCESS))
+    def predict_beside_base(
+        self,
+        scene: Image,
+        background: Background,
+        static: Static | None = None,
+        normalisation: Normalisation | None = None,
+    ) -> tuple[Posterior, Image]:
+        """The same, and what the network started from: the base of the first opinion (right in the gaps).
+
+        Args:
+            scene: (height, width), NaN in the gaps.
+            background: the other days.
+            static: layers, if they are not those of the data set, since the scene is a window.
+            normalisation: the same, if it is not that of the background.
+        """
+        static = static or self.static
+        process = process_of(scene, background, static, stream(self.seed, "fill", PROCESS))
         bases, opinions = [], []
         with torch.inference_mode():
             for number, mirroring in enumerate(MIRRORINGS):
-                axes = mirroring if self.problem.flips else ()
-                rng = stream(self.seed, "fill", number)
-                encoded = self.problem.encode(scene, background, self.static, rng, process=process)
+                axes, rng = self._axes(mirroring), stream(self.seed, "fill", number)
+                encoded = self.problem.encode(
+                    scene, background, static, rng, process=process, normalisation=normalisation
+                )
                 inputs = torch.from_numpy(encoded.channels)[None]
                 output = self.network(inputs.flip(axes)).flip(axes)[0].numpy()
                 bases.append(encoded.base)

@@ -12,6 +12,7 @@ from miha.gapfill.base import fill_base
 from miha.gapfill.cases import Case, held_out_cases, read_on_grid
 from miha.gapfill.comparison import DRAWS, TILE, Comparison, FilledCase
 from miha.gapfill.curves import plot_by_distance, plot_by_size, plot_coverage, plot_histogram, styles
+from miha.gapfill.excerpt import SIDE
 from miha.gapfill.judging import baselines, linear_baselines
 from miha.gapfill.maps import chosen_cases, map_row
 from miha.gapfill.network_filler import NetworkFiller
@@ -90,13 +91,11 @@ def _fill(job: Job) -> tuple[dict[str, Image], Image]:
     archive, data, stamp, thorough, number = job
     filler, cases = _opened(archive, data, stamp, thorough)
     case = cases[number]
-    network, base = filler.predict_beside_base(case.scene, case.background)
+    network, base = filler.predict_beside_base(case.scene, case.background, case.static, case.normalisation)
+    static = case.static or filler.static
     if filler.problem.network == "autoencoder":  # which starts from no base
-        base = fill_base(case.scene, case.background, filler.static, filler.seed).mean
-    if thorough:
-        others = baselines(case, filler.static, base)
-    else:
-        others = {**linear_baselines(case, filler.static), "base": base}
+        base = fill_base(case.scene, case.background, static, filler.seed).mean
+    others = baselines(case, static, base) if thorough else {**linear_baselines(case, static), "base": base}
     maps: dict[str, Image] = {f"{name} (published)": read_on_grid(filler, path) for name, path in _published(case)}
     maps |= {NAMES[name]: values for name, values in others.items()}
     publish(Counted("gaps of the report", number + 1, len(cases), f"{case.gap} %"))
@@ -112,10 +111,11 @@ def _what(filler: NetworkFiller, cases: Sequence[Case]) -> str:
     first, last = min(filler.history.dates), max(filler.history.dates)
     judged = sorted({case.day for case in cases})
     on = judged[0].isoformat() if len(judged) == 1 else f"{len(judged)} days"
+    windows = f", in windows of at most {SIDE} × {SIDE} pixels" if filler.opened else ""
     return (
         f"Clouds hide parts of these scenes. A network learned to fill such gaps from {len(filler.split.train)} of "
         f"{days} days ({first} to {last}, {height} × {width} pixels). It was tested on "
-        f"{plural(len(cases), 'gap')} of {on}, which it never saw."
+        f"{plural(len(cases), 'gap')} of {on}, which it never saw{windows}."
     )
 
 

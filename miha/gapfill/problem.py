@@ -26,7 +26,7 @@ from miha.gapfill.base import process_of
 from miha.gapfill.days import MIN_CLEAR, MIN_DAYS, Split, clear_days, warn_if_few
 from miha.gapfill.encoding import FIXED_CHANNELS, Encoded, Normalisation, encode_base, encode_scene
 from miha.gapfill.guess import WHOLE, Window, guess_scene
-from miha.gapfill.predictors import Background, Static, read_static
+from miha.gapfill.predictors import Background, Static, StaticFiles, read_static
 from miha.gapfill.process import Posterior, Size
 from miha.gapfill.regressions import FOLDS, TRENDS, GuessSettings
 from miha.gapfill.samples import PARTS, SPLITS, Job, Part, SampleFile, make_sample
@@ -35,6 +35,7 @@ from miha.problems.judgement import Judgement
 from miha.problems.presentation import Presentation
 from miha.problems.problem import NAMES, ParallelMap, Problem
 from miha.problems.samples import Batch, Data, Samples
+from miha.rasters.opened import OpenDays
 from miha.rasters.stack import Image, ReadOptions, Stack, first_grid, list_rasters, quality_files, read_stack
 from miha.records.archive import FORMAT_VERSION
 
@@ -100,6 +101,10 @@ class GapFill(ReadOptions, Problem):
         """Layers that do not change, on the grid of the history; a process reads them once."""
         return _read_static(self.data, stamp_files(self._files()))
 
+    def static_files(self) -> StaticFiles:
+        """The same, opened and not read."""
+        return _open_static(self.data, stamp_files(self._files()))
+
     def _files(self) -> list[Path]:
         static, history = self.data / "static", list_rasters(self.data / "history")
         layers = sorted(quality_files(history, self.reading) - {*history})
@@ -110,6 +115,11 @@ class GapFill(ReadOptions, Problem):
 
     def fingerprint(self) -> str:
         self.split(0)  # says what is wrong with the data before anything is written
+        if self.network == "autoencoder" and isinstance(self.history().values, OpenDays):
+            raise DataError(
+                f"{self.data / 'history'} is too large for memory, and problem.network autoencoder must see whole "
+                "scenes. Choose problem.network unet."
+            )
         return _fingerprint(self.data, tuple(self._files()), self.stamp(), self.has_truth)
 
     @property
@@ -156,6 +166,7 @@ class GapFill(ReadOptions, Problem):
         rng: np.random.Generator,
         window: Window = WHOLE,
         process: Posterior | None = None,
+        normalisation: Normalisation | None = None,
     ) -> Encoded:
         """A scene (NaN in the gaps) as this problem's network sees it.
 
@@ -166,12 +177,13 @@ class GapFill(ReadOptions, Problem):
             rng: draws trees and pixels.
             window: rows and columns for which maps are wanted.
             process: what the Gaussian process makes of that window; by default it is computed, of fewer pixels.
+            normalisation: by default that of the background.
         """
         if self.network == "autoencoder":
-            return encode_scene(scene, background, window)
+            return encode_scene(scene, normalisation or Normalisation.of(background), window)
         guess = guess_scene(scene, background, static, GuessSettings(trees=self.trees), rng, window)
         process = process or process_of(scene, background, static, rng, SAMPLE_SIZE, window)
-        return encode_base(scene, background, guess, process, self.analogues, window)
+        return encode_base(scene, background, guess, process, self.analogues, window, normalisation)
 
     def prepare(self, cache: Path, seed: int, parallel_map: ParallelMap) -> None:
         file, key = SampleFile(cache), self._samples_key(seed)
@@ -198,7 +210,7 @@ class GapFill(ReadOptions, Problem):
     def _extras(self, seed: int) -> dict[str, Any]:
         history = self.history()
         warn_if_few(len(history))
-        normalisation = Normalisation.of(Background.of(self.training_days(seed).values))
+        normalisation = Normalisation.of(Background.of(OpenDays.stand_in(self.training_days(seed).values)))
         return {
             "unit": history.unit,
             "simulated": history.simulated,
@@ -224,7 +236,12 @@ class GapFill(ReadOptions, Problem):
     def build_network(self) -> nn.Module:
         if self.network == "autoencoder":
             return Autoencoder()
-        return UNet(FIXED_CHANNELS + 2 * self.analogues, self.width, self.levels)
+        return UNet(self.channels, self.width, self.levels)
+
+    @property
+    def channels(self) -> int:
+        """How many channels the U-Net sees."""
+        return FIXED_CHANNELS + 2 * self.analogues
 
     def layers(self, network: nn.Module) -> dict[str, tuple[str, ...]]:
         # Standardised values have both signs and exceed 1: only activations that do, or the one in place, may end it.
@@ -288,6 +305,11 @@ def _read_history(folder: Path, options: ReadOptions, stamp: str) -> Stack:
 @lru_cache(maxsize=2)
 def _read_static(data: Path, stamp: str) -> Static:
     return read_static(data / "static", first_grid(data / "history"))
+
+
+@lru_cache(maxsize=2)
+def _open_static(data: Path, stamp: str) -> StaticFiles:
+    return StaticFiles(data / "static", first_grid(data / "history"))
 
 
 @lru_cache(maxsize=2)

@@ -18,8 +18,10 @@ from miha.evolution.seeds import stream
 from miha.files import digest_file, replacing, write_json
 from miha.gapfill.augmentation import window_around
 from miha.gapfill.days import clear_days, paste_gap
+from miha.gapfill.excerpt import SIDE, Practice, pasted_excerpt
 from miha.gapfill.gaps import LARGEST, SMALLEST, Gaps, spread_sizes
 from miha.gapfill.history import background_of
+from miha.rasters.opened import OpenDays
 from miha.rasters.stack import Image
 from miha.threads import fixed_threads
 
@@ -108,18 +110,21 @@ def make_sample(job: Job) -> Sample:
     problem, seed, part, number = job
     rng = stream(seed, "samples", 0 if part == "train" else 1, number)
     history, training = problem.history(), problem.training_days(seed)
-    gaps = Gaps.of(training.values)
     if part == "train":
         chosen = int(rng.choice(clear_days(training.values)))
-        day, when = training.values[chosen], training.dates[chosen]
-        fraction = rng.uniform(SMALLEST, LARGEST)
+        when, fraction = training.dates[chosen], rng.uniform(SMALLEST, LARGEST)
     else:
         when = date.fromisoformat(problem.valid_days(seed)[number])
-        day = history.values[history.dates.index(when)]
         fraction = spread_sizes(number, SMALLEST, LARGEST)
-    scene = paste_gap(day, gaps, fraction, rng)
-    hidden = np.isnan(scene) & ~np.isnan(day)
-    window = window_around(hidden, problem.patch, int(rng.integers(hidden.sum())))
-    encoded = problem.encode(scene, background_of(scene, training, when), problem.static(), rng, window)
-    target = np.where(hidden[window], (day[window] - encoded.base) / encoded.scale, 0).astype(np.float32)
-    return encoded.channels, target, hidden[window].astype(np.float32)
+    if isinstance(history.values, OpenDays):
+        side = max(SIDE, problem.patch)
+        one = pasted_excerpt(history, training, when, problem.static_files(), fraction, rng, side)
+    else:
+        day = history.values[history.dates.index(when)]
+        scene = paste_gap(day, Gaps.of(training.values), fraction, rng)
+        one = Practice(scene, day, background_of(scene, training, when), problem.static())
+    window = window_around(one.hidden, problem.patch, int(rng.integers(one.hidden.sum())))
+    encoded = problem.encode(one.scene, one.background, one.static, rng, window, normalisation=one.normalisation)
+    hidden = one.hidden[window]
+    target = np.where(hidden, (one.truth[window] - encoded.base) / encoded.scale, 0).astype(np.float32)
+    return encoded.channels, target, hidden.astype(np.float32)

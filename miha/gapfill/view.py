@@ -37,10 +37,12 @@ class View(ABC):
     """A scene and what predicts it.
 
     Attributes:
-        shape: rows and columns of the scene.
+        scene: (height, width), NaN in the gaps; of one that is opened, any window.
+        shape: its rows and columns.
         days: how many days are read for a window.
     """
 
+    scene: Image | OpenScene
     shape: tuple[int, int]
     days: int
 
@@ -137,7 +139,8 @@ class Arrays(View):
     """A scene (height, width) in memory."""
 
     def __init__(self, scene: Image, background: Background, static: Static) -> None:
-        self.scene, self.shape, self.days = scene, (scene.shape[0], scene.shape[1]), len(background.offsets)
+        self.scene: Image = scene
+        self.shape, self.days = (scene.shape[0], scene.shape[1]), len(background.offsets)
         self.around = Surroundings.of(background, static)
 
     def tile(self, where: Window) -> Tile:
@@ -160,21 +163,32 @@ class Opened(View):
         history: all days but the scene's, their values :class:`OpenDays`.
         when: the day of the scene.
         static: layers that do not change.
+        shown: what the scene shows at the pixels that stand for it, unless it is to be read; NaN in the gaps.
+
+    Attributes:
+        at_sample: what predicts these pixels, as one row.
     """
 
-    def __init__(self, scene: OpenScene, history: Stack, when: date, static: StaticFiles) -> None:
+    def __init__(
+        self,
+        scene: OpenScene,
+        history: Stack,
+        when: date,
+        static: StaticFiles,
+        shown: NDArray[np.float32] | None = None,
+    ) -> None:
         days: Any = history.values
         assert isinstance(days, OpenDays), "opened, not read"
-        self.scene, self.static, self.history = scene, static, days
+        self.scene: OpenScene = scene
+        self.static, self.history = static, days
         self.shape, self.days = scene.shape, len(days)
         self.offsets = Offsets.fit(days.sampled[:, None])
         at_sample = self.offsets.background(days.sampled[:, None])
-        departure = self.at(days.pixels) - at_sample.level[0]
+        departure = (self.at(days.pixels) if shown is None else shown) - at_sample.level[0]
         days_apart = apart(history.dates, when)
         self.choice = Choice.fit(at_sample.anomalies[:, 0], departure, days_apart)
-        chosen = self.choice.of(weighed(at_sample, days_apart))
-        self._sampled, self._weights = chosen.anomalies[:, 0], chosen.weights
-        keeps = self.shape[0] * self.shape[1] * len(self._weights) <= KEPT
+        self.at_sample = self.choice.of(weighed(at_sample, days_apart))
+        keeps = self.shape[0] * self.shape[1] * self.at_sample.anomalies.shape[0] <= KEPT
         self._latest = lru_cache(maxsize=len(list(self.tiles())) if keeps else 1)(self._read)
 
     @cached_property
@@ -183,14 +197,16 @@ class Opened(View):
 
     @cached_property
     def sampled(self) -> NDArray[np.float32]:
-        return self._sampled
+        return self.at_sample.anomalies[:, 0]
 
     def tile(self, where: Window) -> Tile:
         return self._latest(*((part.start, part.stop) for part in where))
 
     def _read(self, rows: tuple[int, int], columns: tuple[int, int]) -> Tile:
         where = slice(*rows), slice(*columns)
-        background = replace(self.choice.of(self.offsets.background(self.history[:, *where])), weights=self._weights)
+        background = replace(
+            self.choice.of(self.offsets.background(self.history[:, *where])), weights=self.at_sample.weights
+        )
         places = np.asarray(np.mgrid[where], np.float32)
         return Tile(self.scene[where], Surroundings(background, self.static.window(where), places))
 

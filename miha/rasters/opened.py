@@ -105,6 +105,11 @@ class OpenDays:
         chosen = range(len(self))[key] if isinstance(key, slice) else [int(day) for day in key]
         return OpenDays([self.scenes[day] for day in chosen], self.pixels, self.sampled[list(chosen)])
 
+    @staticmethod
+    def stand_in(values: Any) -> NDArray[np.float32]:
+        """What stands for days: arrays (days, height, width) for themselves, of opened ones (days, 1, pixels)."""
+        return values.sampled[:, None] if isinstance(values, OpenDays) else np.asarray(values)
+
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
         """All of it: what needs every pixel at once reads every pixel."""
         return np.stack([scene[:, :] for scene in self.scenes]).astype(dtype or self.dtype)
