@@ -1,5 +1,6 @@
 """Digits at one budget of epochs: MIHA beside an unchanged network, Optuna and Ray Tune: ``python -m bench.mnist``."""
 
+import re
 import time
 from collections.abc import Callable
 from functools import partial
@@ -19,26 +20,53 @@ from miha.problems.judgement import OURS
 TRIAL_EPOCHS = 44  # of Optuna
 
 UNCHANGED, ARTICLES, FULL = "unchanged", "MIHA, article's operators", "MIHA, all operators"
+STRONG, STRONGLY = "strong start, unchanged", "MIHA, strong start"
+OURS_HERE = (UNCHANGED, ARTICLES, FULL, STRONG, STRONGLY)
 OPTUNA_ARTICLES, OPTUNA_OURS, PBT = "Optuna, article's space", "Optuna, our space", "Ray Tune PBT, our space"
-COLUMNS = (UNCHANGED, ARTICLES, FULL, OPTUNA_ARTICLES, OPTUNA_OURS, PBT)
+COLUMNS = (*OURS_HERE, OPTUNA_ARTICLES, OPTUNA_OURS, PBT)
 NEEDS = {OPTUNA_ARTICLES: "optuna", OPTUNA_OURS: "optuna", PBT: "ray"}
+
+
+# What one who knows the field would choose.
+STRONG_START = {
+    "optimizer": "AdamW",
+    "lr": 1e-3,
+    "weight_decay": 0.01,
+    "batch_size": DIGITS_BATCH,
+    "loss": "label_smoothing",
+    "augmentation": 1.0,
+}
+OPERATORS: dict[str, dict[str, float]] = {
+    FULL: {**SearchSpace().operators, "augmentation": 3.0},
+    # Without the loss: validation by cross-entropy would part with label smoothing at once, for it costs confidence.
+    STRONGLY: {**SearchSpace().operators, "loss": 0.0},
+}
+
+
+def configuration(column: str, problem: Mnist, schedule: Schedule, runs: Path, seed: int) -> RunConfig:
+    """The run of a column; all are of one budget."""
+    changed: dict[str, Any] = {}
+    if column == STRONG:  # annealed from the first epoch to the last
+        changed = {"initial_epochs": 1, "cycles": 0, "final_epochs": schedule.budget - 1}
+    if column == STRONGLY:  # one short population: what it costs, the start could have trained
+        left_out = (schedule.cycles - 1) * schedule.cycle_epochs
+        changed = {"cycles": 1, "final_epochs": schedule.closing_epochs + left_out, "soups": True, "own_orders": True}
+    return RunConfig(
+        problem=problem,
+        run_dir=runs / f"{re.sub('[^a-z]+', '-', column.lower())}-{seed}",
+        seed=seed,
+        schedule={**schedule.model_dump(), **changed},
+        start=STRONG_START if column in (STRONG, STRONGLY) else {"batch_size": DIGITS_BATCH},
+        search={"operators": OPERATORS.get(column, ARTICLE_OPERATORS), "crossovers": 0},  # nine draws are all
+        fitness={"noise": 2.0 if column == STRONGLY else 1.0},  # the best of three is half a standard error up by luck
+        unchanged=column in (UNCHANGED, STRONG),
+        run={"workers": 1},
+    )
 
 
 def run_miha(column: str, problem: Mnist, schedule: Schedule, runs: Path, seed: int) -> Result:
     """One run of MIHA, which continues if it was interrupted, and its best model's accuracy."""
-    operators = {**SearchSpace().operators, "augmentation": 3.0} if column == FULL else ARTICLE_OPERATORS
-    sections: dict[str, Any] = {"search": {"operators": operators, "crossovers": 0}}  # nine draws are all
-    name = {UNCHANGED: "unchanged", ARTICLES: "article", FULL: "full"}[column]
-    config = RunConfig(
-        problem=problem,
-        run_dir=runs / f"{name}-{seed}",
-        seed=seed,
-        schedule=schedule,
-        start={"batch_size": DIGITS_BATCH},
-        unchanged=column == UNCHANGED,
-        run={"workers": 1},
-        **sections,
-    )
+    config = configuration(column, problem, schedule, runs, seed)
     run = optimize(config)
     judged = problem.judge({OURS: run.model}, run.run_dir / "cache", seed).metrics
     accuracies = {key: judged[key] for key in ("accuracy", "accuracy_first_500")}
@@ -117,10 +145,11 @@ def main(
         "trial_epochs": trial_epochs,
         "samples": samples,
         "batch": DIGITS_BATCH,
+        "strong": STRONG_START,
     }
     kept = Results("mnist", settings, fresh, results, document)
     methods: dict[str, Callable[[int], Result]] = {
-        column: partial(run_miha, column, problem, schedule, runs) for column in (UNCHANGED, ARTICLES, FULL)
+        column: partial(run_miha, column, problem, schedule, runs) for column in OURS_HERE
     }
     methods |= peers(problem, schedule, trial_epochs)
     started = time.monotonic()

@@ -29,7 +29,7 @@ class Schedule(Section):
     racing: int = Field(
         0, ge=0, description="epochs after which the worse half of the candidates stops; 0: all train to their end"
     )
-    soups: bool = Field(False, description="let the mean of a cycle's candidates take part in its selection")
+    soups: bool = Field(False, description="let the mean of a cycle's candidates go on if it is as good as the fittest")
     own_orders: bool = Field(False, description="show each candidate the samples in an order of its own")
     put_off: bool = Field(
         False, description="after a cycle that the control won, train the epochs of the next one on the mainline"

@@ -15,7 +15,7 @@ from miha.documents import read_document
 from miha.errors import DataError, RunError
 from miha.events import CandidateFailed, publish
 from miha.evolution.change import UNCHANGED
-from miha.evolution.fitness import Fitness, FitnessSettings, fittest, noise, score, score_mean
+from miha.evolution.fitness import Fitness, FitnessSettings, fittest, noise, score, score_mean, within_noise
 from miha.files import digest_json, write_json
 from miha.records.record import StageRecord
 from miha.records.selection import STOPPED, CandidateOutcome, Failure, Selection
@@ -111,11 +111,24 @@ class Decisions:
             )
         return Selection(
             cycle=cycle,
-            selected=fittest(alive, self.fitness, _control(specs)),
+            selected=self._selected(alive, specs, outcomes),
             criterion=self.criterion,
             digests=tuple(spec.digest for spec in specs),
             outcomes=tuple(judged),
         )
+
+    def _selected(self, alive: Mapping[int, Fitness], specs: Sequence[StageSpec], outcomes: Sequence[Outcome]) -> int:
+        """Number of the fittest, or of a soup that it leads and that is as good within the noise."""
+        single = {number: one for number, one in alive.items() if not specs[number].members}
+        first = fittest(single, self.fitness, _control(specs))
+        leader = outcomes[first]
+        for number in alive.keys() - single.keys():
+            soup = outcomes[number]
+            assert isinstance(soup, StageRecord), "what is alive did not fail"
+            assert isinstance(leader, StageRecord), "what is alive did not fail"
+            if within_noise(soup.valid_loss, soup.shares, leader.valid_loss, leader.shares, self.fitness.noise):
+                return number
+        return first
 
     def finishers(
         self, parent: StageRecord, specs: Sequence[StageSpec], heats: Sequence[Outcome], wanted: int

@@ -176,7 +176,8 @@ class Plan:
         spec = self._spec(stage, first, first.hyperparameters, 1, change)
         parents = tuple(Parent(stage=member.stage, digest=member.digest) for member in members)
         span, timeout = Span(first.last_epoch, first.last_epoch), self.config.faults.timeout
-        return spec.model_copy(update={"members": parents, "span": span, "timeout": timeout})
+        allowed = {"noise": self.config.fitness.noise}
+        return spec.model_copy(update={"members": parents, "span": span, "timeout": timeout, **allowed})
 
     def fixing(self, cycle: int, winner: StageRecord) -> StageSpec:
         """Training of a cycle's winner, alone."""

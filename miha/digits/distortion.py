@@ -11,13 +11,14 @@ from miha.digits.files import BACKGROUND, PIXELS
 
 _PIXEL = 2 / 28  # a picture reaches from -1 to 1
 
-# How far an augmentation of 1 goes at most: what people's hands differ by, roughly.
-ROTATION = math.radians(12)
-SCALING = 0.1  # of either side
-SHEAR = 0.15  # columns a row
-SHIFT = 2.0  # pixels
+# How far an augmentation of 1 goes at most: turned and scaled as far as in Cireşan et al. 2010 (Neural Computation 22,
+# 3207), and bent about as much (1 pixel, one standard deviation). Shifted little, since these digits are centred.
+ROTATION = math.radians(15)
+SCALING = 0.15  # of either side
+SHEAR = 0.2  # columns a row
+SHIFT = 1.0  # pixels
 KNOTS = 5  # of the elastic distortion, to a side; each bends what lies around it by itself
-ELASTIC = 1.0  # by how much at the knot, along either axis, pixels; what neighbours do adds up
+ELASTIC = 1.2  # by how much at the knot, along either axis, pixels; what neighbours do adds up
 
 
 def distort_digits(inputs: Tensor, amounts: Tensor) -> Tensor:

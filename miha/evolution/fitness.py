@@ -100,6 +100,19 @@ def noise(parent_loss: float, shares: Sequence[float], control: Sequence[float])
     return error / _size(parent_loss)
 
 
+def within_noise(loss: float, shares: Sequence[float], other: float, others: Sequence[float], errors: float) -> bool:
+    """True if a validation loss is not above another by more than so many standard errors of their difference.
+
+    Args:
+        loss: of a model.
+        shares: what each of n blocks adds to it; none: there is no noise.
+        other: the loss to compare with.
+        others: its shares.
+        errors: how many standard errors count as noise.
+    """
+    return loss - other <= (errors * noise(1.0, shares, others) if shares and others else 0.0)
+
+
 def _gain(before: float, after: float) -> float:
     return (before - after) / _size(before)
 

@@ -1,11 +1,14 @@
 """A soup: the mean of the weights of candidates that come from one parent (Wortsman et al. 2022, arXiv 2203.05482).
 
-No epoch is trained for it. Two means are tried: of all members, and the greedy one, which begins with the first and
-takes on each other that lowers its validation loss; the better one is kept.
+No epoch is trained for it. Two means are tried: of all members, and a greedy one, which begins with the first and takes
+on each other with which its validation loss is, within the noise, as low as any so far. Kept is the mean of most
+members that is as good as the best within the noise, so that few epochs of candidates are lost; if none is, the best.
 """
 
+import math
 from collections.abc import Sequence
 
+from miha.evolution.fitness import within_noise
 from miha.evolution.seeds import torch_seed
 from miha.problems.evaluation import Validation, configure, load_weights, validate
 from miha.records.record import Epoch, StageRecord
@@ -31,18 +34,24 @@ def make_soup(spec: StageSpec) -> StageRecord:
     def judged(members: Sequence[int]) -> Validation:
         load_weights(network, mean_weights([archives[number].weights for number in members]))
         estimate_batch_norm(network, opened.problem, opened.data.train, point.batch_size, spec.compute.device)
-        return validate(network, opened.problem, opened.data.valid, spec.compute.device)
+        found = validate(network, opened.problem, opened.data.valid, spec.compute.device)
+        return found if math.isfinite(found.loss) else found._replace(loss=math.inf)
 
-    everyone = tuple(range(len(archives)))
-    chosen, best = everyone, judged(everyone)
+    def alike(one: Validation, other: Validation) -> bool:
+        return within_noise(one.loss, one.shares, other.loss, other.shares, spec.noise)
+
+    everyone: tuple[int, ...] = tuple(range(len(archives)))
     greedy: tuple[int, ...] = (0,)
-    loss = archives[0].manifest.record.valid_loss
+    first, tried = archives[0].manifest.record, {everyone: judged(everyone)}
+    lowest = min(Validation(first.valid_loss, 0.0, first.shares), tried[everyone])
     for number in everyone[1:]:
         trial = judged((*greedy, number))
-        if trial.loss < loss:
-            greedy, loss = (*greedy, number), trial.loss
-            if loss < best.loss or not best.loss < float("inf"):
-                chosen, best = greedy, trial
+        if alike(trial, lowest):
+            greedy = (*greedy, number)
+            tried[greedy] = trial
+            lowest = min(lowest, trial)
+    chosen = max(tried, key=lambda members: (alike(tried[members], lowest) * len(members), -tried[members].loss))
+    best = tried[chosen]
     judged(chosen)  # the weights, and the statistics of its normalisation
     epoch = Epoch(
         epoch=spec.span.last,

@@ -48,7 +48,7 @@ def digits(tmp_path):
     return folder
 
 
-@pytest.mark.parametrize(("module", "columns"), [("optuna", ["Optuna"]), ("bench", ["all operators"])])
+@pytest.mark.parametrize(("module", "columns"), [("optuna", ["Optuna"]), ("bench", ["all operators", "strong start"])])
 def test_digits(digits, tmp_path, module, columns):
     pytest.importorskip(module, reason="a peer of the benchmarks: pip install 'miha[bench]'")
     document = tmp_path / "results.md"

@@ -1,3 +1,4 @@
+import pytest
 import torch
 
 import miha
@@ -43,6 +44,18 @@ def test_a_soup_costs_no_epoch_and_the_lineage_goes_through_its_first_member(tin
     lineage = lineage_frame(history, population)
     assert sorted(lineage.epoch.unique()) == list(range(lineage.epoch.max() + 1))
     assert (lineage.stage == "soup").sum() == len(won)
+
+
+@pytest.mark.parametrize("errors", [0.0, 1e6])
+def test_of_soups_equal_within_the_noise_the_one_of_most_members_goes_on_in_place_of_the_fittest(tiny_config, errors):
+    config = tiny_config(schedule=SOUPS, fitness={"noise": errors}, search={"operators": {"lr": 1.0}})
+    _, population = read_tables(miha.optimize(config).run_dir)
+    for _, candidates in population.groupby("cycle"):
+        soup = candidates.iloc[-1]
+        members = [int(number) for number in soup.members.split()]
+        fittest = candidates.set_index("candidate").loc[members[0]]
+        assert soup.selected == (errors > 0 or soup.level >= fittest.level)
+        assert len(members) == len(candidates) - 1 or errors == 0
 
 
 def test_candidates_of_other_activations_are_left_out_and_reported(tiny_config):
