@@ -3,17 +3,20 @@ import pytest
 import torch
 from torch import nn
 
+from miha.errors import ArchiveError
 from miha.gapfill import problem as problems
 from miha.gapfill import tiled_network, view
 from miha.gapfill.autoencoder import Autoencoder
 from miha.gapfill.filler import BaseFiller
-from miha.gapfill.network_filler import NetworkFiller
-from miha.gapfill.tiled_network import reach_of
+from miha.gapfill.network_filler import MIRRORINGS, NetworkFiller
+from miha.gapfill.tiled_network import NetworkOverBase, reach_of
 from miha.gapfill.unet import UNet
 from miha.gapfill.view import Arrays
 from miha.rasters import stack
+from miha.rasters.simulate import simulate
 from miha.rasters.stack import list_rasters, read_scene
 from miha.records.record import model_path
+from tests.support.filling import small_run
 
 WINDOW = 24
 
@@ -82,3 +85,34 @@ def test_a_network_fills_tile_by_tile_as_it_does_at_once(run, simulated, small_t
     assert np.abs(tiled.mean - expected.mean)[scene.gaps].max() < 1e-4
     assert np.abs(tiled.std - expected.std)[scene.gaps].max() < 1e-4
     assert np.array_equal(tiled.mean[~scene.gaps], scene.values[~scene.gaps])
+
+
+def test_no_border_shows_where_windows_join(run, tmp_path, monkeypatch):
+    """Steps between neighbours are those of one window; if less is read around than the network sees, they are not."""
+    simulate(tmp_path, days=8, height=80, width=80, seed=3)
+    filler = NetworkFiller(model_path(run.run_dir, "final"), tmp_path)
+    scene = filler.read(list_rasters(tmp_path / "gapped")[4])
+    view_of = Arrays(scene.values, filler.background(scene), filler.static)
+    monkeypatch.setattr(tiled_network, "SPREAD_SCALES", (0.5, 1.0, 1.5, 2.0))
+    monkeypatch.setattr(tiled_network, "ALIGNED", 2)
+    one, gap = whole(scene.values.shape), scene.gaps
+
+    def filled(side, reach, spread):
+        monkeypatch.setattr(tiled_network, "SIDE", side)
+        monkeypatch.setattr(tiled_network, "SPREAD", spread)
+        over = NetworkOverBase(view_of, filler.problem, filler.network, reach, MIRRORINGS, filler.seed)
+        return over.fill(one).mean
+
+    at_once = filled(80, filler.reach, 8)
+    assert np.abs(filled(16, filler.reach, 8) - at_once)[gap].max() < 1e-4
+    assert np.abs(filled(16, 0, 0) - at_once)[gap].max() > 1e-3
+
+
+def test_an_autoencoder_fills_no_stack_that_is_opened(simulated, tmp_path, monkeypatch):
+    schedule = {"initial_epochs": 1, "cycles": 0, "final_epochs": 1}
+    model = small_run(tmp_path / "run", {"data": simulated, "network": "autoencoder"}, schedule=schedule).model
+    monkeypatch.setattr(stack, "IN_MEMORY", 0)
+    problems._read_history.cache_clear()
+    with pytest.raises(ArchiveError, match=r"fills only stacks that fit into memory: its network must see whole"):
+        NetworkFiller(model, simulated)
+    problems._read_history.cache_clear()
