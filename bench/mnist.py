@@ -58,7 +58,7 @@ def configuration(column: str, problem: Mnist, schedule: Schedule, runs: Path, s
         schedule={**schedule.model_dump(), **changed},
         start=STRONG_START if column in (STRONG, STRONGLY) else {"batch_size": DIGITS_BATCH},
         search={"operators": OPERATORS.get(column, ARTICLE_OPERATORS), "crossovers": 0},  # nine draws are all
-        fitness={"noise": 2.0 if column == STRONGLY else 1.0},  # the best of three is half a standard error up by luck
+        fitness={"noise": 2.0 if column == STRONGLY else 1.0},  # the best of three is ahead by luck
         unchanged=column in (UNCHANGED, STRONG),
         run={"workers": 1},
     )

@@ -197,5 +197,7 @@ def test_the_readme_shows_the_stored_accuracies_of_digits():
     row = line_of([f"**{spread(one)}**" if one is best else spread(one) for one in accuracies])
     text = README.read_text()
     assert row in text.splitlines()
+    strong, strongly = (spread(results.values(column, "accuracy")) for column in (mnist.STRONG, mnist.STRONGLY))
+    assert f"{strong} unchanged, and {strongly} with MIHA from there" in " ".join(text.split())
     assert f"{results.values(mnist.UNCHANGED, 'epochs')[0]} epochs" in text
     assert f"{results.values(mnist.FULL, 'parameters')[0]:,} parameters" in text
