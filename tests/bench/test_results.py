@@ -6,7 +6,7 @@ from statistics import mean
 
 import pytest
 
-from bench import eof, faults, gapfill, kernel, mnist, overhead, peers, process, scale, speed, swaps, tuning
+from bench import eof, faults, gapfill, intervals, kernel, mnist, network, overhead, peers, process, scale, speed, swaps, tuning
 from bench.gapfill import ablation_table, comparison, winners
 from bench.results import DOCUMENT, RESULTS, Results, put_block, spread, table
 from miha.errors import MihaError
@@ -124,6 +124,8 @@ TABLES = {
     "kernel": [kernel.rows_of],
     "peers": [peers.tables],
     "process": [process.tables],
+    "intervals": [intervals.tables],
+    "network": [network.tables],
     "eof": [eof.tables],
     "scale": [scale.tables],
     "speed": [speed.rows_of],
