@@ -6,7 +6,22 @@ from statistics import mean
 
 import pytest
 
-from bench import eof, faults, gapfill, intervals, kernel, mnist, network, overhead, peers, process, scale, speed, swaps, tuning
+from bench import (
+    eof,
+    faults,
+    gapfill,
+    intervals,
+    kernel,
+    mnist,
+    network,
+    overhead,
+    peers,
+    process,
+    scale,
+    speed,
+    swaps,
+    tuning,
+)
 from bench.gapfill import ablation_table, comparison, winners
 from bench.results import DOCUMENT, RESULTS, Results, put_block, spread, table
 from miha.errors import MihaError
