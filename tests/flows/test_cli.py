@@ -191,12 +191,12 @@ def test_the_error_to_expect_is_printed_drawn_and_written(call, simulated, tmp_p
     assert code == 0
     assert "mean absolute error, K" in output
     rows = [line.split() for line in output.splitlines()]
-    assert ["gap", "mean_plus_offset", "ridge", "trees", "base"] in rows
+    assert ["gap", "mean_plus_offset", "ridge", "trees", "base", "patterns"] in rows
     assert [row[0] for row in rows if row][-3:-1] == ["all", "standard"]
     assert "Share of hidden values inside the base's intervals of 50 %:" in output
     assert picture.read_bytes().startswith(b"\x89PNG")
     head, *lines = table.read_text().splitlines()
-    assert head == "day,size,mean_plus_offset,ridge,trees,base,50,80,95,crps"
+    assert head == "day,size,mean_plus_offset,ridge,trees,base,patterns,50,80,95,crps"
     assert len(lines) == 4
 
 

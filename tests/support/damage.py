@@ -91,7 +91,7 @@ def build(folder: Path, spec: Spec) -> tuple[Path, Path, Path]:
     if spec.quality:
         for path in [*(data / "history").iterdir(), scene]:
             write_quality(path, spec, path == scene)
-    if spec.out:
+    if spec.out and spec.loop != "out":
         (folder / "file").write_text("mine")
         out = folder / "file" / ("out" if spec.out == "below a file" else "")
     if spec.loop:
