@@ -20,8 +20,8 @@ from rasterio.windows import Window
 from bench.results import RUNS, Result
 from bench.stacks import BLOCK, stack
 from miha.gapfill.series import Series, days_of, fill_days, fill_series, prepare, start
-from miha.rasters.scene import read_window
 from miha.rasters.stack import ReadOptions, list_rasters, read_stack
+from miha.rasters.window import read_window
 from miha.rasters.writing import Part, write_parts
 from miha.threads import fixed_threads
 from miha.training.workers import working

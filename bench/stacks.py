@@ -14,8 +14,9 @@ from rasterio.transform import from_origin
 from rasterio.windows import Window
 
 from miha.files import replacing_folder
-from miha.rasters.scene import SIMULATED_TAG, Image
+from miha.rasters.scene import SIMULATED_TAG
 from miha.rasters.simulate import cloud_mask, field
+from miha.rasters.window import Image
 
 TILE = 1000  # pixels a side
 HELD_OUT = date(2021, 7, 1)

@@ -18,7 +18,7 @@ from rasterio.windows import Window
 
 from miha.errors import DataError
 from miha.rasters.options import ReadOptions
-from miha.rasters.scene import Image, decode
+from miha.rasters.window import Image, decode
 from miha.rasters.writing import EMPTY, FILLED, OBSERVED, sidecars_of
 
 COLOURS = {"observed": "viridis", "filled": "viridis", "truth": "viridis", "std": "cividis"}

@@ -19,8 +19,8 @@ from miha.gapfill.fitting import Numbers, fit_to_scene
 from miha.gapfill.guess import Window
 from miha.gapfill.process import Posterior, centre_and_spread
 from miha.gapfill.view import windows_of
-from miha.rasters.scene import grown_window
 from miha.rasters.stack import Image
+from miha.rasters.window import grown_window
 from miha.threads import fixed_threads
 
 START = {"near": 0.3, "near_length": 8.0, "far": 0.7, "far_length": 60.0, "trend": 0.1, "noise": 0.01}

@@ -13,8 +13,9 @@ from miha.gapfill.guess import Window
 from miha.gapfill.options import FillOptions
 from miha.gapfill.process import Posterior
 from miha.rasters.area import box_of, open_area
-from miha.rasters.scene import declared_range, read_grid
+from miha.rasters.scene import declared_range
 from miha.rasters.stack import Image, Mask, ReadOptions, Scene, read_date
+from miha.rasters.window import read_grid
 from miha.rasters.writing import Part, write_parts
 from miha.wording import plural
 

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from miha.rasters.area import open_area
 from miha.rasters.dates import read_date
 from miha.rasters.options import ReadOptions
-from miha.rasters.scene import read_grid
+from miha.rasters.window import read_grid
 
 
 class FillOptions(BaseModel):

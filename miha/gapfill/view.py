@@ -16,8 +16,8 @@ from miha.gapfill.history import Choice, apart, weighed
 from miha.gapfill.predictors import Background, Offsets, Static, StaticFiles
 from miha.gapfill.surroundings import Surroundings
 from miha.rasters.opened import OpenDays, OpenScene, sample_of
-from miha.rasters.scene import grown_window
 from miha.rasters.stack import Image, Stack
+from miha.rasters.window import grown_window
 
 TILE = 256  # pixels a side
 VALUES = 8_000_000  # of all days in a tile at most

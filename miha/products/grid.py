@@ -21,7 +21,7 @@ from rasterio.windows import Window
 from miha.errors import ConfigError, DataError, StorageError
 from miha.products.layers import SAME, pixels_apart
 from miha.products.reading import LONGITUDE_LATITUDE, OpenScene, read_geolocation
-from miha.rasters.scene import Image
+from miha.rasters.window import Image
 
 ROWS = 512  # of a window
 MAX_PIXELS = 4e9  # of a scene: more are a mistyped resolution

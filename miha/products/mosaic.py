@@ -16,8 +16,9 @@ from miha.errors import StorageError
 from miha.products.grid import Reader, StackGrid
 from miha.products.product import Daily, Recipe, Storage
 from miha.rasters.layout import write_cloud_optimized
-from miha.rasters.scene import RANGE_TAG, Image
+from miha.rasters.scene import RANGE_TAG
 from miha.rasters.verify import verify_raster
+from miha.rasters.window import Image
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ from miha.files import write_text
 from miha.products.downloads import Observation
 from miha.products.reading import open_scene
 from miha.products.record import DayRecord, StackRecord
-from miha.rasters.scene import Image
+from miha.rasters.window import Image
 
 PAGE = "stack.html"
 SHOWN = 6  # days in the picture

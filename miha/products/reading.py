@@ -17,7 +17,7 @@ from miha.products.downloads import Observation
 from miha.products.layers import fall_together, open_layer
 from miha.products.product import QualityRule, Recipe
 from miha.rasters.masks import grown
-from miha.rasters.scene import Image, Mask, grown_window
+from miha.rasters.window import Image, Mask, grown_window
 
 LONGITUDE_LATITUDE = CRS.from_epsg(4326)
 

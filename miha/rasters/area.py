@@ -20,7 +20,7 @@ from rasterio.windows import transform as window_transform
 from miha.errors import DataError
 from miha.rasters.grid import Grid
 from miha.rasters.polygons import brought_to, read_polygons
-from miha.rasters.scene import BAND, Mask, first_line
+from miha.rasters.window import BAND, Mask, first_line
 
 GEOJSON = {".geojson", ".json"}
 Inside = Callable[[tuple[slice, slice]], Mask]  # rows and columns of a window → True inside of the area

@@ -12,7 +12,7 @@ from rasterio.errors import RasterioError
 
 from miha.errors import DataError
 from miha.rasters.options import ReadOptions
-from miha.rasters.scene import Image, Mask, opened, read_window, sharing_bands
+from miha.rasters.window import Image, Mask, opened, read_window, sharing_bands
 
 SAMPLE = 40_000  # pixels at most that stand for a scene
 SAMPLED = 20_000_000  # values at most of a stack that stand for it

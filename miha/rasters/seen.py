@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from miha.rasters.scene import Mask
+from miha.rasters.window import Mask
 
 
 class FirstSeen:

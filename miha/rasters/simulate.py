@@ -14,8 +14,9 @@ from rasterio.transform import from_origin
 
 from miha.errors import DataError
 from miha.files import replacing_folder
-from miha.rasters.scene import SIMULATED_TAG, Image, Mask
+from miha.rasters.scene import SIMULATED_TAG
 from miha.rasters.verify import verify_raster
+from miha.rasters.window import Image, Mask
 
 FIRST_DAY = date(2021, 5, 1)
 GAP_SIZES = (5, 10, 20, 30, 40, 50, 75, 95)  # percent of the held-out scene

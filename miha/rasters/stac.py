@@ -22,8 +22,9 @@ from rasterio.windows import Window
 from miha.errors import DataError
 from miha.files import write_json
 from miha.rasters.layout import is_cloud_optimized
-from miha.rasters.scene import bands_of, list_rasters
+from miha.rasters.scene import list_rasters
 from miha.rasters.stac_files import COLLECTION, SUBJECT, check_replaceable, item_of
+from miha.rasters.window import bands_of
 from miha.rasters.writing import EMPTY, FILLED, OBSERVED, sidecars_of
 
 LONGITUDE_LATITUDE = "EPSG:4326"

@@ -16,18 +16,9 @@ from miha.rasters.dates import read_date
 from miha.rasters.grid import Grid
 from miha.rasters.opened import OpenDays, OpenScene, sample_of
 from miha.rasters.options import ReadOptions
-from miha.rasters.scene import (
-    Image,
-    Mask,
-    Scene,
-    first_grid,
-    list_rasters,
-    list_scenes,
-    quality_files,
-    read_scene,
-    sample_scene,
-)
+from miha.rasters.scene import Scene, first_grid, list_rasters, list_scenes, quality_files, read_scene, sample_scene
 from miha.rasters.suspect import Level, common_level
+from miha.rasters.window import Image, Mask
 from miha.wording import plural
 
 __all__ = [  # what most of the library needs of rasters

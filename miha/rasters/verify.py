@@ -6,7 +6,7 @@ import rasterio
 from rasterio.errors import RasterioError
 
 from miha.errors import StorageError
-from miha.rasters.scene import first_line
+from miha.rasters.window import first_line
 
 
 def verify_raster(path: Path) -> None:

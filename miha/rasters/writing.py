@@ -26,9 +26,9 @@ from miha.rasters.layout import (
     write_cloud_optimized,
 )
 from miha.rasters.options import ReadOptions
-from miha.rasters.scene import GEOTIFF, Image, Mask, bands_of, open_raster
 from miha.rasters.stac_files import is_own_item, item_of
 from miha.rasters.verify import verify_raster
+from miha.rasters.window import GEOTIFF, Image, Mask, bands_of, open_raster
 
 LOSSY = {"jpeg", "webp", "lerc", "lerc_deflate", "lerc_zstd", "jxl"}  # written as deflate, so that observed pixels stay
 OBSERVED, FILLED, EMPTY = 0, 1, 2  # values of <name>_source.tif

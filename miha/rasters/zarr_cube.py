@@ -16,7 +16,8 @@ from miha.rasters.cube import DIMENSIONS, coordinates_of, filled_scenes
 from miha.rasters.grid import Grid
 from miha.rasters.opened import OpenScene
 from miha.rasters.options import ReadOptions
-from miha.rasters.scene import read_grid, read_scene
+from miha.rasters.scene import read_scene
+from miha.rasters.window import read_grid
 from miha.rasters.writing import sidecars_of
 
 CUBE = "cube.zarr"

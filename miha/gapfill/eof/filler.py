@@ -20,8 +20,8 @@ from miha.gapfill.made import Made, NeverSeen, write_made
 from miha.gapfill.options import FillOptions
 from miha.gapfill.process import Posterior
 from miha.rasters.opened import OpenScene
-from miha.rasters.scene import grown_window, opened, sharing_bands
 from miha.rasters.stack import Image, ReadOptions
+from miha.rasters.window import grown_window, opened, sharing_bands
 from miha.threads import fixed_threads
 
 FOLDER = ".eof"  # in that of the filled days

@@ -21,8 +21,9 @@ from miha.gapfill.eof.model import LOADINGS, NOISE, Model, make_map, put
 from miha.gapfill.eof.practice import fit_pixels, practise
 from miha.gapfill.guess import Window
 from miha.rasters.opened import OpenDays, OpenScene, sample_of
-from miha.rasters.scene import opened, sample_scene
+from miha.rasters.scene import sample_scene
 from miha.rasters.stack import ReadOptions, Stack, misfit, read_stack
+from miha.rasters.window import opened
 from miha.threads import fixed_threads
 from miha.training.workers import compute_all
 
