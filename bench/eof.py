@@ -4,23 +4,19 @@ Gaps are pasted on clear days of histories, the same as in ``bench.peers``. The 
 is filled as ``miha fill --dates`` would.
 """
 
-import os
-from functools import cache, partial
 from pathlib import Path
 from statistics import mean
 from tempfile import TemporaryDirectory
-from typing import Annotated
 
 import numpy as np
 import rasterio
 import typer
 
 from bench.cube import linear, whittaker
-from bench.results import DOCUMENT, RESULTS, Result, Results, table
+from bench.pasted import command, pasted
+from bench.results import Result, Results, table
 from miha.gapfill.base import fill_base
-from miha.gapfill.cases import Case, pasted_case
-from miha.gapfill.days import clear_days
-from miha.gapfill.filler import BaseFiller
+from miha.gapfill.cases import Case
 from miha.gapfill.process import Posterior
 from miha.gapfill.series import Series, fill_days, prepare, scenes_of, start
 from miha.rasters.stack import Image, read_scene
@@ -36,26 +32,17 @@ METHODS = {
 }
 
 
-@cache
-def _filler(data: Path) -> BaseFiller:
-    return BaseFiller(data)
-
-
 @fixed_threads(1)
 def measure(data: Path, number: int) -> Result:
     """Mean absolute error inside one pasted gap of each method, and share of the gap inside intervals of 80 %."""
-    filler = _filler(data)
-    assert filler.history is not None
-    assert filler.static is not None
-    days = clear_days(filler.history.values)
-    day = int(days[number % len(days)])
-    case = pasted_case(filler.history, day, number)
-    values = np.asarray(filler.history.values).copy()
+    case, history, static = pasted(data, number)
+    day = history.dates.index(case.day)
+    values = np.asarray(history.values).copy()
     values[day] = case.scene
     nothing = np.full((1, *case.scene.shape), np.nan, np.float32)  # a day before the first, and one after the last
     padded = np.concatenate([nothing, values, nothing])
     ways = {
-        "base": fill_base(case.scene, case.background, filler.static, number),
+        "base": fill_base(case.scene, case.background, static, number),
         "eof": _patterns(data, case, False),
         "causal": _patterns(data, case, True),
     }
@@ -116,18 +103,7 @@ def tables(kept: Results) -> str:
     return table(["mean absolute error (inside 80 % intervals)", *header], rows)
 
 
-def main(
-    data: Annotated[list[Path], typer.Argument(help="data sets: history/ static/")],
-    gaps: Annotated[int, typer.Option(min=1, help="gaps pasted on each data set")] = 14,
-    processes: Annotated[int, typer.Option(min=1, help="side by side")] = os.cpu_count() or 1,
-    fresh: Annotated[bool, typer.Option(help="forget the results of an earlier call")] = False,
-    results: Annotated[Path, typer.Option(help="folder for eof.json")] = RESULTS,
-    document: Annotated[Path, typer.Option(help="Markdown file for the table")] = DOCUMENT,
-) -> None:
-    """Compare by mean absolute error inside pasted gaps; a later call with more gaps adds to the former."""
-    kept = Results("eof", {}, fresh, results, document)
-    kept.each([(one.name, gap, partial(measure, one, gap)) for gap in range(gaps) for one in data], processes)
-    kept.publish(tables(kept))
+main = command("eof", "Compare by mean absolute error inside pasted gaps", 14, measure, tables)
 
 
 if __name__ == "__main__":

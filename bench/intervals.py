@@ -5,23 +5,19 @@ deviation is that of the Gaussian process: as the kernel says, times one number 
 the visible pixels of each scene. No day of ``truth/`` is read.
 """
 
-import os
-from functools import cache, partial
 from pathlib import Path
 from statistics import mean
-from typing import Annotated
 
 import numpy as np
 import torch
 import typer
 
-from bench.results import DOCUMENT, RESULTS, Result, Results, table
+from bench.pasted import command, pasted
+from bench.results import Result, Results, table
 from miha.evolution.seeds import stream
 from miha.gapfill.base import PROCESS, blend
-from miha.gapfill.cases import INTERVALS, pasted_case
-from miha.gapfill.days import clear_days
+from miha.gapfill.cases import INTERVALS
 from miha.gapfill.features import Features
-from miha.gapfill.filler import BaseFiller
 from miha.gapfill.guess import guess_scene
 from miha.gapfill.process import Posterior, Process, Size, pixels_to_fit
 from miha.gapfill.regressions import GuessSettings
@@ -32,26 +28,17 @@ KERNELS, ALIKE, CALIBRATED = "as the kernel says", f"times {WIDENED:g} in all sc
 ROWS = (KERNELS, ALIKE, CALIBRATED)
 
 
-@cache
-def _filler(data: Path) -> BaseFiller:
-    return BaseFiller(data)
-
-
 @fixed_threads(1)
 def measure(data: Path, number: int) -> Result:
     """Share of INTERVALS that hold the truth inside one pasted gap, and the score, by ROWS (``Case.sureness``)."""
-    filler = _filler(data)
-    assert filler.history is not None
-    assert filler.static is not None
-    days = clear_days(filler.history.values)
-    case = pasted_case(filler.history, int(days[number % len(days)]), number)
+    case, _, static = pasted(data, number)
     scene, background = case.scene, case.background
-    features, departure = Features.of(background, filler.static), (scene - background.level).ravel()
+    features, departure = Features.of(background, static), (scene - background.level).ravel()
     seen = np.flatnonzero(~np.isnan(departure))
     visible = pixels_to_fit(seen, scene.shape, Size(), stream(number, "fill", PROCESS))
     process = Process.fit(features[torch.from_numpy(visible)], departure[visible])
     expected, deviation = process.at(features)
-    guess = guess_scene(scene, background, filler.static, GuessSettings(), stream(number, "fill", 0)).value
+    guess = guess_scene(scene, background, static, GuessSettings(), stream(number, "fill", 0)).value
     filled = blend((background.level.ravel() + expected).reshape(scene.shape).astype(np.float32), guess)
     std = deviation.reshape(scene.shape).astype(np.float32)
     factors = {KERNELS: 1 / process.calibration, ALIKE: WIDENED / process.calibration, CALIBRATED: 1.0}
@@ -74,18 +61,7 @@ def tables(kept: Results) -> str:
     return table([f"truths in the {', '.join(map(str, INTERVALS))} % intervals, %", *header], rows)
 
 
-def main(
-    data: Annotated[list[Path], typer.Argument(help="data sets: history/ static/")],
-    gaps: Annotated[int, typer.Option(min=1, help="gaps pasted on each data set")] = 40,
-    processes: Annotated[int, typer.Option(min=1, help="side by side")] = os.cpu_count() or 1,
-    fresh: Annotated[bool, typer.Option(help="forget the results of an earlier call")] = False,
-    results: Annotated[Path, typer.Option(help="folder for intervals.json")] = RESULTS,
-    document: Annotated[Path, typer.Option(help="Markdown file for the table")] = DOCUMENT,
-) -> None:
-    """Compare standard deviations; a later call with more gaps adds to the former."""
-    kept = Results("intervals", {}, fresh, results, document)
-    kept.each([(one.name, gap, partial(measure, one, gap)) for gap in range(gaps) for one in data], processes)
-    kept.publish(tables(kept))
+main = command("intervals", "Compare standard deviations", 40, measure, tables)
 
 
 if __name__ == "__main__":

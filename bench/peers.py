@@ -18,14 +18,13 @@ from sklearn.ensemble import ExtraTreesRegressor
 
 from bench.dineof import dineof
 from bench.lone import fill_alone, lone_table
+from bench.pasted import pasted
 from bench.results import DOCUMENT, RESULTS, Result, Results, table
 from bench.rfsi import rfsi
 from miha.errors import DataError
 from miha.evolution.seeds import stream
 from miha.gapfill.base import PROCESS, fill_base, process_of
-from miha.gapfill.cases import Case, pasted_case
-from miha.gapfill.days import clear_days
-from miha.gapfill.filler import BaseFiller
+from miha.gapfill.cases import Case
 from miha.gapfill.guess import fit_climatology, fit_ridge, visible_pixels
 from miha.gapfill.judging import BASELINE_TREES
 from miha.gapfill.network_filler import NetworkFiller
@@ -49,11 +48,6 @@ METHODS = {
 
 
 @cache
-def _filler(data: Path) -> BaseFiller:
-    return BaseFiller(data)
-
-
-@cache
 def _network(run: Path, data: Path) -> NetworkFiller:
     return NetworkFiller(model_path(run, "best"), data)
 
@@ -66,12 +60,8 @@ def measure(data: Path, number: int, run: Path | None) -> Result:
         number: of the gap.
         run: folder of a run that learned from ``data``, if any.
     """
-    filler = _filler(data)
-    assert filler.history is not None
-    assert filler.static is not None
-    days = clear_days(filler.history.values)
-    case = pasted_case(filler.history, int(days[number % len(days)]), number)
-    ways = dict(_ways(case, filler.static, number))
+    case, _, static = pasted(data, number)
+    ways = dict(_ways(case, static, number))
     if run and case.day.isoformat() not in (network := _network(run, data)).learned:
         ways[NETWORK] = lambda: network.predict(case.scene, case.background).mean
     errors, seconds = {}, {}

@@ -5,22 +5,17 @@ other numbers stay as they are. No day of ``truth/`` is read.
 """
 
 import math
-import os
 from collections.abc import Callable
 from dataclasses import replace
-from functools import cache, partial
 from pathlib import Path
 from statistics import mean, stdev
-from typing import Annotated
 
 import numpy as np
 import typer
 
-from bench.results import DOCUMENT, RESULTS, Result, Results, table
-from miha.gapfill.cases import pasted_case
-from miha.gapfill.days import clear_days
+from bench.pasted import command, pasted
+from bench.results import Result, Results, table
 from miha.gapfill.features import Features
-from miha.gapfill.filler import BaseFiller
 from miha.gapfill.kernel import LEARNED, Kernel
 from miha.gapfill.predictors import Background
 from miha.gapfill.process import Size, fill_by_process
@@ -38,19 +33,10 @@ WITHOUT: dict[str, Callable[[Kernel], Kernel]] = {
 ROWS = (WHOLE, ALIKE, FEWER, *WITHOUT)
 
 
-@cache
-def _filler(data: Path) -> BaseFiller:
-    return BaseFiller(data)
-
-
 @fixed_threads(1)
 def measure(data: Path, number: int) -> Result:
     """Mean absolute error inside one pasted gap, by ROWS."""
-    filler = _filler(data)
-    assert filler.history is not None
-    assert filler.static is not None
-    static, days = filler.static, clear_days(filler.history.values)
-    case = pasted_case(filler.history, int(days[number % len(days)]), number)
+    case, _, static = pasted(data, number)
 
     def error(background: Background, kernel: Kernel = LEARNED, size: Size = Size()) -> float:
         features, rng = Features.of(background, static), np.random.default_rng(number)
@@ -76,18 +62,7 @@ def tables(kept: Results) -> str:
     return table(["mean absolute error", *(f"{name}, {len(gaps)} gaps" for name, gaps in sets.items())], rows)
 
 
-def main(
-    data: Annotated[list[Path], typer.Argument(help="data sets: history/ static/")],
-    gaps: Annotated[int, typer.Option(min=2, help="gaps pasted on each data set")] = 40,
-    processes: Annotated[int, typer.Option(min=1, help="side by side")] = os.cpu_count() or 1,
-    fresh: Annotated[bool, typer.Option(help="forget the results of an earlier call")] = False,
-    results: Annotated[Path, typer.Option(help="folder for process.json")] = RESULTS,
-    document: Annotated[Path, typer.Option(help="Markdown file for the table")] = DOCUMENT,
-) -> None:
-    """Take parts of the process away, one at a time; a later call with more gaps adds to the former."""
-    kept = Results("process", {}, fresh, results, document)
-    kept.each([(one.name, gap, partial(measure, one, gap)) for gap in range(gaps) for one in data], processes)
-    kept.publish(tables(kept))
+main = command("process", "Take parts of the process away, one at a time", 40, measure, tables)
 
 
 if __name__ == "__main__":

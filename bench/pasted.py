@@ -1,0 +1,60 @@
+"""Gaps pasted on clear days of histories, and the command of a bench that measures one after the other."""
+
+import os
+from collections.abc import Callable
+from functools import cache, partial
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from bench.results import DOCUMENT, RESULTS, Result, Results
+from miha.gapfill.cases import Case, pasted_case
+from miha.gapfill.days import clear_days
+from miha.gapfill.filler import BaseFiller
+from miha.gapfill.predictors import Static
+from miha.rasters.stack import Stack
+
+
+@cache
+def _filler(data: Path) -> BaseFiller:
+    return BaseFiller(data)
+
+
+def pasted(data: Path, number: int) -> tuple[Case, Stack, Static]:
+    """The gap of that number, pasted on the clear days in turn; the history, and the layers that do not change."""
+    filler = _filler(data)
+    assert filler.history is not None
+    assert filler.static is not None
+    days = clear_days(filler.history.values)
+    return pasted_case(filler.history, int(days[number % len(days)]), number), filler.history, filler.static
+
+
+def command(
+    name: str, purpose: str, gaps: int, measure: Callable[[Path, int], Result], tables: Callable[[Results], str]
+) -> Callable[..., None]:
+    """The command of a bench.
+
+    Args:
+        name: of its results.
+        purpose: what ``--help`` says.
+        gaps: pasted on each data set, unless another number is given.
+        measure: of a data set and the number of a gap.
+        tables: what is published.
+    """
+    many = gaps
+
+    def main(
+        data: Annotated[list[Path], typer.Argument(help="data sets: history/ static/")],
+        gaps: Annotated[int, typer.Option(min=2, help="gaps pasted on each data set")] = many,
+        processes: Annotated[int, typer.Option(min=1, help="side by side")] = os.cpu_count() or 1,
+        fresh: Annotated[bool, typer.Option(help="forget the results of an earlier call")] = False,
+        results: Annotated[Path, typer.Option(help="folder for the figures")] = RESULTS,
+        document: Annotated[Path, typer.Option(help="Markdown file for the table")] = DOCUMENT,
+    ) -> None:
+        kept = Results(name, {}, fresh, results, document)
+        kept.each([(one.name, gap, partial(measure, one, gap)) for gap in range(gaps) for one in data], processes)
+        kept.publish(tables(kept))
+
+    main.__doc__ = f"{purpose}; a later call with more gaps adds to the former."
+    return main
