@@ -9,7 +9,6 @@ from statistics import mean
 from tempfile import TemporaryDirectory
 
 import numpy as np
-import rasterio
 import typer
 
 from bench.cube import linear, whittaker
@@ -17,9 +16,9 @@ from bench.pasted import command, pasted
 from bench.results import Result, Results, table
 from miha.gapfill.base import fill_base
 from miha.gapfill.cases import Case
+from miha.gapfill.eof.single import fill_by_patterns, write_days
 from miha.gapfill.process import Posterior
-from miha.gapfill.series import Series, fill_days, prepare, scenes_of, start
-from miha.rasters.stack import Image, read_scene
+from miha.rasters.stack import Image, Stack
 from miha.threads import fixed_threads
 
 HALF = 1.2816  # deviations to each side that hold 80 % of a normal distribution
@@ -43,8 +42,8 @@ def measure(data: Path, number: int) -> Result:
     padded = np.concatenate([nothing, values, nothing])
     ways = {
         "base": fill_base(case.scene, case.background, static, number),
-        "eof": _patterns(data, case, False),
-        "causal": _patterns(data, case, True),
+        "eof": _patterns(history, case, False),
+        "causal": _patterns(history, case, True),
     }
     errors = {name: _error(case, filled.mean) for name, filled in ways.items()}
     errors |= {"linear": _error(case, linear(padded)[day + 1]), "whittaker": _error(case, whittaker(values)[day])}
@@ -52,28 +51,14 @@ def measure(data: Path, number: int) -> Result:
     return {"errors": errors, "inside": inside, "day": case.day.isoformat(), "gap": case.gap}
 
 
-def _patterns(data: Path, case: Case, causal: bool) -> Posterior:
-    """What a series makes of the day."""
+def _patterns(history: Stack, case: Case, causal: bool) -> Posterior:
+    """What a series makes of the day, NaN where no day that it knows shows anything."""
     with TemporaryDirectory() as folder:
-        history = Path(folder) / "data" / "history"
-        history.mkdir(parents=True)
-        for when, path in scenes_of(Series(data=data, out=Path(folder))).items():
-            if when != case.day:
-                (history / path.name).symlink_to(path.absolute())
-                continue
-            with rasterio.open(path) as raster, rasterio.open(history / path.name, "w", **raster.profile) as gapped:
-                stored = raster.read(1)
-                stored[np.isnan(case.scene)] = raster.nodata
-                gapped.write(stored, 1)
-                gapped.scales, gapped.offsets = raster.scales, raster.offsets
-        series = Series(
-            data=history.parent, out=Path(folder) / "out", method="eof", first=case.day, last=case.day, causal=causal
-        )
-        days = start(series)
-        prepare(series, days)
-        assert not fill_days(series, days, counting=False)
-        target = days[0].target
-        return Posterior(read_scene(target).values, read_scene(target.with_name(f"{target.stem}_std.tif")).values)
+        days = Path(folder)
+        filled = fill_by_patterns(days, write_days(history, days), case.day, case.scene, causal)
+    known = history.before(case.day) if causal else history.without(case.day)
+    shown = ~np.isnan(case.scene) | ~np.isnan(known.values).all(axis=0)
+    return Posterior(np.where(shown, filled.mean, np.float32(np.nan)), filled.std)
 
 
 def _error(case: Case, values: Image) -> float:

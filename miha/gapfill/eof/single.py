@@ -30,7 +30,7 @@ def write_days(history: Stack, folder: Path) -> ReadOptions:
     return ReadOptions(observed=tuple(sorted(codes)))
 
 
-def fill_by_patterns(days: Path, reading: ReadOptions, when: date, scene: Image) -> Posterior:
+def fill_by_patterns(days: Path, reading: ReadOptions, when: date, scene: Image, causal: bool = False) -> Posterior:
     """Fill one day by patterns of a history in which it has a gap, as ``miha fill --dates --method eof`` does.
 
     Args:
@@ -38,6 +38,7 @@ def fill_by_patterns(days: Path, reading: ReadOptions, when: date, scene: Image)
         reading: what it returned.
         when: the day.
         scene: (height, width), NaN in the gap; it takes the place of that day.
+        causal: only days before it tell of it.
     """
     with TemporaryDirectory() as folder, unobserved():
         history = Path(folder) / "data" / "history"
@@ -48,7 +49,7 @@ def fill_by_patterns(days: Path, reading: ReadOptions, when: date, scene: Image)
             if path.name != _name(when):
                 (history / path.name).symlink_to(path)
         _write(history / _name(when), scene)
-        filler = EofFiller(history.parent, Path(folder) / "out", reading, causal=False)
+        filler = EofFiller(history.parent, Path(folder) / "out", reading, causal)
         day = Day(when, scenes[when], Path(folder) / "out" / _name(when))
         filler.prepare(scenes, [day])
         return filler.predict(day)
