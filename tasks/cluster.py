@@ -136,18 +136,25 @@ class _ClusterPool:
         if self.gone:
             self._give_up(self.gone)
         else:
-            remote.add_done_callback(self._settle)
+            self.client.loop.add_callback(self._settle, remote)  # type: ignore[union-attr]  # it is connected
         return result
 
-    def _settle(self, remote: "Remote[Any]") -> None:
-        if (result := self.pending.pop(remote, None)) is None:  # given up
-            return
+    async def _settle(self, remote: "Remote[Any]") -> None:
+        """Wait for a call in the client's loop, where it stays pending until its result is here.
+
+        A worker may die between the end of a call and the fetching of its result. The call is then computed again, or
+        given up if no worker is left.
+        """
+        error: Exception | None = None
+        value = None
         try:
-            result.set_result(remote.result())
+            value = await self.client.gather(remote, asynchronous=True)
         except CancelledError:
-            result.set_exception(ClusterGone(f"the Dask scheduler at {self.address} is gone."))
-        except Exception as error:
-            result.set_exception(error)
+            error = ClusterGone(f"the Dask scheduler at {self.address} is gone.")
+        except Exception as failure:
+            error = failure
+        if result := self.pending.pop(remote, None):
+            result.set_exception(error) if error else result.set_result(value)
 
     def watch(self) -> None:
         """Until the pool is stopped, look whether there are workers, and give up if there are none for too long."""

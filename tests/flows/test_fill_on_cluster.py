@@ -3,6 +3,7 @@
 import os
 import signal
 import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +23,33 @@ from tests.support.runs import of_kind
 
 pytest.importorskip("distributed", reason="needs the extra dask")
 pystac, xarray = (pytest.importorskip(name, reason="needs the extras stac and xarray") for name in ("pystac", "xarray"))
+
+
+FILL_AND_KILL = """
+import os, signal, sys
+from datetime import date
+from pathlib import Path
+
+import tasks.cluster
+from miha.gapfill.series import Series, fill_series
+from tasks.placing import placed
+
+data, out, scheduler, *workers = sys.argv[1:]
+
+
+class Late(tasks.cluster._ClusterPool):
+    async def _settle(self, remote):
+        await remote._state.wait()
+        for pid in workers:
+            os.kill(int(pid), signal.SIGKILL)
+        workers.clear()
+        await super()._settle(remote)
+
+
+tasks.cluster._ClusterPool, tasks.cluster._PATIENCE = Late, 3
+day = date(2021, 5, 1)
+fill_series(*placed(Series(data=Path(data), out=Path(out), first=day, last=day), 1, scheduler))
+"""
 
 
 @pytest.fixture
@@ -143,6 +171,19 @@ def test_once_all_workers_are_dead_it_waits_and_ends_and_the_same_command_contin
     assert [event.line for event in of_kind(events, Message)][-1].endswith("has no worker left: 3 s for one")
     assert fill_series(series, working(2)) == {}
     assert all(day.filled for day in days_of(series))
+
+
+@pytest.mark.slow
+def test_workers_that_die_before_their_results_are_fetched_end_the_work_too(scheduler, workers, simulated, tmp_path):
+    """As the command, since its process must end as well."""
+    script = tmp_path / "fill.py"
+    script.write_text(FILL_AND_KILL)
+    pids = [str(pid) for process in workers for pid in (process.pid, *descendants(process.pid))]
+    result = subprocess.run(
+        [sys.executable, script, simulated, tmp_path / "out", scheduler, *pids],
+        env=environment(tmp_path / "home"), capture_output=True, text=True, timeout=100, check=False,
+    )  # fmt: skip
+    assert "has had no worker for 3 s" in result.stderr, result.stdout + result.stderr
 
 
 @pytest.mark.slow
