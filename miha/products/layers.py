@@ -1,10 +1,9 @@
 """Opening one layer of a file of any format that GDAL reads."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from fnmatch import fnmatch
-from pathlib import Path
 
 import numpy as np
 import rasterio
@@ -13,10 +12,10 @@ from numpy.typing import NDArray
 from rasterio.io import DatasetReader
 
 from miha.errors import DataError
+from miha.products.hdf4 import Hdf4File, is_for_us
 from miha.products.product import Band
 
 SAME = 0.01  # pixels: grids that lie apart by less are one, since archives round their coordinates
-_HDF4 = b"\x0e\x03\x13\x01"  # what such files begin with
 
 
 @contextmanager
@@ -29,34 +28,24 @@ def open_layer(path: str, subdataset: str | None, band: Band) -> Iterator[tuple[
         band: its number, from 1, or its name.
 
     Raises:
-        DataError: no such subdataset or band, or an HDF4 file where GDAL reads none.
+        DataError: no such subdataset or band, or an HDF4 file that neither GDAL nor pyhdf reads here.
         RasterioError: GDAL cannot open it.
     """
-    _check_format(path)
+    if is_for_us(path):
+        grids = Hdf4File(path)
+        with grids.open(_chosen(path, {name: name for name in grids.names}, subdataset)) as raster:
+            yield raster, _band(path, raster, band)
+        return
     with rasterio.open(path) as file:
-        inner = file.subdatasets
-        if inner:
-            with rasterio.open(_chosen(path, inner, subdataset)) as raster:
+        if file.subdatasets:
+            named = {re.split("[:/]", name)[-1].strip('"'): name for name in file.subdatasets}
+            with rasterio.open(_chosen(path, named, subdataset)) as raster:
                 yield raster, _band(path, raster, band)
         else:
             yield file, _band(path, file, band)
 
 
-def _check_format(path: str) -> None:
-    if path.startswith("/vsi") or not Path(path).is_file():
-        return
-    with open(path, "rb") as stream:
-        begins = stream.read(4)
-    with rasterio.Env() as environment:
-        if begins == _HDF4 and "HDF4" not in environment.drivers():
-            raise DataError(
-                f"{path} is an HDF4 file, which the GDAL of rasterio's wheels cannot read. Order GeoTIFFs (AppEEARS), "
-                "convert the files (gdal_translate), or install rasterio from conda-forge."
-            )
-
-
-def _chosen(path: str, inner: list[str], wanted: str | None) -> str:
-    named = {re.split("[:/]", name)[-1].strip('"'): name for name in inner}
+def _chosen(path: str, named: Mapping[str, str], wanted: str | None) -> str:
     fitting = [name for short, name in named.items() if fnmatch(short.lower(), (wanted or "*").lower())]
     if len(fitting) != 1:
         problem = "several subdatasets" if fitting else f"no subdataset {wanted}"

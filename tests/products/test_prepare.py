@@ -231,7 +231,10 @@ def test_a_scene_beside_the_grid_is_left_out(tmp_path):
         (lambda raw: write(raw, "20200703").write_text("x"), r"scene_20200703\.tif cannot be read: .*not recognized"),
         (lambda raw: None, "raw is not there"),
         (lambda raw: (raw.mkdir(), (raw / "a.zip").write_text("x")), r"a\.zip cannot be read as an archive"),
-        (lambda raw: (raw.mkdir(), (raw / "20200703.tif").write_bytes(b"\x0e\x03\x13\x01")), "is an HDF4 file"),
+        (
+            lambda raw: (raw.mkdir(), (raw / "20200703.tif").write_bytes(b"\x0e\x03\x13\x01")),
+            "20200703.tif cannot be read",
+        ),
     ],
 )
 def test_a_download_without_one_usable_scene_is_refused_and_nothing_is_written(tmp_path, prepared, reason):

@@ -1,0 +1,60 @@
+"""Grids of HDF-EOS 2, written as that library lays them out: arrays, structural metadata, groups of HDF4."""
+
+from pathlib import Path
+
+import numpy as np
+
+MODIS = {"projection": "GCTP_SNSOID", "parameters": "6371007.181000" + ",0" * 12}
+
+
+def hdf_eos(path: Path, grids: dict, corners, projection=MODIS["projection"], parameters=MODIS["parameters"]) -> Path:
+    """One file; ``grids`` by name: layers by name: (values, attributes); ``corners``: (west, north), (east, south)."""
+    from pyhdf.HDF import HC, HDF
+    from pyhdf.SD import SD, SDC
+    from pyhdf.V import V
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    file, written, text = SD(str(path), SDC.WRITE | SDC.CREATE), {}, ""
+    for number, (grid, layers) in enumerate(grids.items(), 1):
+        fields = ""
+        for field, (name, (values, attributes)) in enumerate(layers.items(), 1):
+            array = file.create(name, getattr(SDC, values.dtype.name.upper()), values.shape)
+            for axis, dimension in enumerate(("YDim", "XDim")):
+                array.dim(axis).setname(f"{dimension}:{grid}")
+            for key, value in attributes.items():
+                array.setfillvalue(value) if key == "_FillValue" else setattr(array, key, value)
+            array[:] = values
+            written.setdefault(grid, []).append(array.ref())
+            array.endaccess()
+            fields += (
+                f'OBJECT=DataField_{field}\nDataFieldName="{name}"\nDataType=DFNT_{values.dtype.name.upper()}\n'
+                f'DimList=("YDim","XDim")\nEND_OBJECT=DataField_{field}\n'
+            )
+        (west, north), (east, south) = corners
+        rows, columns = np.shape(values)
+        text += (
+            f'GROUP=GRID_{number}\nGridName="{grid}"\nXDim={columns}\nYDim={rows}\n'
+            f"UpperLeftPointMtrs=({west:.6f},{north:.6f})\nLowerRightMtrs=({east:.6f},{south:.6f})\n"
+            f"Projection={projection}\nProjParams=({parameters})\nSphereCode=-1\nGridOrigin=HDFE_GD_UL\n"
+            f"GROUP=Dimension\nEND_GROUP=Dimension\nGROUP=DataField\n{fields}END_GROUP=DataField\n"
+            f"GROUP=MergedFields\nEND_GROUP=MergedFields\nEND_GROUP=GRID_{number}\n"
+        )
+    structure = (
+        f"GROUP=SwathStructure\nEND_GROUP=SwathStructure\nGROUP=GridStructure\n{text}END_GROUP=GridStructure\nEND\n"
+    )
+    half = len(structure) // 2  # long ones are cut into pieces
+    setattr(file, "StructMetadata.0", structure[:half]), setattr(file, "StructMetadata.1", structure[half:])
+    file.HDFEOSVersion = "HDFEOS_V2.17"
+    file.end()
+    opened = HDF(str(path), HC.WRITE)
+    groups = V(opened)
+    for grid, references in written.items():
+        whole, fields, attributes = (groups.create(name) for name in (grid, "Data Fields", "Grid Attributes"))
+        whole._class, fields._class, attributes._class = "GRID", "GRID Vgroup", "GRID Vgroup"
+        for reference in references:
+            fields.add(HC.DFTAG_NDG, reference)
+        whole.insert(fields), whole.insert(attributes)
+        for group in (fields, attributes, whole):
+            group.detach()
+    groups.end(), opened.close()
+    return path
