@@ -63,6 +63,13 @@ def test_a_layer_has_the_grid_that_it_belongs_to(tmp_path, stored):
             assert raster.bounds == pytest.approx((TILE[0][0], TILE[1][1], TILE[1][0], TILE[0][1]))
 
 
+def test_metadata_in_several_pieces_is_joined(tmp_path):
+    layers = {f"layer{number}": (np.full((2, 2), number, np.uint16), {}) for number in range(400)}
+    path = hdf_eos(tmp_path / "a.hdf", {"grid": layers}, TILE)
+    with open_layer(str(path), "layer399", 1) as (raster, _):
+        assert (raster.read(1) == 399).all()
+
+
 def test_degrees_are_unpacked(tmp_path, stored):
     corners = (-10_030_000.0, 60_000_000.0), (5_000_000.0, 40_015_036.0)
     path = daily(tmp_path / "a.hdf", stored, stored, corners=corners, projection="GCTP_GEO", parameters="0" + ",0" * 12)

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
+PIECE = 32_000  # characters of metadata in one attribute
 MODIS = {"projection": "GCTP_SNSOID", "parameters": "6371007.181000" + ",0" * 12}
 
 
@@ -26,24 +27,31 @@ def hdf_eos(path: Path, grids: dict, corners, projection=MODIS["projection"], pa
             array[:] = values
             written.setdefault(grid, []).append(array.ref())
             array.endaccess()
-            fields += (
-                f'OBJECT=DataField_{field}\nDataFieldName="{name}"\nDataType=DFNT_{values.dtype.name.upper()}\n'
-                f'DimList=("YDim","XDim")\nEND_OBJECT=DataField_{field}\n'
+            fields += "".join(
+                f"\t\t\t{line}\n"
+                for line in (
+                    f"OBJECT=DataField_{field}",
+                    f'\tDataFieldName="{name}"',
+                    f"\tDataType=DFNT_{values.dtype.name.upper()}",
+                    '\tDimList=("YDim","XDim")',
+                    f"END_OBJECT=DataField_{field}",
+                )
             )
         (west, north), (east, south) = corners
         rows, columns = np.shape(values)
         text += (
-            f'GROUP=GRID_{number}\nGridName="{grid}"\nXDim={columns}\nYDim={rows}\n'
-            f"UpperLeftPointMtrs=({west:.6f},{north:.6f})\nLowerRightMtrs=({east:.6f},{south:.6f})\n"
-            f"Projection={projection}\nProjParams=({parameters})\nSphereCode=-1\nGridOrigin=HDFE_GD_UL\n"
-            f"GROUP=Dimension\nEND_GROUP=Dimension\nGROUP=DataField\n{fields}END_GROUP=DataField\n"
-            f"GROUP=MergedFields\nEND_GROUP=MergedFields\nEND_GROUP=GRID_{number}\n"
+            f'\tGROUP=GRID_{number}\n\t\tGridName="{grid}"\n\t\tXDim={columns}\n\t\tYDim={rows}\n'
+            f"\t\tUpperLeftPointMtrs=({west:.6f},{north:.6f})\n\t\tLowerRightMtrs=({east:.6f},{south:.6f})\n"
+            f"\t\tProjection={projection}\n\t\tProjParams=({parameters})\n\t\tSphereCode=-1\n"
+            f"\t\tGridOrigin=HDFE_GD_UL\n\t\tGROUP=Dimension\n\t\tEND_GROUP=Dimension\n"
+            f"\t\tGROUP=DataField\n{fields}\t\tEND_GROUP=DataField\n"
+            f"\t\tGROUP=MergedFields\n\t\tEND_GROUP=MergedFields\n\tEND_GROUP=GRID_{number}\n"
         )
     structure = (
         f"GROUP=SwathStructure\nEND_GROUP=SwathStructure\nGROUP=GridStructure\n{text}END_GROUP=GridStructure\nEND\n"
     )
-    half = len(structure) // 2  # long ones are cut into pieces
-    setattr(file, "StructMetadata.0", structure[:half]), setattr(file, "StructMetadata.1", structure[half:])
+    for piece in range(-(-len(structure) // PIECE)):
+        setattr(file, f"StructMetadata.{piece}", structure[piece * PIECE : (piece + 1) * PIECE])
     file.HDFEOSVersion = "HDFEOS_V2.17"
     file.end()
     opened = HDF(str(path), HC.WRITE)
