@@ -21,6 +21,7 @@ from miha.training.workers import working_in
 if TYPE_CHECKING:
     from distributed import Client
     from distributed import Future as Remote
+    from prefect.futures import PrefectFuture
     from prefect_dask.task_runners import DaskTaskRunner
 
 _CONNECT = 10.0  # seconds to wait for the scheduler
@@ -119,6 +120,38 @@ def connected(address: str, folder: Path, option: str, needed: Sequence[Path] = 
         yield client
 
 
+def await_workers(client: "Client", address: str) -> None:
+    """Wait a minute for a worker if a cluster has none.
+
+    Raises:
+        ClusterGone: there has been none.
+    """
+    if client.nthreads():
+        return
+    publish(Message(f"the Dask cluster at {address} has no worker left: {_PATIENCE:.0f} s for one"))
+    try:
+        client.wait_for_workers(1, timeout=_PATIENCE)
+    except TimeoutError as error:
+        raise ClusterGone(
+            f"the Dask cluster at {address} has had no worker for {_PATIENCE:.0f} s. Start some: "
+            f"`dask worker {address}`."
+        ) from error
+
+
+def result_of(future: "PrefectFuture[Any]", address: str) -> Any:
+    """The result of a task on a cluster, awaited as long as that has workers.
+
+    Raises:
+        ClusterGone: it has none any more.
+        Exception: what the task failed with.
+    """
+    while True:
+        try:
+            return future.result(timeout=_LOOK)
+        except TimeoutError:  # a stage raises none there: Dask cannot stop it
+            await_workers(future.wrapped_future.client, address)  # type: ignore[attr-defined]
+
+
 class _ClusterPool:
     """A cluster as a pool for :func:`miha.training.workers.submit`."""
 
@@ -160,14 +193,11 @@ class _ClusterPool:
         """Until the pool is stopped, look whether there are workers, and give up if there are none for too long."""
         while not self.stopped.wait(_LOOK):
             try:
-                if not self.pending or self.client.nthreads():
-                    continue
-                publish(Message(f"the Dask cluster at {self.address} has no worker left: {_PATIENCE:.0f} s for one"))
-                self.client.wait_for_workers(1, timeout=_PATIENCE)
-            except TimeoutError:
-                none = f"the Dask cluster at {self.address} has had no worker for {_PATIENCE:.0f} s."
-                self.gone = ClusterGone(f"{none} Start some: `dask worker {self.address}`.")
-                self._give_up(self.gone)
+                if self.pending:
+                    await_workers(self.client, self.address)
+            except ClusterGone as gone:
+                self.gone = gone
+                self._give_up(gone)
                 return
             except Exception:  # the scheduler is gone, or the client closed, which calls are told of
                 return

@@ -3,12 +3,14 @@
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 
+from miha.errors import RunError
 from miha.experiment import Cycle, Experiment
 from miha.records.record import StageRecord
 from miha.training.spec import StageSpec
 from miha.training.workers import working
 from miha.walk import Runner
 from tasks.artifacts import Progress
+from tasks.cluster import ClusterGone, result_of
 from tasks.deciding import generate_population, select_fittest
 from tasks.training import prepare_samples, training_task
 
@@ -18,7 +20,7 @@ class PrefectRunner(Runner):
 
     def __init__(self, experiment: Experiment) -> None:
         self.faults = experiment.config.faults
-        self.on_cluster = experiment.config.run.dask is not None
+        self.cluster = experiment.config.run.dask
         mainline = len(experiment.plan.legs) or experiment.config.schedule.cycles + 2  # initial, each cycle, final
         self.progress = Progress("stages", 1 + mainline)  # the base, too
 
@@ -27,7 +29,7 @@ class PrefectRunner(Runner):
 
     def training_pool(self, processes: int) -> AbstractContextManager[None]:
         """On a cluster nothing is trained by processes of this machine."""
-        return nullcontext() if self.on_cluster else working(processes)
+        return nullcontext() if self.cluster else working(processes)
 
     def prepare(self, experiment: Experiment) -> None:
         prepare_samples(experiment)
@@ -49,7 +51,9 @@ class PrefectRunner(Runner):
         results: list[StageRecord | Exception] = []
         for future in futures:
             try:
-                results.append(future.result())
+                results.append(result_of(future, self.cluster) if self.cluster else future.result())
+            except ClusterGone as gone:  # no stage's doing
+                raise RunError(f"{gone} Then run the same command again; it continues.") from gone
             except Exception as error:  # whatever it was, the walk decides; Dask has errors of its own for lost workers
                 results.append(error)
         if specs and specs[0].stage.candidate is None and isinstance(results[0], StageRecord):

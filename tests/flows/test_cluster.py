@@ -9,7 +9,7 @@ import pytest
 
 import miha
 from flows.optimize import carry_out
-from miha.errors import ConfigError
+from miha.errors import ConfigError, RunError
 from miha.events import EpochEnded, StageStarted, observed_by
 from miha.records.archive import read_manifest
 from tests.support import faults
@@ -89,6 +89,30 @@ def test_a_machine_that_dies_takes_its_share_to_the_others(scheduler, workers, t
     with observed_by(kill):
         there = carry_out(tiny_config("there", problem=tiny, schedule=schedule, run={"dask": scheduler}))
     assert killed
+    assert contents(there.run_dir) == contents(here.run_dir)
+
+
+@pytest.mark.slow
+def test_once_all_workers_are_dead_the_run_ends_and_the_same_command_continues(
+    scheduler, workers, tiny, tiny_config, tmp_path, monkeypatch
+):
+    monkeypatch.setattr("tasks.cluster._PATIENCE", 3)
+    here = miha.optimize(tiny_config("here"))
+
+    def kill(event):
+        if isinstance(event, StageStarted) and event.stage.name == "1_1":
+            for process in workers:
+                for pid in descendants(process.pid) | {process.pid}:
+                    os.kill(pid, signal.SIGKILL)
+                process.wait()
+
+    settings = tiny_config("there", problem=tiny, run={"dask": scheduler})
+    with observed_by(kill), pytest.raises(RunError, match=r"has had no worker for 3 s\. Start some: .* it continues"):
+        carry_out(settings)
+    log = tmp_path / "worker3.log"
+    with running(worker(scheduler, "three"), log, environment(tmp_path / "home")):
+        wait_for(logged(log, "Registered to:"), 60, log)
+        there = carry_out(settings)
     assert contents(there.run_dir) == contents(here.run_dir)
 
 
