@@ -1,10 +1,11 @@
 """A Gaussian process of many visible pixels, at a cost that grows linearly in pixels: a full-scale approximation.
 
-What reaches far goes through a few inducing pixels, what is left through the nearest visible ones of each pixel
-(Vecchia's approximation). The sum is due to Sang and Huang (2012, J. R. Stat. Soc. B 74, 111-132); with nearest
-neighbours for its second part, to Gyger, Furrer and Sigrist (2025, arXiv 2507.05064). Of what the inducing pixels tell
-only the leading principal components are kept, and pixels that are asked about share neighbours with those beside them,
-since nearly all of the time goes into what is multiplied for each pixel.
+The terms of the kernel that reach far go through a few inducing pixels; what these leave, and all of the short terms,
+through the nearest visible pixels of each pixel (Vecchia's approximation). The sum is due to Sang and Huang (2012,
+J. R. Stat. Soc. B 74, 111-132); with nearest neighbours for its second part, to Gyger, Furrer and Sigrist (2025, arXiv
+2507.05064). Inducing pixels far apart tell nothing of short terms, which would take components from the others.
+Of what the inducing pixels tell only the leading principal components are kept, and pixels that are asked about share
+neighbours with those beside them, since nearly all of the time goes into what is multiplied for each pixel.
 """
 
 import numpy as np
@@ -16,8 +17,8 @@ from torch import Tensor
 from miha.gapfill.kernel import Kernel, Pixels, covariance, variance
 from miha.gapfill.neighbours import earlier_neighbours
 
-NEIGHBOURS = 24  # visible pixels
-COMPONENTS = 300  # of what the inducing pixels tell
+NEIGHBOURS = 16  # visible pixels
+COMPONENTS = 200  # of what the inducing pixels tell
 JITTER = 1e-3  # of visible pixels, so that their covariance can be inverted in float32
 BLOCK = 4.0  # pixels a side that share neighbours
 CHUNK = 256  # pixels that are looked at together: so few that what is computed of them stays in the processor's cache
@@ -40,7 +41,7 @@ class FullScale:
     def __init__(self, kernel: Kernel, visible: Pixels, values: Tensor, inducing: int) -> None:
         self.kernel, self.visible = kernel, visible
         self.inducing = visible[slice(inducing)]
-        sizes, axes = torch.linalg.eigh(covariance(kernel, self.inducing, self.inducing).double())
+        sizes, axes = torch.linalg.eigh(covariance(kernel, self.inducing, self.inducing, far=True).double())
         self.whitening = (axes / (sizes.clamp(min=0) + JITTER).sqrt())[:, -COMPONENTS:].float()
         everything = torch.arange(len(values)).split(CHUNK)
         self.projected = torch.cat([self._project(visible[chunk]) for chunk in everything])
@@ -70,22 +71,23 @@ class FullScale:
 
     def at(self, asked: Pixels) -> tuple[Tensor, Tensor]:
         """Mean and variance, noise included, of pixels that are not visible, in deviations of the scene."""
-        blocks, centres = _blocks(asked.positions.numpy())
+        blocks, counts, centres = _blocks(asked.positions.numpy())
         count = min(NEIGHBOURS, len(self.visible.positions))
         neighbours = torch.from_numpy(self.tree.query(centres, count)[1].reshape(-1, count))
         mean, variances = torch.empty(2, len(asked.positions), dtype=torch.float64)
-        for chunk in torch.arange(len(blocks)).split(max(1, CHUNK // blocks.shape[1])):
-            near, pixels = neighbours[chunk], asked[blocks[chunk]]
+        for chunk in torch.arange(len(blocks)).split(max(1, int(CHUNK / BLOCK**2))):
+            near, members = neighbours[chunk], blocks[chunk, : counts[chunk[-1]]]
+            pixels = asked[members]
             projected = self._project(pixels)
             weights, left, rest = self._condition(pixels, projected, near)
             expected = projected @ self.coefficients + (weights @ self.residuals[near][..., None])[..., 0]
-            mean[blocks[chunk]] = expected.double()
-            variances[blocks[chunk]] = (left + ((rest @ self.unsure) ** 2).sum(-1) + self.kernel.noise).double()
+            mean[members] = expected.double()
+            variances[members] = (left + ((rest @ self.unsure) ** 2).sum(-1) + self.kernel.noise).double()
         return mean, variances
 
     def _project(self, pixels: Pixels) -> Tensor:
-        """Pixels (…, n) as seen through the inducing ones, (…, n, COMPONENTS): products are their covariance."""
-        projected: Tensor = covariance(self.kernel, pixels, self.inducing) @ self.whitening
+        """Pixels (…, n) as seen through the inducing ones, (…, n, COMPONENTS): products are what reaches far."""
+        projected: Tensor = covariance(self.kernel, pixels, self.inducing, far=True) @ self.whitening
         return projected
 
     def _condition(self, pixels: Pixels, projected: Tensor, neighbours: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -112,15 +114,16 @@ class FullScale:
         return weights, left.clamp(min=1e-4), projected - weights @ through
 
 
-def _blocks(positions: NDArray[np.float32]) -> tuple[Tensor, NDArray[np.float64]]:
+def _blocks(positions: NDArray[np.float32]) -> tuple[Tensor, NDArray[np.int64], NDArray[np.float64]]:
     """Places (n, 2) by squares of BLOCK a side, which do not depend on what else is asked.
 
     Returns:
-        Numbers of the places in each (blocks, most in one), one of them again where there are fewer; and the middles
-        of the blocks (blocks, 2).
+        Numbers of the places in each (blocks, most in one), one of them again where there are fewer; how many there
+        are, in rising order; and the middles of the blocks (blocks, 2).
     """
     cells, block, counts = np.unique(np.floor(positions / BLOCK), axis=0, return_inverse=True, return_counts=True)
     order, first = np.argsort(block.ravel(), kind="stable"), np.cumsum(counts) - counts
-    inside = np.minimum(np.arange(counts.max(initial=0)), counts[:, None] - 1)
-    middles = (cells.astype(np.float64) + 0.5) * BLOCK - 0.5
-    return torch.from_numpy(order[first[:, None] + inside]), middles
+    rising = np.argsort(counts, kind="stable")
+    inside = np.minimum(np.arange(counts.max(initial=0)), counts[rising, None] - 1)
+    middles = (cells[rising].astype(np.float64) + 0.5) * BLOCK - 0.5
+    return torch.from_numpy(order[first[rising, None] + inside]), counts[rising], middles

@@ -81,19 +81,27 @@ class Pixels:
         return self.linear, self.drifting, self.positions, self.kinds
 
 
-def covariance(kernel: Kernel, one: Pixels, other: Pixels) -> Tensor:
+def covariance(kernel: Kernel, one: Pixels, other: Pixels, far: bool = False) -> Tensor:
     """Covariance (…, n, m) of pixels (…, n) and (…, m), without noise.
 
     Matérn is of smoothness 3/2 (Rasmussen and Williams 2006, equation 4.17).
+
+    Args:
+        kernel: its numbers.
+        one: pixels.
+        other: pixels.
+        far: only of terms that reach far: all but ``rough`` and ``local_kind``.
     """
     distance = _distance(one.positions, other.positions)
     kind = _matern(_feature_distance(one.kinds, other.kinds))
     drift = _matern(distance / kernel.drift_length) * (one.drifting @ other.drifting.mT)
+    covaried = one.linear @ other.linear.mT + kernel.broad * _matern(distance / kernel.broad_length)
+    if far:
+        return covaried + kind * kernel.kind + kernel.drift * drift
     return (
-        one.linear @ other.linear.mT
-        + kernel.broad * _matern(distance / kernel.broad_length)
-        + kernel.rough * torch.exp(-distance / kernel.rough_length)
-        + kind * (kernel.kind + kernel.local_kind * torch.exp(-distance / kernel.local_length))
+        covaried
+        + kernel.rough * _exp(-distance / kernel.rough_length)
+        + kind * (kernel.kind + kernel.local_kind * _exp(-distance / kernel.local_length))
         + kernel.drift * drift
     )
 
@@ -106,7 +114,12 @@ def variance(kernel: Kernel, pixels: Pixels) -> Tensor:
 
 def _matern(scaled: Tensor) -> Tensor:
     root = scaled * 3**0.5
-    return (1 + root) * torch.exp(-root)
+    return (1 + root) * _exp(-root)
+
+
+def _exp(exponent: Tensor) -> Tensor:
+    """What float32 can hardly hold takes ten times as long, and is nothing beside the other terms."""
+    return torch.exp(exponent.clamp(min=-80))
 
 
 def _distance(one: Tensor, other: Tensor) -> Tensor:

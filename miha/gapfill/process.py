@@ -37,7 +37,7 @@ class Size:
     """
 
     dense: int = 3000
-    inducing: int = 600
+    inducing: int = 400
 
 
 @dataclass(frozen=True)

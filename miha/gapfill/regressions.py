@@ -123,7 +123,7 @@ class Forests:
         """
         means, variances = np.empty((2, FOLDS, len(trend)), np.float32)
         for held, forest in enumerate(self.folds):
-            votes = np.stack([tree.predict(features) for tree in forest.estimators_])
+            votes = np.stack([tree.predict(features, check_input=False) for tree in forest.estimators_])
             means[held] = trend + votes.mean(axis=0)
             variances[held] = votes.var(axis=0)
         unseen = np.take_along_axis(means, np.maximum(own, 0)[None], axis=0)[0]

@@ -16,7 +16,7 @@ from miha.rasters.window import Image, Mask, opened, read_window, sharing_bands
 
 SAMPLE = 40_000  # pixels at most that stand for a scene
 SAMPLED = 20_000_000  # values at most of a stack that stand for it
-CACHE = 512  # MB of blocks that GDAL keeps, so that windows side by side do not decode one twice
+CACHE = 512_000_000  # bytes of blocks that GDAL keeps, so that windows side by side do not decode one twice
 
 
 def sample_of(shape: tuple[int, int], days: int = 1, most: int = SAMPLE) -> NDArray[np.int64]:

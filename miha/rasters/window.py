@@ -138,8 +138,11 @@ def decode(raw: NDArray[Any], mask: NDArray[np.uint8] | None, source: DatasetRea
             missing |= raw == code
     if mask is not None:
         missing |= mask == 0
-    values = raw.astype(np.float64) * source.scales[band] + source.offsets[band]
-    return np.where(missing, np.nan, values).astype(np.float32)
+    values = raw.astype(np.float64)
+    values *= source.scales[band]  # in place: new memory takes several times as long as what is computed in it
+    values += source.offsets[band]
+    values[missing] = np.nan
+    return values.astype(np.float32)
 
 
 def is_masked(source: DatasetReader, options: ReadOptions) -> bool:
