@@ -6,7 +6,6 @@ is filled as ``miha fill --dates`` would.
 
 from pathlib import Path
 from statistics import mean
-from tempfile import TemporaryDirectory
 
 import numpy as np
 import typer
@@ -16,7 +15,7 @@ from bench.pasted import command, pasted
 from bench.results import Result, Results, table
 from miha.gapfill.base import fill_base
 from miha.gapfill.cases import Case
-from miha.gapfill.eof.single import fill_by_patterns, write_days
+from miha.gapfill.eof.single import fill_by_patterns
 from miha.gapfill.process import Posterior
 from miha.rasters.stack import Image, Stack
 from miha.threads import fixed_threads
@@ -53,9 +52,7 @@ def measure(data: Path, number: int) -> Result:
 
 def _patterns(history: Stack, case: Case, causal: bool) -> Posterior:
     """What a series makes of the day, NaN where no day that it knows shows anything."""
-    with TemporaryDirectory() as folder:
-        days = Path(folder)
-        filled = fill_by_patterns(days, write_days(history, days), case.day, case.scene, causal)
+    filled = fill_by_patterns(history, case.day, case.scene, causal=causal)
     known = history.before(case.day) if causal else history.without(case.day)
     shown = ~np.isnan(case.scene) | ~np.isnan(known.values).all(axis=0)
     return Posterior(np.where(shown, filled.mean, np.float32(np.nan)), filled.std)

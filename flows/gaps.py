@@ -111,7 +111,9 @@ def fill(
 @reads_rasters
 def assess(
     data: Annotated[Path, typer.Argument(help="folder of scenes: history/ static/")],
-    gaps: Annotated[int, typer.Option(min=4, help="gaps to paste on clear days, of 5 to 95 % of the scene")] = 60,
+    gaps: Annotated[
+        int, typer.Option(min=4, help="gaps to paste on clear days, of 5 to 95 % of the scene or window")
+    ] = 60,
     run_dir: Annotated[
         Path | None, typer.Option(help="folder of a run to compare with, on days that it was not trained on")
     ] = None,
@@ -126,6 +128,8 @@ def assess(
     Gaps are hidden in the days of a data set, and filled without training.
 
     Each day is left out of what fills it. About ten seconds a gap and core for 10,000 pixels, most of it for 300 trees.
+
+    Of a stack that is too large for memory each gap is in a window of 256 × 256 pixels: one or two minutes a core.
     """
     from miha.files import replacing, write_text
     from miha.gapfill.assess import assess as assess_data
@@ -136,9 +140,11 @@ def assess(
     options = reading(model)
     with shown() as console:
         found = assess_data(data, gaps, workers or os.cpu_count() or 1, model, options)
-        title = f"mean absolute error{f', {found.unit}' if found.unit else ''}; {data}; gap in percent of the scene"
+        title = f"mean absolute error{f', {found.unit}' if found.unit else ''}; {data}; gap in percent of {found.place}"
         console.print(errors_table(found.table(), title))
         held = ", ".join(f"{share} %: {100 * inside:.0f} %" for share, inside in found.coverage().items())
+        if found.side:
+            console.print(f"The stack is too large for memory: errors are of {found.place}, not of whole scenes")
         console.print(f"Share of hidden values inside the base's intervals of {held}")
     if picture:
         with replacing(picture) as temporary:

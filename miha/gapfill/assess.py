@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -12,12 +11,12 @@ from matplotlib.figure import Figure
 from miha.errors import DataError
 from miha.events import Counted, publish
 from miha.gapfill.base import fill_base
-from miha.gapfill.cases import INTERVALS, pasted_case
+from miha.gapfill.cases import INTERVALS, fill_case, pasted_case
 from miha.gapfill.days import FEW_DAYS, clear_days, warn_if_few
-from miha.gapfill.eof.single import fill_by_patterns, write_days
-from miha.gapfill.filler import BaseFiller
+from miha.gapfill.eof.single import fill_by_patterns
+from miha.gapfill.excerpt import SIDE
 from miha.gapfill.judging import BASELINES, baselines
-from miha.gapfill.network_filler import NetworkFiller
+from miha.gapfill.network_filler import NetworkFiller, open_filler
 from miha.gapfill.predictors import Static
 from miha.rasters.stack import ReadOptions
 from miha.training.workers import submit, working
@@ -30,36 +29,26 @@ MARKERS = "vs^oPD"  # of all methods
 
 
 @dataclass(frozen=True)
-class Job:
-    """What all gaps have in common.
-
-    Attributes:
-        data: the data set.
-        model: an archive to judge beside.
-        reading: how pixels become values.
-        days: folder of the days for patterns, and how they are read; None: too few for patterns.
-    """
-
-    data: Path
-    model: Path | None
-    reading: ReadOptions
-    days: tuple[Path, ReadOptions] | None
-
-
-@dataclass(frozen=True)
 class Assessment:
     """Errors of each method on pasted gaps.
 
     Attributes:
-        gaps: a row for each gap: day, size (percent of the scene), mean absolute error of each method, and the share
+        gaps: a row for each gap: day, size (percent of ``place``), mean absolute error of each method, and the share
             of each of the base's intervals that holds the truth.
         methods: columns of ``gaps`` that are errors.
         unit: of the errors.
+        side: pixels a side, of the windows that gaps are pasted on; None: on whole scenes.
     """
 
     gaps: pd.DataFrame
     methods: list[str]
     unit: str
+    side: int | None = None
+
+    @property
+    def place(self) -> str:
+        """What sizes of gaps are percent of."""
+        return f"a window of {self.side} × {self.side} pixels" if self.side else "the scene"
 
     def table(self) -> pd.DataFrame:
         """Mean errors by size of the gap and over all; and the standard error of the latter, days taken as units."""
@@ -85,7 +74,7 @@ class Assessment:
             axes.plot(self.gaps["size"], self.gaps[method], linestyle="", markersize=3, alpha=0.3, **look)
             axes.plot(means["size"], means[method], label=method, **look)
         unit = f", {self.unit}" if self.unit else ""
-        axes.set(xlabel="gap, percent of the scene", ylabel=f"mean absolute error{unit}", ylim=(0, None))
+        axes.set(xlabel=f"gap, percent of {self.place}", ylabel=f"mean absolute error{unit}", ylim=(0, None))
         days = self.gaps["day"].nunique()
         axes.set_title(f"{plural(len(self.gaps), 'gap')} on {plural(days, 'day')}, each day left out of what fills it")
         axes.legend(frameon=False)
@@ -98,6 +87,7 @@ def assess(
     """Hide gaps in clear days of a history, and fill them with each method, the day itself left out of everything.
 
     Patterns are fitted anew for each gap, to the history with that gap in it: they know of the day what is visible.
+    Of a stack that is opened and not read gaps are pasted on windows, and filled as scenes by themselves.
 
     Args:
         data: the data set: history/ static/.
@@ -110,7 +100,7 @@ def assess(
         DataError: the data set cannot be used, or no day is left to judge by.
         ArchiveError: the model cannot be used with ``data``.
     """
-    filler = NetworkFiller(model, data) if model else BaseFiller(data, reading)
+    filler = open_filler(model, data, reading)
     history = filler.history
     assert history is not None, "a data set has one"
     days = [int(day) for day in clear_days(history.values)]
@@ -124,29 +114,27 @@ def assess(
         raise DataError(f"{data}/history has one day; at least two are needed to leave one out. Add days.")
     warn_if_few(len(history))
     rows = []
-    with TemporaryDirectory() as folder:
-        written = (Path(folder), write_days(history, Path(folder))) if len(history) >= FEW_DAYS else None
-        job = Job(data, model, reading, written)
-        with working(processes):
-            running = [submit(_fill, job, days[gap % len(days)], gap) for gap in range(gaps)]
-            for done, future in enumerate(running, start=1):
-                rows.append(future.result())
-                publish(Counted("gaps", done, gaps))
-    beside = [PATTERNS] * bool(written) + [NETWORK] * bool(model)
-    return Assessment(pd.DataFrame(rows), [*BASELINES, *beside], filler.unit)
+    with working(processes):
+        running = [submit(_fill, data, model, reading, days[gap % len(days)], gap) for gap in range(gaps)]
+        for done, future in enumerate(running, start=1):
+            rows.append(future.result())
+            publish(Counted("gaps", done, gaps))
+    beside = [PATTERNS] * (len(history) >= FEW_DAYS) + [NETWORK] * bool(model)
+    return Assessment(pd.DataFrame(rows), [*BASELINES, *beside], filler.unit, SIDE if filler.opened else None)
 
 
-def _fill(job: Job, day: int, number: int) -> dict[str, Any]:
-    filler = NetworkFiller(job.model, job.data) if job.model else BaseFiller(job.data, job.reading)
-    assert filler.history is not None, "a data set has one"
-    static = filler.static or Static.none(filler.history.values.shape[1:])
-    case = pasted_case(filler.history, day, number)
+def _fill(data: Path, model: Path | None, reading: ReadOptions, day: int, number: int) -> dict[str, Any]:
+    """One row of the gaps."""
+    filler = open_filler(model, data, reading)
+    history = filler.history
+    assert history is not None, "a data set has one"
+    case = pasted_case(history, day, number, filler.static_files if filler.opened else None)
+    static = case.static or filler.static or Static.none(case.scene.shape)
     base = fill_base(case.scene, case.background, static, filler.seed)
     errors = {name: case.error(values) for name, values in baselines(case, static, base.mean).items()}
-    if job.days:
-        folder, reading = job.days
-        errors[PATTERNS] = case.error(fill_by_patterns(folder, reading, case.day, case.scene).mean)
+    if len(history) >= FEW_DAYS:
+        errors[PATTERNS] = case.error(fill_by_patterns(history, case.day, case.scene, case.where).mean)
     if isinstance(filler, NetworkFiller):
-        errors[NETWORK] = case.error(filler.predict(case.scene, case.background).mean)
+        errors[NETWORK] = case.error(fill_case(filler, case).mean)
     size = 100 * float(np.isnan(case.scene).mean())
     return {"day": case.day.isoformat(), "size": size, **errors, **case.sureness(base)}

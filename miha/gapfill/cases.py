@@ -14,12 +14,13 @@ from miha.gapfill.days import MIN_TARGETS, MIN_VISIBLE, paste_gap
 from miha.gapfill.encoding import Normalisation
 from miha.gapfill.excerpt import SIDE, Practice, excerpt, pasted_excerpt, window_at
 from miha.gapfill.gaps import Gaps, blob, spread_sizes
+from miha.gapfill.guess import WHOLE, Window
 from miha.gapfill.history import background_of
 from miha.gapfill.network_filler import NetworkFiller
-from miha.gapfill.predictors import Background, Static
+from miha.gapfill.predictors import Background, Static, StaticFiles
 from miha.gapfill.process import Posterior
 from miha.problems.judgement import OURS
-from miha.rasters.opened import OpenScene
+from miha.rasters.opened import OpenDays, OpenScene
 from miha.rasters.stack import Image, Mask, Stack, list_rasters, read_date, read_scene
 
 INTERVALS = (50, 80, 95)  # percent of errors that should lie inside
@@ -33,7 +34,7 @@ SMALLEST, LARGEST = 0.05, 0.95  # of the scene, of gaps that are pasted
 class Case:
     """One scene of a day with a gap whose truth is known; ``gap`` is its size in percent, as two digits.
 
-    Of a stack that is opened and not read it is a window of the scene, with layers and normalisation of its own.
+    Of a stack that is opened and not read it is a window of the scene, with layers, normalisation and place of its own.
     """
 
     gap: str
@@ -44,6 +45,7 @@ class Case:
     published: dict[str, Path]  # method → its map of this gap
     static: Static | None = None
     normalisation: Normalisation | None = None
+    where: Window = WHOLE
 
     @property
     def hidden(self) -> Mask:
@@ -146,7 +148,7 @@ def _pasted_window(filler: NetworkFiller, when: date, size: int, number: int) ->
 
 
 def _case(gap: str, when: date, one: Practice) -> Case:
-    return Case(gap, when, one.scene, one.truth, one.background, {}, one.static, one.normalisation)
+    return Case(gap, when, one.scene, one.truth, one.background, {}, one.static, one.normalisation, one.where)
 
 
 def published_methods(data: Path) -> list[Path]:
@@ -165,7 +167,11 @@ def read_on_grid(filler: NetworkFiller, path: Path) -> Image:
 def _size(path: Path, scene: Image) -> str:
     """The size that the name states (``…_gap05``), else that of the gap, in percent."""
     _, named, stated = path.stem.rpartition("_gap")
-    return f"{int(stated):02d}" if named and stated.isdigit() else f"{100 * np.isnan(scene).mean():02.0f}"
+    return f"{int(stated):02d}" if named and stated.isdigit() else _percent(scene)
+
+
+def _percent(scene: Image) -> str:
+    return f"{100 * np.isnan(scene).mean():02.0f}"
 
 
 def _cases_of_test_days(filler: NetworkFiller) -> list[Case]:
@@ -200,19 +206,23 @@ def _cases_of_test_days(filler: NetworkFiller) -> list[Case]:
     return found
 
 
-def pasted_case(history: Stack, day: int, number: int) -> Case:
+def pasted_case(history: Stack, day: int, number: int, static: StaticFiles | None = None) -> Case:
     """A gap pasted on a day of a history, which is left out of what may fill it; shapes are clouds of other days.
 
     Args:
-        history: at least two days.
+        history: at least two days; of those that are opened and not read the case is a window.
         day: index of a clear one.
         number: of the gap; sizes of successive ones spread evenly from SMALLEST to LARGEST.
+        static: layers of such a window.
 
     Raises:
         DataError: scenes too small for a gap.
     """
-    truth, when = history.values[day], history.dates[day]
-    fraction = spread_sizes(number, SMALLEST, LARGEST)
-    scene = paste_gap(truth, Gaps.of(history.without(when).values), fraction, stream(0, "samples", 3, number))
-    size = f"{100 * np.isnan(scene).mean():02.0f}"
-    return Case(size, when, scene, truth, background_of(scene, history, when), {})
+    when, fraction, rng = history.dates[day], spread_sizes(number, SMALLEST, LARGEST), stream(0, "samples", 3, number)
+    if isinstance(history.values, OpenDays):
+        assert static is not None, "needed where days are opened"
+        one = pasted_excerpt(history, history, when, static, fraction, rng, SIDE)
+        return _case(_percent(one.scene), when, one)
+    truth = history.values[day]
+    scene = paste_gap(truth, Gaps.of(history.without(when).values), fraction, rng)
+    return Case(_percent(scene), when, scene, truth, background_of(scene, history, when), {})

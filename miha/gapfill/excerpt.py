@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from miha.gapfill.days import MIN_CLEAR, paste_gap
 from miha.gapfill.encoding import Normalisation
 from miha.gapfill.gaps import Gaps
-from miha.gapfill.guess import Window
+from miha.gapfill.guess import WHOLE, Window
 from miha.gapfill.history import Choice, apart
 from miha.gapfill.predictors import Background, Static, StaticFiles
 from miha.gapfill.view import Opened
@@ -34,6 +34,7 @@ class Practice:
         background: the other days.
         static: layers that do not change.
         normalisation: if not that of the background: of an excerpt, that of the whole scene.
+        where: of an excerpt, its place in the whole scene.
     """
 
     scene: Image
@@ -41,6 +42,7 @@ class Practice:
     background: Background
     static: Static
     normalisation: Normalisation | None = None
+    where: Window = WHOLE
 
     @property
     def hidden(self) -> Mask:
@@ -103,7 +105,7 @@ def excerpt(
     """
     view = Opened(source, _chosen(others, when, shown), when, static, shown)
     around = view.tile(where).around
-    return Practice(scene, truth, around.background, around.static, Normalisation.of(view.at_sample))
+    return Practice(scene, truth, around.background, around.static, Normalisation.of(view.at_sample), where)
 
 
 def window_at(pixel: int, shape: tuple[int, int], side: int) -> Window:

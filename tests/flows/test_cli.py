@@ -3,6 +3,7 @@ import os
 import shutil
 import subprocess
 import sys
+from contextlib import nullcontext
 from importlib.metadata import version
 from pathlib import Path
 
@@ -12,8 +13,10 @@ import typer
 from typer.testing import CliRunner
 
 from flows.cli import app, main
+from miha.gapfill import assess
 from miha.gapfill.base import fill_base
 from miha.gapfill.predictors import Background, Static
+from miha.rasters import stack
 from miha.rasters.stack import list_rasters, read_scene
 from miha.records.archive import read_manifest
 from miha.run import optimize
@@ -198,6 +201,15 @@ def test_the_error_to_expect_is_printed_drawn_and_written(call, simulated, tmp_p
     head, *lines = table.read_text().splitlines()
     assert head == "day,size,mean_plus_offset,ridge,trees,base,patterns,50,80,95,crps"
     assert len(lines) == 4
+
+
+def test_errors_of_a_stack_too_large_for_memory_are_said_to_be_of_windows(call, scenes, monkeypatch):
+    monkeypatch.setattr(stack, "IN_MEMORY", 0)
+    monkeypatch.setattr(assess, "working", lambda processes: nullcontext())  # others would not know of this
+    code, output, _ = call("assess", scenes, "--gaps", 4, "--workers", 1)
+    assert code == 0
+    assert "gap in percent of a window of 256 × 256 pixels" in output
+    assert "errors are of a window of 256 × 256 pixels, not of whole scenes" in " ".join(output.split())
 
 
 def test_the_unchanged_baseline_is_an_option(call, simulated, tmp_path):

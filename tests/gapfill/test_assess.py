@@ -1,6 +1,7 @@
 import shutil
 from contextlib import nullcontext
 from dataclasses import replace
+from datetime import date
 
 import numpy as np
 import pandas as pd
@@ -10,15 +11,19 @@ from matplotlib.figure import Figure
 
 from miha.errors import DataError
 from miha.events import Counted, observed_by
+from miha.gapfill import assess as module
+from miha.gapfill import cases
 from miha.gapfill.assess import PATTERNS, Assessment, assess
 from miha.gapfill.base import fill_base
-from miha.gapfill.cases import pasted_case
+from miha.gapfill.cases import fill_case, pasted_case
 from miha.gapfill.days import clear_days
+from miha.gapfill.eof.single import fill_by_patterns
 from miha.gapfill.judging import BASELINES, baselines
 from miha.gapfill.network_filler import NetworkFiller
 from miha.gapfill.predictors import Background
 from miha.gapfill.problem import GapFill
 from miha.gapfill.series import Series, days_of, fill_series
+from miha.rasters import stack
 from miha.rasters.simulate import simulate
 from miha.rasters.stack import list_rasters, read_date, read_scene
 from tests.support.filling import small_run, without_truth
@@ -27,6 +32,7 @@ from tests.support.runs import of_kind
 
 GAPS = 6
 METHODS = [*BASELINES, PATTERNS]
+SIDE = 16  # of windows, smaller than the scenes
 
 
 @pytest.fixture(scope="module")
@@ -40,6 +46,24 @@ def found(simulated):
 @pytest.fixture
 def history(simulated):
     return GapFill(data=simulated).history()
+
+
+@pytest.fixture
+def opened(scenes, monkeypatch):
+    """A data set whose history is opened and not read, with windows that are smaller than its scenes."""
+    monkeypatch.setattr(stack, "IN_MEMORY", 0)
+    monkeypatch.setattr(module, "working", lambda processes: nullcontext())  # others would not know of this
+    for one in (cases, module):
+        monkeypatch.setattr(one, "SIDE", SIDE)
+    return scenes
+
+
+def pasted_window(data, number):
+    """The case of a row, as a window of the history."""
+    problem = GapFill(data=data)
+    history = problem.history()
+    days = clear_days(history.values)
+    return history, pasted_case(history, int(days[number % len(days)]), number, problem.static_files())
 
 
 def test_each_gap_is_a_row_with_the_error_of_each_method(found, history):
@@ -190,3 +214,41 @@ def test_a_history_without_a_clear_day_is_reported_with_the_remedy(tmp_path):
         write(tmp_path / "history" / f"2020010{day + 1}.tif", values)
     with pytest.raises(DataError, match="clear"):
         assess(tmp_path, 4, 1)
+
+
+def test_of_an_opened_stack_gaps_are_pasted_on_windows_and_the_output_says_so(opened):
+    assessment = assess(opened, 4, 1)
+    assert assessment.methods == METHODS
+    assert np.isfinite(assessment.gaps[METHODS]).all(axis=None)
+    (axes,) = assessment.picture().axes
+    assert axes.get_xlabel() == f"gap, percent of a window of {SIDE} × {SIDE} pixels"
+    assert assessment.gaps.equals(assess(opened, 4, 1).gaps)
+
+
+def test_a_row_of_an_opened_stack_is_what_each_method_makes_of_a_window(opened):
+    """It is filled as a scene by itself, by the patterns of that window of the days."""
+    row = assess(opened, 4, 1).gaps.iloc[2]
+    history, case = pasted_window(opened, 2)
+    base = fill_base(case.scene, case.background, case.static, 0)
+    cut = replace(history, values=np.stack([day[case.where] for day in history.values.scenes]))
+    assert case.scene.shape == case.static.continuous.shape[1:] == (SIDE, SIDE)
+    assert np.array_equal(cut.values[history.dates.index(case.day)], case.truth, equal_nan=True)
+    maps = baselines(case, case.static, base.mean)
+    maps[PATTERNS] = fill_by_patterns(cut, case.day, case.scene).mean
+    assert {name: row[name] for name in METHODS} == {name: case.error(maps[name]) for name in METHODS}
+    assert row["size"] == 100 * np.isnan(case.scene).mean()
+
+
+def test_a_model_is_judged_on_windows_of_an_opened_stack(opened, tmp_path):
+    without_truth(opened)
+    run = small_run(tmp_path / "run", {"data": opened, "patch": SIDE})
+    filler = NetworkFiller(run.model, opened)
+    assessment = assess(opened, 4, 1, run.model)
+    assert set(assessment.gaps["day"]) == set(filler.split.test)
+    history = filler.history
+    case = pasted_case(history, history.dates.index(_first(filler.split.test)), 0, filler.static_files)
+    assert assessment.gaps["network"][0] == case.error(fill_case(filler, case).mean)
+
+
+def _first(days):
+    return min(date.fromisoformat(day) for day in days)

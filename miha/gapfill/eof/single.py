@@ -11,52 +11,40 @@ from rasterio.transform import from_origin
 from miha.events import unobserved
 from miha.gapfill.dayfiller import Day
 from miha.gapfill.eof.filler import EofFiller
+from miha.gapfill.guess import WHOLE, Window
 from miha.gapfill.process import Posterior
 from miha.rasters.stack import Image, ReadOptions, Stack
 from miha.rasters.suspect import undeclared_codes
 
 
-def write_days(history: Stack, folder: Path) -> ReadOptions:
-    """Write the days of a history as plain rasters of values; returns how to read them.
-
-    Raises:
-        StorageError: they cannot be written.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    codes = set[float]()
-    for when, values in zip(history.dates, history.values, strict=True):
-        _write(folder / _name(when), values)
-        codes |= {*undeclared_codes(values)}  # which were asked about, and declared, when the history was read
-    return ReadOptions(observed=tuple(sorted(codes)))
-
-
-def fill_by_patterns(days: Path, reading: ReadOptions, when: date, scene: Image, causal: bool = False) -> Posterior:
+def fill_by_patterns(
+    history: Stack, when: date, scene: Image, where: Window = WHOLE, causal: bool = False
+) -> Posterior:
     """Fill one day by patterns of a history in which it has a gap, as ``miha fill --dates --method eof`` does.
 
     Args:
-        days: what :func:`write_days` wrote.
-        reading: what it returned.
+        history: the days; one at a time is in memory.
         when: the day.
         scene: (height, width), NaN in the gap; it takes the place of that day.
+        where: the window of the days that it is, by which alone patterns are then found.
         causal: only days before it tell of it.
+
+    Raises:
+        StorageError: the days cannot be written beside each other as plain rasters.
     """
     with TemporaryDirectory() as folder, unobserved():
-        history = Path(folder) / "data" / "history"
-        history.mkdir(parents=True)
-        scenes = {}
-        for path in sorted(days.glob("*.tif")):
-            scenes[date.fromisoformat(path.stem)] = history / path.name
-            if path.name != _name(when):
-                (history / path.name).symlink_to(path)
-        _write(history / _name(when), scene)
-        filler = EofFiller(history.parent, Path(folder) / "out", reading, causal)
-        day = Day(when, scenes[when], Path(folder) / "out" / _name(when))
-        filler.prepare(scenes, [day])
-        return filler.predict(day)
-
-
-def _name(when: date) -> str:
-    return f"{when.isoformat()}.tif"
+        data, scenes, codes = Path(folder) / "data", dict[date, Path](), set[float]()
+        (data / "history").mkdir(parents=True)
+        for number, day in enumerate(history.dates):
+            values = scene if day == when else history.values[number : number + 1, *where][0]
+            scenes[day] = data / "history" / f"{day.isoformat()}.tif"
+            _write(scenes[day], values)
+            codes |= {*undeclared_codes(values)}  # which were asked about, and declared, when the history was read
+        reading = ReadOptions(observed=tuple(sorted(codes)))
+        filler = EofFiller(data, Path(folder) / "out", reading, causal)
+        filled = Day(when, scenes[when], Path(folder) / "out" / scenes[when].name)
+        filler.prepare(scenes, [filled])
+        return filler.predict(filled)
 
 
 def _write(path: Path, values: Image) -> None:
