@@ -112,8 +112,9 @@ def fill(
 def assess(
     data: Annotated[Path, typer.Argument(help="folder of scenes: history/ static/")],
     gaps: Annotated[
-        int, typer.Option(min=4, help="gaps to paste on clear days, of 5 to 95 % of the scene or window")
-    ] = 60,
+        int | None,
+        typer.Option(min=4, help="gaps to paste on clear days, of 5 to 95 % of the scene; default: 60, of windows 12"),
+    ] = None,
     run_dir: Annotated[
         Path | None, typer.Option(help="folder of a run to compare with, on days that it was not trained on")
     ] = None,

@@ -25,6 +25,7 @@ from miha.wording import plural
 CLASSES = (0, 25, 50, 75, 100)  # percent of the scene that tell gaps apart
 PATTERNS = "patterns"  # column of ``miha fill --dates --method eof``, where there are FEW_DAYS days
 NETWORK = "network"  # column of a model that is judged beside
+GAPS, WINDOWS = 60, 12  # gaps of a scene, and of windows, which are larger and so take longer
 MARKERS = "vs^oPD"  # of all methods
 
 
@@ -82,7 +83,7 @@ class Assessment:
 
 
 def assess(
-    data: Path, gaps: int, processes: int, model: Path | None = None, reading: ReadOptions = ReadOptions()
+    data: Path, gaps: int | None, processes: int, model: Path | None = None, reading: ReadOptions = ReadOptions()
 ) -> Assessment:
     """Hide gaps in clear days of a history, and fill them with each method, the day itself left out of everything.
 
@@ -91,7 +92,7 @@ def assess(
 
     Args:
         data: the data set: history/ static/.
-        gaps: how many, spread evenly over sizes and days.
+        gaps: how many, spread evenly over sizes and days; None: GAPS, or WINDOWS.
         processes: that fill side by side.
         model: an archive to judge beside, on the days alone that it did not learn from.
         reading: how pixels become values, where there is no model to say it.
@@ -113,9 +114,10 @@ def assess(
     if len(history) < 2:
         raise DataError(f"{data}/history has one day; at least two are needed to leave one out. Add days.")
     warn_if_few(len(history))
-    rows = []
+    gaps, rows = gaps or (WINDOWS if filler.opened else GAPS), []
+    spread = np.linspace(0, len(days) - 1, min(gaps, len(days))).round().astype(int)
     with working(processes):
-        running = [submit(_fill, data, model, reading, days[gap % len(days)], gap) for gap in range(gaps)]
+        running = [submit(_fill, data, model, reading, days[spread[gap % len(spread)]], gap) for gap in range(gaps)]
         for done, future in enumerate(running, start=1):
             rows.append(future.result())
             publish(Counted("gaps", done, gaps))

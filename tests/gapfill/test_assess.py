@@ -58,12 +58,11 @@ def opened(scenes, monkeypatch):
     return scenes
 
 
-def pasted_window(data, number):
+def pasted_window(data, day, number):
     """The case of a row, as a window of the history."""
     problem = GapFill(data=data)
     history = problem.history()
-    days = clear_days(history.values)
-    return history, pasted_case(history, int(days[number % len(days)]), number, problem.static_files())
+    return history, pasted_case(history, history.dates.index(date.fromisoformat(day)), number, problem.static_files())
 
 
 def test_each_gap_is_a_row_with_the_error_of_each_method(found, history):
@@ -74,17 +73,27 @@ def test_each_gap_is_a_row_with_the_error_of_each_method(found, history):
     assert np.isfinite(assessment.gaps.drop(columns="day").to_numpy(float)).all()
     assert (assessment.gaps[METHODS] > 0).all(axis=None)
     clear = [history.dates[day].isoformat() for day in clear_days(history.values)]
-    assert assessment.gaps["day"].tolist() == [clear[number % len(clear)] for number in range(GAPS)]
+    assert len(clear) > GAPS, "so that days are spread"
+    chosen = assessment.gaps["day"].tolist()
+    assert chosen == sorted({*chosen})
+    assert {clear[0], clear[-1]} < {*chosen} <= {*clear}
     assert assessment.unit == "K"
     assert of_kind(events, Counted) == [Counted("gaps", number, GAPS) for number in range(1, GAPS + 1)]
+
+
+def test_of_few_clear_days_each_has_several_gaps(scenes):
+    history = GapFill(data=scenes).history()
+    clear = [history.dates[day].isoformat() for day in clear_days(history.values)]
+    days = assess(scenes, len(clear) + 2, 1).gaps["day"].tolist()
+    assert days == [*clear, *clear[:2]]
 
 
 def test_a_row_is_what_the_base_makes_of_a_pasted_gap(found, simulated, history):
     assessment, _ = found
     problem = GapFill(data=simulated)
-    case = pasted_case(history, int(clear_days(history.values)[2]), 2)
-    base = fill_base(case.scene, case.background, problem.static(), 0)
     row = assessment.gaps.iloc[2]
+    case = pasted_case(history, history.dates.index(date.fromisoformat(row.day)), 2)
+    base = fill_base(case.scene, case.background, problem.static(), 0)
     assert row["base"] == pytest.approx(case.error(base.mean))
     assert row["80"] == pytest.approx(case.sureness(base)["80"])
     assert row["size"] == pytest.approx(100 * np.isnan(case.scene).mean())
@@ -151,7 +160,7 @@ def test_a_day_is_left_out_of_what_fills_it(simulated, history):
 
 def test_patterns_are_those_of_a_series_whose_day_has_the_gap(found, simulated, history, tmp_path):
     assessment, _ = found
-    case = pasted_case(history, int(clear_days(history.values)[1]), 1)
+    case = pasted_case(history, history.dates.index(date.fromisoformat(assessment.gaps["day"][1])), 1)
     for path in list_rasters(simulated / "history"):
         target = tmp_path / "data/history" / path.name
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -216,19 +225,21 @@ def test_a_history_without_a_clear_day_is_reported_with_the_remedy(tmp_path):
         assess(tmp_path, 4, 1)
 
 
-def test_of_an_opened_stack_gaps_are_pasted_on_windows_and_the_output_says_so(opened):
+def test_of_an_opened_stack_gaps_are_pasted_on_windows_and_the_output_says_so(opened, monkeypatch):
     assessment = assess(opened, 4, 1)
     assert assessment.methods == METHODS
     assert np.isfinite(assessment.gaps[METHODS]).all(axis=None)
     (axes,) = assessment.picture().axes
     assert axes.get_xlabel() == f"gap, percent of a window of {SIDE} × {SIDE} pixels"
     assert assessment.gaps.equals(assess(opened, 4, 1).gaps)
+    monkeypatch.setattr(module, "WINDOWS", 5)
+    assert len(assess(opened, None, 1).gaps) == 5
 
 
 def test_a_row_of_an_opened_stack_is_what_each_method_makes_of_a_window(opened):
     """It is filled as a scene by itself, by the patterns of that window of the days."""
     row = assess(opened, 4, 1).gaps.iloc[2]
-    history, case = pasted_window(opened, 2)
+    history, case = pasted_window(opened, row.day, 2)
     base = fill_base(case.scene, case.background, case.static, 0)
     cut = replace(history, values=np.stack([day[case.where] for day in history.values.scenes]))
     assert case.scene.shape == case.static.continuous.shape[1:] == (SIDE, SIDE)
