@@ -25,8 +25,8 @@ _LACKING = (
 )
 
 
-def is_for_us(path: str) -> bool:
-    """True for an HDF4 file that GDAL does not read."""
+def needs_pyhdf(path: str) -> bool:
+    """True for an HDF4 file that GDAL does not read here."""
     if path.startswith("/vsi") or not Path(path).is_file():
         return False
     with open(path, "rb") as stream:
@@ -69,7 +69,7 @@ class Hdf4File:
         pieces = sorted(
             (int(piece.rpartition(".")[2]), str(text))
             for piece, text in attributes.items()
-            if re.fullmatch(r"Struct(ural)?Metadata\.\d+", piece)
+            if re.fullmatch(r"StructMetadata\.\d+", piece)
         )
         crs, transform = self._place("".join(text for _, text in pieces), name, values.shape)
         with MemoryFile() as memory:

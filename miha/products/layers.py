@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from rasterio.io import DatasetReader
 
 from miha.errors import DataError
-from miha.products.hdf4 import Hdf4File, is_for_us
+from miha.products.hdf4 import Hdf4File, needs_pyhdf
 from miha.products.product import Band
 
 SAME = 0.01  # pixels: grids that lie apart by less are one, since archives round their coordinates
@@ -31,7 +31,7 @@ def open_layer(path: str, subdataset: str | None, band: Band) -> Iterator[tuple[
         DataError: no such subdataset or band, or an HDF4 file that neither GDAL nor pyhdf reads here.
         RasterioError: GDAL cannot open it.
     """
-    if is_for_us(path):
+    if needs_pyhdf(path):
         grids = Hdf4File(path)
         with grids.open(_chosen(path, {name: name for name in grids.names}, subdataset)) as raster:
             yield raster, _band(path, raster, band)
