@@ -147,9 +147,13 @@ def result_of(future: "PrefectFuture[Any]", address: str) -> Any:
     """
     while True:
         try:
-            return future.result(timeout=_LOOK)
-        except TimeoutError:  # a stage raises none there: Dask cannot stop it
+            result = future.result(timeout=_LOOK, raise_on_failure=False)  # so what is raised here is not the task's
+        except TimeoutError:
             await_workers(future.wrapped_future.client, address)  # type: ignore[attr-defined]
+            continue
+        if isinstance(result, Exception):
+            raise result
+        return result
 
 
 class _ClusterPool:

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import time
 
+import pandas as pd
 import pytest
 
 import miha
@@ -72,6 +73,15 @@ def test_a_worker_that_dies_costs_a_retry_and_not_the_run(scheduler, workers, ti
     there = carry_out(tiny_config("there", problem=TinyProblem(data=tmp_path / "fault"), run={"dask": scheduler}))
     assert faults.happened(tmp_path / "fault") == 2
     assert contents(there.run_dir) == contents(here.run_dir)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(200)
+def test_a_time_out_of_a_stage_is_its_failure_and_not_waited_for(scheduler, workers, tiny_config, tmp_path):
+    faults.plan(tmp_path / "fault", "times out", "epoch ended 1_2", times=faults.ALWAYS)
+    there = carry_out(tiny_config("there", problem=TinyProblem(data=tmp_path / "fault"), run={"dask": scheduler}))
+    failed = pd.read_csv(there.run_dir / "population.csv").query("cycle == 1 and candidate == 2")
+    assert "TimeoutError: a planned time-out" in failed.to_string()
 
 
 @pytest.mark.slow

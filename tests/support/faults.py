@@ -86,6 +86,10 @@ def _raise() -> None:
     raise RuntimeError("a planned fault")
 
 
+def _time_out() -> None:
+    raise TimeoutError("a planned time-out")  # as storage of a network does
+
+
 def _refuse() -> None:
     raise ConfigError("a planned mistake")
 
@@ -108,6 +112,7 @@ def _die_writing() -> None:
 
 FAULTS = {
     "raises": _raise,
+    "times out": _time_out,
     "says it is a mistake": _refuse,
     "process killed": lambda: os.kill(os.getpid(), signal.SIGKILL),
     "killed while it saves": _die_writing,
