@@ -130,7 +130,7 @@ def assess(
 
     Each day is left out of what fills it. About ten seconds a gap and core for 10,000 pixels, most of it for 300 trees.
 
-    Of a stack that is too large for memory each gap is in a window of 256 × 256 pixels: one or two minutes a core.
+    Of a stack that is too large for memory each gap is in a window of 256 × 256 pixels: about a minute a gap and core.
     """
     from miha.files import replacing, write_text
     from miha.gapfill.assess import assess as assess_data

@@ -5,10 +5,10 @@ from pathlib import Path
 import numpy as np
 
 PIECE = 32_000  # characters of metadata in one attribute
-MODIS = {"projection": "GCTP_SNSOID", "parameters": "6371007.181000" + ",0" * 12}
+SPHERE = "6371007.181000" + ",0" * 12  # of MODIS
 
 
-def hdf_eos(path: Path, grids: dict, corners, projection=MODIS["projection"], parameters=MODIS["parameters"]) -> Path:
+def hdf_eos(path: Path, grids: dict, corners, projection="GCTP_SNSOID", parameters=SPHERE) -> Path:
     """One file; ``grids`` by name: layers by name: (values, attributes); ``corners``: (west, north), (east, south)."""
     from pyhdf.HDF import HC, HDF
     from pyhdf.SD import SD, SDC
