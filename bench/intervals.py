@@ -39,7 +39,9 @@ def measure(data: Path, number: int) -> Result:
     process = Process.fit(features[torch.from_numpy(visible)], departure[visible])
     expected, deviation = process.at(features)
     guess = guess_scene(scene, background, static, GuessSettings(), stream(number, "fill", 0)).value
-    filled = blend((background.level.ravel() + expected).reshape(scene.shape).astype(np.float32), guess)
+    filled = blend(
+        (background.level.ravel() + expected).reshape(scene.shape).astype(np.float32), guess, process.calibration
+    )
     std = deviation.reshape(scene.shape).astype(np.float32)
     factors = {KERNELS: 1 / process.calibration, ALIKE: WIDENED / process.calibration, CALIBRATED: 1.0}
     sureness = {row: case.sureness(Posterior(filled, factor * std)) for row, factor in factors.items()}

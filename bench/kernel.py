@@ -96,7 +96,7 @@ def judge(data: Path, number: int, kernel: Kernel) -> Result:
         process = fill_by_process(case.scene, case.background, features, np.random.default_rng(gap), kernel)
         rng = np.random.default_rng(gap)
         guess = guess_scene(case.scene, case.background, filler.static, GuessSettings(), rng).value
-        base = blend(process, guess)
+        base = blend(process.mean, guess, process.calibration)
         maps = {**baselines(case, filler.static, base), "guess": guess, "process": process.mean}
         for method in METHODS:
             errors[method].append(case.error(maps[method]))

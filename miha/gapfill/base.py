@@ -1,5 +1,7 @@
 """The base: what fills a scene without any training, in about two seconds for 10,000 pixels, and how sure that is."""
 
+from dataclasses import replace
+
 import numpy as np
 import scipy  # loads its ndimage on first use
 from numpy.typing import NDArray
@@ -15,18 +17,24 @@ from miha.gapfill.view import Tile, View, layers_of, tiles_of
 from miha.rasters.stack import Image
 from miha.threads import fixed_threads
 
-PROCESS_WEIGHT = 0.6  # of the Gaussian process; the rest is of the first guess
 PROCESS = 99  # its place among the streams of a fill; opinions have the first
 RIM = 4  # pixels beside a gap whose errors reach into it
 
 
-def blend(process: Image, guess: Image) -> Image:
-    """Weighted mean (height, width) of what the Gaussian process and the first guess say.
+def blend(process: Image, guess: Image, calibration: float) -> Image:
+    """Weighted mean of what the Gaussian process and the first guess say of the same pixels.
 
-    One weight serves: weights by the size of the gap, by the distance to the nearest visible pixel, or for each
-    predictor did no better on history days that were left out.
+    The process weighs ``1 / calibration``, at most 1: the further its errors on visible pixels are beyond what its
+    kernel says, the more the trees are asked, which learned from this scene alone. ``python -m bench.blend`` compares
+    that with other weights.
+
+    Args:
+        process: mean of the process.
+        guess: of the same shape.
+        calibration: of the process.
     """
-    return np.asarray(PROCESS_WEIGHT * process + (1 - PROCESS_WEIGHT) * guess, np.float32)
+    weight = 1 / max(calibration, 1.0)
+    return np.asarray(weight * process + (1 - weight) * guess, np.float32)
 
 
 @fixed_threads(1)
@@ -58,7 +66,7 @@ def fill_base(scene: Image, background: Background, static: Static, seed: int) -
     if background.is_empty:
         return process  # trees have nothing to learn from but positions, which the process knows better
     guess = guess_scene(scene, background, static, GuessSettings(), stream(seed, "fill", 0))
-    return Posterior(blend(process.mean, guess.value), process.std)
+    return replace(process, mean=blend(process.mean, guess.value, process.calibration))
 
 
 class Base:
@@ -123,7 +131,7 @@ class Base:
         median.flat[asked] = np.median(found.refined, axis=0)
         error.flat[asked] = tile.scene.flat[asked] - median.flat[asked]
         guess = median + spread_residuals(error, SPREAD_SCALES[:1])[0]
-        mean[hidden[inner]] = blend(process, guess[gap])
+        mean[hidden[inner]] = blend(process, guess[gap], self.process.calibration)
         std[hidden[inner]] = deviation
         return Posterior(mean, std)
 

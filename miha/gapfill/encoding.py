@@ -116,7 +116,7 @@ def encode_maps(
         normalisation: of the other days.
     """
     expected = np.where(visible, guess.value, process.mean)  # where visible, a guess that did not see the pixel
-    value = blend(expected, guess.value)
+    value = blend(expected, guess.value, process.calibration)
     scale = normalisation.anomaly_std
     channels = [
         visible,

@@ -44,11 +44,13 @@ class Size:
 class Posterior:
     """Maps (height, width) of one scene, in its unit: the expected values, and their standard deviation.
 
-    Of the process itself visible pixels are as they are, with a deviation of 0.
+    Of the process itself visible pixels are as they are, with a deviation of 0; ``calibration`` is its
+    :attr:`Process.calibration`.
     """
 
     mean: Image
     std: Image
+    calibration: float = 1.0
 
 
 def fill_by_process(
@@ -77,7 +79,7 @@ def fill_by_process(
     visible = pixels_to_fit(np.flatnonzero(~np.isnan(scene)), scene.shape, size, rng)
     gap = np.isnan(scene[window])
     asked = np.arange(scene.size).reshape(scene.shape)[window][gap]
-    mean, std = scene[window].copy(), np.zeros_like(scene[window])
+    mean, std, calibration = scene[window].copy(), np.zeros_like(scene[window]), 1.0
     if len(asked):
         known = features[torch.from_numpy(visible)]
         if background.is_empty:
@@ -86,7 +88,8 @@ def fill_by_process(
             process = Process.fit(known, departure[visible], kernel, size)
         expected, deviation = process.at(features[torch.from_numpy(asked)])
         mean[gap], std[gap] = background.level.flat[asked] + expected, deviation
-    return Posterior(mean, std)
+        calibration = process.calibration
+    return Posterior(mean, std, calibration)
 
 
 def pixels_to_fit(

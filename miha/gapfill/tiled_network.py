@@ -86,7 +86,7 @@ class NetworkOverBase:
         with torch.inference_mode():
             for axes, guess in zip(self.mirrorings, np.split(guesses, len(self.mirrorings)), strict=True):
                 guess_there = _guess(scene, guess, inner)
-                posterior = Posterior(process[inner], std[inner])
+                posterior = Posterior(process[inner], std[inner], self.base.process.calibration)
                 encoded = encode_maps(
                     ~np.isnan(scene[inner]), level[inner], similar[:, *inner], guess_there, posterior,
                     self.normalisation,

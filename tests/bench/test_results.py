@@ -7,6 +7,7 @@ from statistics import mean
 import pytest
 
 from bench import (
+    blend,
     eof,
     faults,
     gapfill,
@@ -139,6 +140,7 @@ TABLES = {
     "kernel": [kernel.rows_of],
     "peers": [peers.tables],
     "process": [process.tables],
+    "blend": [blend.tables],
     "intervals": [intervals.tables],
     "network": [network.tables],
     "eof": [eof.tables],

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from miha.evolution.seeds import stream
-from miha.gapfill.base import PROCESS, PROCESS_WEIGHT, blend, fill_base, process_of
+from miha.gapfill.base import PROCESS, blend, fill_base, process_of
 from miha.gapfill.cases import Case
 from miha.gapfill.features import Features
 from miha.gapfill.guess import fit_climatology, fit_ridge, guess_scene, visible_pixels
@@ -32,11 +32,12 @@ def filled(simulated):
     return found
 
 
-def test_two_fills_are_blended_by_a_fixed_weight():
+def test_the_less_the_kernel_fits_a_scene_the_more_the_first_guess_says():
     process, guess = np.full((2, 3), 10, np.float32), np.full((2, 3), 20, np.float32)
-    assert PROCESS_WEIGHT == 0.6
-    assert np.allclose(blend(process, guess), 0.6 * 10 + 0.4 * 20)
-    assert blend(process, guess).dtype == np.float32
+    for calibration, expected in ((0.5, 10), (1, 10), (1.25, 12), (2, 15)):
+        blended = blend(process, guess, calibration)
+        assert np.allclose(blended, expected)
+        assert blended.dtype == np.float32
 
 
 def test_the_base_is_the_blend_of_process_and_first_guess_as_sure_as_the_process(days):
@@ -45,7 +46,7 @@ def test_the_base_is_the_blend_of_process_and_first_guess_as_sure_as_the_process
     process = process_of(scene, background, static, stream(3, "fill", PROCESS))
     guess = guess_scene(scene, background, static, GuessSettings(), stream(3, "fill", 0))
     base = fill_base(scene, background, static, 3)
-    assert np.array_equal(base.mean, blend(process.mean, guess.value))
+    assert np.array_equal(base.mean, blend(process.mean, guess.value, process.calibration))
     assert np.array_equal(base.std, process.std)
 
 

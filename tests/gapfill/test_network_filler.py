@@ -68,7 +68,7 @@ def test_where_training_does_no_good_the_best_model_fills_with_the_base(harmful,
         guess_scene(scene.values, background, filler.static, GuessSettings(), stream(filler.seed, "fill", number)).value
         for number in range(4)
     ]
-    mean = np.mean([blend(process.mean, guess) for guess in guesses], axis=0)
+    mean = np.mean([blend(process.mean, guess, process.calibration) for guess in guesses], axis=0)
     assert np.array_equal(filler.predict(scene.values, background).mean[gap], mean[gap])
 
     monkeypatch.setattr("miha.gapfill.network_filler.MIRRORINGS", ((),))
