@@ -1,5 +1,5 @@
-"""What filling every day of a stack costs on two cores: MIHA's quick way, beside what reading and writing alone cost,
-and two methods that know only the series of each pixel.
+"""What filling every day of a stack costs on two cores: MIHA's ways, beside what reading and writing alone cost, and
+two methods that know only the series of each pixel.
 """
 
 import os
@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from rasterio.windows import Window
 
 from bench.results import RUNS, Result
+from bench.runs import small_network
 from bench.stacks import BLOCK, stack
 from miha.gapfill.series import Series, days_of, fill_days, fill_series, prepare, start
 from miha.rasters.stack import ReadOptions, list_rasters, read_stack
@@ -27,7 +28,7 @@ from miha.threads import fixed_threads
 from miha.training.workers import working
 
 CORES = 2
-BASE_DAYS = 4  # that the base fills, on one core: one from the middle of each quarter of days by the size of their gaps
+FEW_DAYS = 4  # that base and network fill, on one core: one from the middle of each quarter by size of gaps
 SMOOTHNESS = 10.0  # penalty of second differences in Whittaker's smoother
 VALUES = 16_000_000  # of all days that are interpolated at once
 
@@ -78,7 +79,7 @@ def whittaker(series: NDArray[np.float32]) -> NDArray[np.float32]:
 def measure_cube(method: str, days: int, side: int) -> Result:
     """Seconds on the clock and of CPU, megapixels a second, and the peak of memory of a process (GB), for all days.
 
-    Those of the base are calculated from the CPU time of ``days`` days, and of what is done once for all.
+    Those of base and network are calculated from the CPU time of ``days`` days, and of what is done once for all.
     """
     data = stack(RUNS / "scale" / f"{days}x{side}", days, side)
     out = data.parent / "out" / f"cube_{method}"
@@ -90,8 +91,8 @@ def measure_cube(method: str, days: int, side: int) -> Result:
         "linear": lambda data, out: lambda: _side_by_side(_linear, data, out),
         "whittaker": lambda data, out: lambda: _side_by_side(_whittaker, data, out),
     }
-    if method == "base":
-        return _base(Series(data=data, out=out), side)
+    if method in ("base", "network"):
+        return _some(Series(data=data, out=out, model=small_network(data) if method == "network" else None), side)
     fill, watch = ways[method](data, out), Watch()
     started = time.perf_counter()
     with watch:
@@ -112,7 +113,7 @@ def _eof(data: Path, out: Path) -> Callable[[], int]:
     return fill
 
 
-def _base(series: Series, side: int) -> Result:
+def _some(series: Series, side: int) -> Result:
     """Of a few days, on one core: two fill twice as many."""
     watch, started = Watch(), time.process_time()
     with watch:
@@ -122,13 +123,13 @@ def _base(series: Series, side: int) -> Result:
         history = read_stack(series.data / "history")
         covered = np.isnan(np.asarray(history.values[:, :BLOCK, :BLOCK])).mean(axis=(1, 2))
         order = np.argsort(covered, kind="stable")
-        chosen = {history.dates[order[(2 * part + 1) * len(order) // (2 * BASE_DAYS)]] for part in range(BASE_DAYS)}
+        chosen = {history.dates[order[(2 * part + 1) * len(order) // (2 * FEW_DAYS)]] for part in range(FEW_DAYS)}
         started = time.process_time()
         fill_days(series, [day for day in days if day.when in chosen])
-        cpu = once + (time.process_time() - started) / BASE_DAYS * len(days)
+        cpu = once + (time.process_time() - started) / FEW_DAYS * len(days)
     shutil.rmtree(series.out)
     speed = len(days) * side**2 / (cpu / CORES) / 1e6
-    return {"seconds": cpu / CORES, "cpu": cpu, "gigabytes": watch.gigabytes, "speed": speed, "days": BASE_DAYS}
+    return {"seconds": cpu / CORES, "cpu": cpu, "gigabytes": watch.gigabytes, "speed": speed, "days": FEW_DAYS}
 
 
 def _side_by_side(work: Callable[[Path, Path, int], int], data: Path, out: Path) -> int:

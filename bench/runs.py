@@ -1,11 +1,15 @@
 """Runs of MIHA in a benchmark: what they may change, and what is reported of each."""
 
+from pathlib import Path
+
 import pandas as pd
 from torch import nn
 
 from bench.results import Result
+from miha.config import RunConfig
+from miha.records.record import model_path
 from miha.records.tables import CHANGE_COLUMNS, count_epochs, read_tables
-from miha.run import Run
+from miha.run import Run, optimize
 
 ARTICLE_OPERATORS = {"optimizer": 1.0, "activation": 1.0, "batch_size": 1.0}
 DIGITS_BATCH = 64  # samples, to start with, or throughout where it is not searched
@@ -37,6 +41,16 @@ def figures_of(run: Run) -> Result:
         ],
         "best": run.best.hyperparameters.model_dump(mode="json"),
     }
+
+
+def small_network(data: Path) -> Path:
+    """Archive of a network that learned two epochs of a few samples: as fast as any, no better than the base."""
+    archive = model_path(run_dir := data.parent / "runs" / data.name, "final")
+    if not archive.exists():
+        problem = {"name": "gapfill", "data": data, "train_samples": 16, "valid_samples": 8}
+        schedule = {"initial_epochs": 1, "cycles": 0, "final_epochs": 1}
+        optimize(RunConfig(problem=problem, run_dir=run_dir, schedule=schedule, run={"workers": 1, "device": "cpu"}))
+    return archive
 
 
 def value_of(text: str) -> float | str | None:

@@ -21,8 +21,9 @@ from rasterio.windows import Window
 
 from bench.cube import CORES, linear, measure_cube, whittaker
 from bench.results import DOCUMENT, RESULTS, RUNS, Result, Results, process_pool, table
+from bench.runs import small_network
 from bench.stacks import BLOCK, stack
-from miha.gapfill.filler import BaseFiller
+from miha.gapfill.network_filler import open_filler
 from miha.gapfill.series import Series, fill_days, prepare, start
 from miha.rasters.stack import list_rasters
 
@@ -31,11 +32,13 @@ SIDES, FEW = (192, 384, 768, 1500), 30
 CUBE = "365x1200"  # days and pixels a side of the stack that is filled as a whole
 METHODS = {
     "base": "MIHA's base",
+    "network": "MIHA's network",
     "eof": "MIHA's patterns, all days",
     "files": "reading and writing alone",
     "linear": "linear in time",
     "whittaker": "Whittaker's smoother",
 }
+GROWTHS = {"base": "The base grows", "network": "The network grows", "eof": "Patterns, all days, grow"}
 
 
 def measure(method: str, days: int, side: int) -> Result:
@@ -45,12 +48,14 @@ def measure(method: str, days: int, side: int) -> Result:
     out = data.parent / "out" / f"{method}_{days}x{side}.tif"
     out.parent.mkdir(exist_ok=True)
     fill: dict[str, Callable[[], None]] = {
-        "base": lambda: _base(data, gapped, out),
+        "base": lambda: open_filler(None, data).fill(gapped, out),
+        "network": lambda: open_filler(model, data).fill(gapped, out),
         "files": lambda: _in_time(data, gapped, out, lambda series, day: series[day]),
         "eof": lambda: _series(data, gapped, out),
         "linear": lambda: _in_time(data, gapped, out, lambda series, day: linear(series)[day]),
         "whittaker": lambda: _in_time(data, gapped, out, lambda series, day: whittaker(series)[day]),
     }
+    model = small_network(data) if method == "network" else None
     started = time.process_time()
     fill[method]()
     seconds = time.process_time() - started  # of CPU: other work on the machine counts less
@@ -71,10 +76,6 @@ def _series(data: Path, gapped: Path, out: Path) -> None:
         prepare(series, days)
         fill_days(series, days)
         (series.out / gapped.name).rename(out)
-
-
-def _base(data: Path, gapped: Path, out: Path) -> None:
-    BaseFiller(data).fill(gapped, out)
 
 
 def _in_time(
@@ -144,7 +145,7 @@ def tables(kept: Results) -> str:
         rows.append([f"{days} days, {side}²", *cells])
     header = ["CPU time, peak of memory, mean absolute error (K)", *METHODS.values()]
     parts = [table(header, rows)] if rows else []
-    for method, name in (("base", "The base grows"), ("eof", "Patterns, all days, grow")):
+    for method, name in GROWTHS.items():
         growth = [
             f"over {by} time as the power {slopes['seconds']:.2f}, memory {slopes['memory']:.2f}"
             for by in ("days", "pixels")
@@ -184,6 +185,13 @@ def _named(label: str, run: Result, days: str) -> str:
     return f"{label}, from {run['days']} of {days} days" if "days" in run else label
 
 
+def _ready(method: str, days: int, side: int) -> None:
+    """Make the stack, and train the network, in another process than the one whose memory is looked at."""
+    data = stack(RUNS / "scale" / f"{days}x{side}", days, side)
+    if method == "network":
+        small_network(data)
+
+
 def main(
     days: Annotated[list[int] | None, typer.Option(help=f"lengths of histories, at {SIDE}²")] = None,
     side: Annotated[list[int] | None, typer.Option(help=f"pixels a side, with {FEW} days")] = None,
@@ -200,12 +208,12 @@ def main(
             job = partial(measure, one, length, pixels)
             if not kept.has(f"{length}x{pixels}", one):
                 with process_pool(1) as pool:
-                    stack(RUNS / "scale" / f"{length}x{pixels}", length, pixels)
+                    _ready(one, length, pixels)
                     kept.once(f"{length}x{pixels}", one, pool.submit(job).result)
     for one in (method or METHODS) if cube else ():
         if not kept.has(f"{cube}{ALL}", one):
             length, pixels = map(int, cube.split("x"))
-            stack(RUNS / "scale" / cube, length, pixels)
+            _ready(one, length, pixels)
             with process_pool(1) as pool:
                 kept.once(f"{cube}{ALL}", one, pool.submit(measure_cube, one, length, pixels).result)
     kept.publish(tables(kept))

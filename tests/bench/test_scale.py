@@ -47,3 +47,11 @@ def test_a_few_days_tell_what_the_base_costs_for_all(tmp_path, monkeypatch):
     assert measured["cpu"] == pytest.approx(2 * measured["seconds"])
     assert measured["speed"] == pytest.approx(13 * 40**2 / measured["seconds"] / 1e6)
     assert not list((tmp_path / "scale" / "out").glob("cube_*"))
+
+
+@pytest.mark.slow
+def test_a_network_fills_a_few_days_in_more_time_than_the_base(tmp_path, monkeypatch):
+    monkeypatch.setattr("bench.cube.RUNS", tmp_path)
+    base, network = (measure_cube(method, 12, 64) for method in ("base", "network"))
+    assert network["days"] == base["days"]
+    assert network["cpu"] > base["cpu"]
