@@ -58,6 +58,11 @@ class ReadOptions(BaseModel):
         None, description="strptime pattern of the date in file names, e.g. %d-%m-%Y; most names need none"
     )
 
+    @property
+    def plain(self) -> "ReadOptions":
+        """How filled scenes are read: quality layers tell of what was not filled."""
+        return self.model_copy(update={"clear": None, "grow": 0})
+
 
 def read_options(**given: Any) -> ReadOptions:
     """Options as typed on the command line.

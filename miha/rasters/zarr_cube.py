@@ -66,7 +66,7 @@ def write_cube(
     if (path / ".zattrs").exists() and zarr.open_group(path, mode="r").attrs.get(STAMP) == stamp:
         return path
     first = dated[0][1]
-    plain = reading.model_copy(update={"clear": None, "grow": 0})  # quality layers tell of what was not filled
+    plain = reading.plain
     grid = read_grid(first)
     with replacing_folder(path) as made:
         _make(made, grid, [when for when, _ in dated], read_scene(first, plain).unit, stamp)
