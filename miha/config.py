@@ -130,11 +130,13 @@ class Execution(Section):
     )
     dask: str | None = Field(None, description="scheduler of a Dask cluster to train on, tcp://host:8786")
     threads: int = Field(1, ge=1, description="threads of each process")
-    device: Literal["auto", "cpu", "cuda"] = Field("auto", description="auto: cuda where there is one")
+    device: Literal["auto", "cpu", "cuda"] = Field("auto", description="cpu, cuda, or auto: cuda where there is one")
     precision: Literal["auto", "float32", "bfloat16"] = Field(
-        "auto", description="of training; auto: bfloat16 for images where the processor has it, else float32"
+        "auto", description="float32, bfloat16, or auto: of images bfloat16 where the processor has it, else float32"
     )
-    keep: Literal["all", "final"] = Field("all", description="archives kept after a successful run")
+    keep: Literal["all", "final"] = Field(
+        "all", description="archives kept after a successful run: all, or final: base, final and best"
+    )
     checkpoint_every: float = Field(10.0, ge=0, description="seconds of training between checkpoints of a long stage")
 
 

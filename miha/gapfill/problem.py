@@ -64,7 +64,7 @@ class GapFill(ReadOptions, Problem):
     width: int = Field(8, ge=1, le=256, description="channels of the U-Net's first level")
     levels: int = Field(1, ge=1, le=6, description="resolutions of the U-Net; more of them need more days")
     loss: Literal["l1", "mse"] = Field(
-        "l1", description="of validation and fitness, and of training at first; standardised values"
+        "l1", description="l1 or mse, of standardised values; of validation and fitness, and of training at first"
     )
     train_samples: int = Field(320, ge=1, description="days with a pasted gap to train on")
     valid_samples: int = Field(96, ge=1, description="days with a pasted gap to validate on")
