@@ -20,6 +20,7 @@ from miha.rasters.stack import read_scene, read_stack
 from tests.support.downloads import mod11a1, raster
 
 VALUES = np.arange(48, dtype=np.float32).reshape(6, 8) + 280
+GLOBE = from_origin(-180, 90, 10, 10)
 PLACE = from_origin(500_000, 4_400_000, 10, 10)
 CLEAR = """
 name: mine
@@ -221,6 +222,23 @@ def test_a_scene_beside_the_grid_is_left_out(tmp_path):
     write(tmp_path / "raw", "20200704", transform=from_origin(900_000, 4_400_000, 10, 10))
     record = generic(tmp_path / "raw", tmp_path / "data")
     assert "scene_20200704.tif lies outside the grid" in record.left_out[0].reason
+
+
+@pytest.mark.parametrize("west", [300_000, 600_000])
+def test_a_raster_of_the_globe_covers_every_grid_and_a_grid_of_the_globe_every_raster(tmp_path, west):
+    place = from_origin(west, 4_400_000, 10, 10)
+    globe = raster(tmp_path / "globe" / "20200703.tif", np.ones((18, 36)), crs="EPSG:4326", transform=GLOBE)
+    grid = GridChoice(like=write(tmp_path / "raw", "20200703", transform=place))
+    record = generic(tmp_path / "globe", tmp_path / "zone", choice=grid)
+    assert (record.days[0].valid, record.left_out) == (1.0, ())
+    assert generic(tmp_path / "raw", tmp_path / "whole", choice=GridChoice(like=globe)).left_out == ()
+
+
+def test_a_grid_that_shows_more_than_the_globe_is_beside_no_raster_of_it(tmp_path):
+    raster(tmp_path / "raw" / "20200703.tif", np.ones((18, 36)), crs="EPSG:4326", transform=GLOBE)
+    disk = GridChoice(crs="+proj=geos +h=35785831", resolution=5e5, bounds=(-6e6, -6e6, 6e6, 6e6))
+    (day,) = generic(tmp_path / "raw", tmp_path / "data", choice=disk).days
+    assert 0.5 < day.valid < 0.8
 
 
 @pytest.mark.parametrize(
