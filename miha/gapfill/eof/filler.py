@@ -48,7 +48,7 @@ class EofFiller(DayFiller):
     def prepare(self, scenes: Mapping[date, Path], days: Sequence[Day]) -> None:
         for unfinished in self.folder.glob(".*"):  # of a process that was killed
             shutil.rmtree(unfinished)
-        wanted = [day.when for day in days]
+        wanted, sharing = [day.when for day in days], tuple[int, ...]()
         for path in scenes.values():
             try:
                 with opened(path, self.reading) as raster:
