@@ -67,7 +67,7 @@ def _observed(folder: Path, reading: ReadOptions) -> "xarray.Dataset":
 
 
 def _filled(dated: list[tuple[date, Path]], reading: ReadOptions) -> "xarray.Dataset":
-    scenes = [read_scene(path, reading) for _, path in dated]
+    scenes = [read_scene(path, reading.plain) for _, path in dated]
     for scene in scenes:
         if difference := scenes[0].grid.difference(scene.grid):
             raise DataError(f"{scene.path} does not fit {scenes[0].path.name}: {difference}. Open them apart.")

@@ -6,7 +6,9 @@ import rasterio
 
 import miha
 from miha.errors import DataError
-from miha.rasters.stack import list_rasters, read_stack
+from miha.rasters.stack import ReadOptions, list_rasters, read_stack
+from tests.support.rasters import GRID, write
+from tests.support.rasters import filled as fill_all
 
 xarray = pytest.importorskip("xarray")
 
@@ -35,6 +37,15 @@ def test_filled_scenes_come_with_their_maps(simulated, tmp_path):
         shutil.copy(file, file.with_name(f"again_{file.name}"))
     with pytest.raises(DataError, match="are both of"):
         miha.open_stack(tmp_path)
+
+
+def test_what_was_filled_is_shown_although_no_quality_layer_calls_it_clear(tmp_path):
+    cloudy = np.array([[0, 1, 1, 1]] * 3, np.float32)
+    reading = ReadOptions(clear={"band": 2, "values": [0]}, grow=1)
+    fill_all(write(tmp_path / "20200101.tif", np.stack([GRID, cloudy])), tmp_path / "out", 285, reading)
+    cube = miha.open_stack(tmp_path / "out", reading)
+    assert np.array_equal(cube.filled.values[0], np.full_like(GRID, 285))
+    assert np.isnan(cube.observed.values).all()
 
 
 def test_a_stack_is_described_in_a_line(simulated):
