@@ -17,7 +17,8 @@ from rasterio.errors import NotGeoreferencedWarning, RasterioError
 
 from miha.errors import ConfigError, DataError
 from miha.events import Counted, Message, publish
-from miha.files import replacing_folder
+from miha.files import remove_unfinished, replacing_folder
+from miha.locking import held
 from miha.products.downloads import Observation, find_observations, list_files
 from miha.products.grid import GridChoice, StackGrid, on_grid, overlap
 from miha.products.hours import Hours
@@ -88,6 +89,7 @@ def prepare(
     Raises:
         ConfigError: no such layer, or a grid that cannot be.
         DataError: no scene, none that can be used, or one that cannot where ``strict``.
+        RunError: another process prepares ``out``.
         StorageError: the disk is full or refuses.
     """
     with warnings.catch_warnings():
@@ -110,8 +112,10 @@ def _prepare(
     files = list_files(places)
     _keep_apart(files, out)
     download = find_observations(files, recipes, hours)
-    history = out / "history"
-    with replacing_folder(history) as folder:
+    with ExitStack() as stack:
+        stack.enter_context(held(out, "choose another --out."))
+        remove_unfinished(out)
+        folder = stack.enter_context(replacing_folder(out / "history"))
         with rasterio.Env(GDAL_CACHEMAX=CACHE):
             grid = _grid(download.observations, choice)
         with tempfile.TemporaryDirectory(dir=folder, prefix=".work-") as work:

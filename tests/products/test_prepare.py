@@ -9,8 +9,9 @@ import pytest
 import rasterio
 from rasterio.transform import from_origin
 
-from miha.errors import ConfigError, DataError
+from miha.errors import ConfigError, DataError, RunError
 from miha.events import Message, observed_by
+from miha.locking import held
 from miha.products.grid import GridChoice
 from miha.products.hours import read_hours
 from miha.products.prepare import prepare
@@ -101,6 +102,16 @@ def test_static_layers_beside_a_stack_stay_when_it_is_prepared_anew(tmp_path):
     generic(tmp_path / "raw", tmp_path / "data")
     assert (tmp_path / "data" / "static" / "scene_elevation.tif").exists()
     assert len(read_stack(tmp_path / "data" / "history")) == 2
+
+
+def test_what_a_killed_process_left_half_written_goes_and_two_do_not_write_one_stack(tmp_path):
+    write(tmp_path / "raw", "20200703")
+    (tmp_path / "data" / ".unfinished-history-0a1b" / ".work-2c3d").mkdir(parents=True)
+    generic(tmp_path / "raw", tmp_path / "data")
+    files = {path.name for path in (tmp_path / "data").iterdir()}
+    assert files == {".lock", "history", "stack.json", "stack.html"}
+    with held(tmp_path / "data", "wait."), pytest.raises(RunError, match="is in use by process"):
+        generic(tmp_path / "raw", tmp_path / "data")
 
 
 def test_another_extent_is_shifted_by_whole_pixels_and_no_value_changes(tmp_path):
@@ -259,7 +270,7 @@ def test_a_download_without_one_usable_scene_is_refused_and_nothing_is_written(t
     prepared(tmp_path / "raw")
     with pytest.raises(DataError, match=reason):
         generic(tmp_path / "raw", tmp_path / "data")
-    assert not list((tmp_path / "data").glob("*")) if (tmp_path / "data").exists() else True
+    assert {path.name for path in (tmp_path / "data").glob("*")} <= {".lock"}
 
 
 def test_no_file_of_the_product_is_reported_with_what_was_looked_for_and_what_is_there(tmp_path):
