@@ -8,7 +8,7 @@ from rasterio.errors import RasterioIOError
 
 from miha.errors import DataError, StorageError
 from miha.rasters.stack import ReadOptions, read_scene
-from miha.rasters.writing import Part, plan_fills, write_filled, write_parts
+from miha.rasters.writing import Part, _map, _profile, plan_fills, write_filled, write_parts
 from tests.support.rasters import filled, write
 
 OPTIONS = ReadOptions()
@@ -223,3 +223,15 @@ def test_a_valid_range_is_of_the_band_to_fill_and_not_of_others_that_its_mask_hi
     write_parts(path, out, lambda where: Part(kelvin, std, gaps, {2: celsius}), ReadOptions(valid_range=(250, 310)))
     with rasterio.open(out) as after:
         assert after.read()[:, 0].tolist() == [[310, 300], [80, 5]]
+
+
+def test_what_may_grow_beyond_4_gb_is_a_bigtiff(tmp_path):
+    size = {"height": 70_000, "width": 70_000, "count": 1, "dtype": "uint16"}
+    with rasterio.open(tmp_path / "a.tif", "w", driver="GTiff", compress="deflate", bigtiff="yes", **size):
+        pass  # all zero, which takes little room
+    with rasterio.open(tmp_path / "a.tif") as raster:
+        rasterio.open(tmp_path / "scene.tif", "w", **_profile(raster)).close()
+        _map(tmp_path / "map.tif", np.uint8, raster, None, "").close()
+    for name in ("scene", "map"):
+        with (tmp_path / f"{name}.tif").open("rb") as file:
+            assert file.read(4) == b"II+\0"
