@@ -81,6 +81,11 @@ def read_grid(path: Path) -> Grid:
         raise _unreadable(path, error) from error
 
 
+def unit_of(source: DatasetReader, band: int) -> str:
+    """The unit of a band, as it says itself, or as the tags of its file do; "" where neither does."""
+    return str(source.units[band - 1] or source.tags().get("units", ""))
+
+
 def bands_of(source: DatasetReader) -> list[tuple[slice, slice]]:
     """Windows as wide as a raster, of whole blocks, one below the other: what is read or written at once."""
     block = source.block_shapes[0][0]

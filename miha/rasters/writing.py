@@ -28,7 +28,7 @@ from miha.rasters.layout import (
 from miha.rasters.options import ReadOptions
 from miha.rasters.stac_files import is_own_item, item_of
 from miha.rasters.verify import verify_raster
-from miha.rasters.window import GEOTIFF, Image, Mask, bands_of, open_raster
+from miha.rasters.window import GEOTIFF, Image, Mask, bands_of, open_raster, unit_of
 
 LOSSY = {"jpeg", "webp", "lerc", "lerc_deflate", "lerc_zstd", "jxl"}  # written as deflate, so that observed pixels stay
 OBSERVED, FILLED, EMPTY = 0, 1, 2  # values of <name>_source.tif
@@ -162,7 +162,7 @@ def _write_scene(
     blank: date | None,
 ) -> None:
     """Write a copy of a raster with other values where it is filled, and the two maps that go with it."""
-    band, unit = options.band, raster.units[options.band - 1] or ""
+    band, unit = options.band, unit_of(raster, options.band)
     masked = MaskFlags.per_dataset in raster.mask_flag_enums[band - 1]
     mask = raster.read_masks(band) if masked else None
     left, empty = False, _empty(raster, options) if blank else None

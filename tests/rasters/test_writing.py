@@ -44,10 +44,11 @@ def test_the_sidecar_tells_what_was_filled(tmp_path):
         assert sidecar.crs.to_epsg() == 32630
 
 
-def test_a_map_beside_tells_how_sure_filled_pixels_are(tmp_path):
+@pytest.mark.parametrize("unit", [{"unit": "K"}, {"unit": "", "tags": {"units": "K"}}])
+def test_a_map_beside_tells_how_sure_filled_pixels_are(tmp_path, unit):
     values = np.ones((5, 6), np.float32)
     values[2:4] = np.nan
-    filled(write(tmp_path / "20200101.tif", values, scale=0.5), tmp_path / "out", 2.0, std=0.25)
+    filled(write(tmp_path / "20200101.tif", values, scale=0.5, **unit), tmp_path / "out", 2.0, std=0.25)
     with rasterio.open(tmp_path / "out" / "20200101_std.tif") as sidecar:
         assert (sidecar.dtypes, sidecar.units, sidecar.scales) == (("float32",), ("K",), (1.0,))
         assert np.isnan(sidecar.nodata)
