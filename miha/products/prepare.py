@@ -27,6 +27,7 @@ from miha.products.page import write_page
 from miha.products.product import Daily, Product
 from miha.products.reading import open_scene
 from miha.products.record import DayRecord, GridRecord, LeftOut, StackRecord, write_record
+from miha.rasters.window import first_line
 from miha.wording import plural
 
 _log = logging.getLogger(__name__)
@@ -45,17 +46,10 @@ class _Day:
 class _Unusable(DataError):
     """A scene cannot be used; others of its day may be."""
 
-    def __init__(self, observation: Observation, reason: object) -> None:
+    def __init__(self, observation: Observation, reason: Exception) -> None:
         self.observation = observation
-        message = (
-            str(reason) if isinstance(reason, DataError) else f"{observation.path} cannot be read: {_line(reason)}."
-        )
-        super().__init__(message)
-
-
-def _line(reason: object) -> str:
-    cause = getattr(reason, "__cause__", None) or reason
-    return (str(cause).strip().splitlines() or [type(cause).__name__])[0].rstrip(".")
+        unreadable = f"{observation.path} cannot be read: {first_line(reason)}."
+        super().__init__(str(reason) if isinstance(reason, DataError) else unreadable)
 
 
 def prepare(
@@ -112,6 +106,8 @@ def _prepare(
     files = list_files(places)
     _keep_apart(files, out)
     download = find_observations(files, recipes, hours)
+    if strict and download.unusable:
+        raise download.unusable[0]
     with ExitStack() as stack:
         stack.enter_context(held(out, "choose another --out."))
         remove_unfinished(out)
@@ -122,8 +118,6 @@ def _prepare(
             maker = _Maker(product, chosen, grid, daily or recipes[0].daily, folder, Path(work))
             days = list(maker.make_all(download.observations, strict, workers))
         reasons = [*download.unusable, *(reason for day in days for reason in day.left_out)]
-        if strict and reasons:
-            raise reasons[0]
         made = [day.record for day in days if day.record]
         if not made:
             raise reasons[0]

@@ -1,6 +1,7 @@
 """What preparing a stack does with scenes of any grid, several of a day, and with what is wrong."""
 
 import logging
+import shutil
 import tarfile
 from datetime import date
 
@@ -212,6 +213,14 @@ def test_a_scene_that_cannot_be_used_is_left_out_with_a_warning_or_refused_where
     assert bytes_of(tmp_path / "data") == before
 
 
+def test_where_strict_nothing_is_made_of_a_download_of_which_something_is_unusable(tmp_path):
+    write(tmp_path / "raw", "20200703"), write(tmp_path / "raw", "a")
+    events = []
+    with observed_by(events.append), pytest.raises(DataError, match=r"the day of .*scene_a\.tif cannot be read"):
+        generic(tmp_path / "raw", tmp_path / "data", strict=True)
+    assert not events
+
+
 def test_a_scene_with_two_quality_layers_is_left_out(tmp_path):
     write(tmp_path / "raw", "20200703"), write(tmp_path / "raw", "20200704")
     for name in ("a/scene_20200703_qc.img", "b/scene_20200703_qc.img", "a/scene_20200704_qc.img"):
@@ -296,6 +305,16 @@ def test_archives_lists_and_loops_of_links_are_read(tmp_path):
     (tmp_path / "list.txt").write_text(f"# two\n{tmp_path}/raw/scene_20200703.tif\n{tmp_path}/raw/more.tar\n")
     assert len(generic(tmp_path / "raw", tmp_path / "all").days) == 4
     assert [day.date.day for day in generic(tmp_path / "list.txt", tmp_path / "listed").days] == [3, 6]
+
+
+@pytest.mark.parametrize("kind", ["zip", "tar"])
+def test_hidden_files_in_an_archive_are_passed_over(tmp_path, kind):
+    """As macOS puts one beside each file, with its attributes."""
+    path = write(tmp_path / "20200703" / "s", "20200703")
+    path.with_name(f"._{path.name}").write_bytes(b"\x00\x05\x16\x07")
+    shutil.make_archive(tmp_path / "raw", kind, tmp_path / "20200703")
+    record = prepare([str(tmp_path / f"raw.{kind}")], read_product("generic"), tmp_path / "data", strict=True)
+    assert [len(day.sources) for day in record.days] == [1]
 
 
 def test_virtual_rasters_and_names_with_spaces_are_read(tmp_path):
