@@ -17,7 +17,7 @@ from miha.products.grid import GridChoice
 from miha.products.hours import read_hours
 from miha.products.prepare import prepare
 from miha.products.product import parse_product, read_product
-from miha.products.record import read_record
+from miha.products.record import StackRecord
 from miha.rasters.stack import read_scene, read_stack
 from tests.support.downloads import mod11a1, raster
 
@@ -56,7 +56,7 @@ def test_the_record_says_what_each_day_is_made_of_and_how_much_it_shows(tmp_path
     record = generic(tmp_path / "raw", tmp_path / "data")
     assert [(day.date, day.valid) for day in record.days] == [(date(2020, 7, 3), 1.0), (date(2020, 7, 4), 0.5)]
     assert record.days[1].sources == (str(tmp_path / "raw" / "scene_20200704.tif"),)
-    assert record == read_record(tmp_path / "data")
+    assert record == StackRecord.model_validate_json((tmp_path / "data" / "stack.json").read_text())
     assert (record.grid.crs, record.grid.transform[:3]) == ("EPSG:32630", (10, 0, 500_000))
     assert bytes_of(tmp_path / "raw") == before
     again = bytes_of(tmp_path / "data")

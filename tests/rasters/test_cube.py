@@ -7,7 +7,7 @@ import rasterio
 import miha
 from miha.errors import DataError
 from miha.rasters.stack import ReadOptions, list_rasters, read_stack
-from tests.support.rasters import GRID, write
+from tests.support.rasters import GRID, counted_reads, write
 from tests.support.rasters import filled as fill_all
 
 xarray = pytest.importorskip("xarray")
@@ -48,7 +48,12 @@ def test_what_was_filled_is_shown_although_no_quality_layer_calls_it_clear(tmp_p
     assert np.isnan(cube.observed.values).all()
 
 
-def test_a_stack_is_described_in_a_line(simulated):
-    page = read_stack(simulated / "history")._repr_html_()
+@pytest.mark.parametrize("in_memory", [0, 10**9])
+def test_a_stack_is_described_in_a_line_for_which_nothing_more_is_read(simulated, monkeypatch, in_memory):
+    monkeypatch.setattr("miha.rasters.stack.IN_MEMORY", in_memory)
+    stack = read_stack(simulated / "history")
+    with counted_reads() as reads:
+        page = stack._repr_html_()
+    assert not reads
     assert "12 days" in page
     assert "32 × 32 pixels, K" in page
