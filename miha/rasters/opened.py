@@ -57,9 +57,9 @@ class OpenScene:
         Raises:
             DataError: it cannot be read.
         """
-        stat = self.path.stat()
         rows, columns = (slice(*part.indices(size)) for part, size in zip(where, self.shape, strict=True))
         try:
+            stat = self.path.stat()
             with rasterio.Env(GDAL_CACHEMAX=CACHE):
                 source = _dataset(self.path, stat.st_mtime_ns, stat.st_size)
                 return read_window(self.path, source, self.options, (rows, columns))
