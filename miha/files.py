@@ -12,7 +12,8 @@ from typing import Any
 
 from miha.errors import DataError, StorageError
 
-_UNFINISHED = ".unfinished-"  # what the names of files begin with while they are written
+_UNFINISHED = ".unfinished-"  # what the names of files and folders begin with while they are written
+_FORMER = ".former-"  # and those of folders in whose place another is just moved
 
 
 @contextmanager
@@ -56,9 +57,21 @@ def _flush(path: Path) -> None:
 
 
 def remove_unfinished(folder: Path) -> None:
-    """Remove what processes that were killed left half written in ``folder``; nobody may be writing there."""
+    """Remove what processes that were killed left half written in ``folder``; nobody may be writing there.
+
+    A folder that such a process had moved away, and put nothing in its place, is put back.
+    """
     for path in folder.glob(f"{_UNFINISHED}*"):
-        path.unlink(missing_ok=True)
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
+    for former in folder.glob(f"{_FORMER}*"):
+        place = former.with_name(former.name.removeprefix(_FORMER).rpartition("-")[0])
+        if place.exists():
+            shutil.rmtree(former, ignore_errors=True)
+        else:
+            former.rename(place)
 
 
 def write_text(path: Path, text: str) -> None:
@@ -147,11 +160,11 @@ def replacing_folder(path: Path) -> Iterator[Path]:
     temporary: Path | None = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}-"))
+        temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=f"{_UNFINISHED}{path.name}-"))
         yield temporary
         (temporary / MARKER).write_text("Written whole by MIHA, and replaced when it writes here again.\n")
         temporary.chmod(0o755)
-        former = temporary.with_name(f"{temporary.name}-former")
+        former = temporary.with_name(temporary.name.replace(_UNFINISHED, _FORMER, 1))
         if path.exists():
             path.rename(former)  # a reader meets the whole of one or of the other
         try:

@@ -1,9 +1,12 @@
+import multiprocessing
+import os
+import signal
 from pathlib import Path
 
 import pytest
 
 from miha.errors import DataError, StorageError
-from miha.files import replacing, replacing_folder, write_json
+from miha.files import remove_unfinished, replacing, replacing_folder, write_json
 
 
 def test_a_folder_of_something_else_is_never_replaced(tmp_path):
@@ -41,7 +44,7 @@ def test_a_folder_that_cannot_take_its_place_leaves_the_former_one_there(tmp_pat
     rename = Path.rename
 
     def refuse(path, target):
-        if not path.name.endswith("-former") and target == tmp_path / "out":
+        if not path.name.startswith(".former-") and target == tmp_path / "out":
             raise OSError("no")
         return rename(path, target)
 
@@ -50,6 +53,36 @@ def test_a_folder_that_cannot_take_its_place_leaves_the_former_one_there(tmp_pat
         pass
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
     assert (tmp_path / "out" / "kept.txt").exists()
+
+
+def replace_and_die(out: Path, renames: int) -> None:
+    """Write a folder in the place of another, and die when so many of the two renames are done."""
+    done, rename = [], Path.rename
+
+    def dying(path, target):
+        if len(done) == renames:
+            os.kill(os.getpid(), signal.SIGKILL)
+        done.append(rename(path, target))
+
+    Path.rename = dying
+    with replacing_folder(out) as folder:
+        (folder / "new.txt").write_text("new")
+
+
+@pytest.mark.parametrize("renames", [0, 1])
+def test_of_a_killed_process_the_former_folder_stays_and_nothing_else(tmp_path, renames):
+    with replacing_folder(tmp_path / "a-b.zarr") as folder:
+        (folder / "kept.txt").write_text("kept")
+    process = multiprocessing.get_context("forkserver").Process(
+        target=replace_and_die, args=(tmp_path / "a-b.zarr", renames)
+    )
+    process.start()
+    process.join()
+    assert process.exitcode == -signal.SIGKILL
+    assert len(list(tmp_path.iterdir())) == 2
+    remove_unfinished(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["a-b.zarr"]
+    assert (tmp_path / "a-b.zarr" / "kept.txt").exists()
 
 
 def test_a_place_that_cannot_be_written_is_reported(tmp_path):

@@ -202,11 +202,6 @@ class FeatureSpace:
         )
 
 
-def impute(background: Background) -> NDArray[np.float32]:
-    """Anomalies (days, height, width) of the other days, the gaps of each filled by ridge on all others."""
-    return Imputation.fit(background.anomalies).fill(background.anomalies)
-
-
 def _smoothed(image: Image) -> Image:
     return np.asarray(scipy.ndimage.gaussian_filter(image, SMOOTHING, mode="nearest"))
 

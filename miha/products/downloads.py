@@ -101,7 +101,8 @@ def _within(path: Path) -> list[str]:
                 members = [member.name for member in tape if member.isfile()]
     except (zipfile.BadZipFile, tarfile.TarError, OSError, EOFError) as error:
         raise DataError(f"{path} cannot be read as an archive ({error}). Download it again.") from error
-    return [f"/{kind}/{path.resolve().as_posix()}/{member.removeprefix('./')}" for member in members]
+    seen = (member.removeprefix("./") for member in members if not posixpath.basename(member).startswith("."))
+    return [f"/{kind}/{path.resolve().as_posix()}/{member}" for member in seen]
 
 
 def find_observations(files: Sequence[str], recipes: Sequence[Recipe], hours: Hours | None = None) -> Download:

@@ -230,10 +230,17 @@ def _resampled_swath(scene: OpenScene, grid: StackGrid) -> Image:
 
 
 def overlap(scene: OpenScene, grid: StackGrid) -> bool:
-    """False if a scene lies beside the grid, as far as one can tell from its bounds."""
+    """False if a scene lies beside the grid, as far as one can tell from their bounds."""
     raster = scene.raster
     if scene.recipe.geolocation or not (raster.crs and grid.crs):
         return True
-    west, south, east, north = transform_bounds(raster.crs, grid.crs, *raster.bounds)
-    left, bottom, right, top = grid.bounds
-    return bool(west < right and east > left and south < top and north > bottom)
+    here = transform_bounds(raster.crs, grid.crs, *raster.bounds)
+    there = transform_bounds(grid.crs, raster.crs, *grid.bounds)  # of the globe in a zone, the former mean nothing
+    return _meet(here, grid.bounds) or _meet(there, raster.bounds)
+
+
+def _meet(one: Bounds, other: Bounds) -> bool:
+    """True if bounds overlap; also where ``one`` cannot tell, across the date line or outside its projection."""
+    west, south, east, north = one
+    left, bottom, right, top = other
+    return west > east or (west < right and east > left and south < top and north > bottom)

@@ -14,7 +14,8 @@ class Pattern:
     """A path whose parts may vary, matched against the end of the paths of a download, ignoring upper and lower case.
 
     ``*`` stands for anything within a name, ``?`` for one letter, ``[0-3]`` for one of a set, ``**/`` for any folders;
-    ``{field}`` for anything that a second pattern takes up, ``{date:%Y%j}`` for the day, in a form of strptime.
+    ``{field}`` for anything that a second pattern takes up, ``{date:%Y%j}`` for the day, in a form of strptime. What is
+    named twice is the same both times.
     """
 
     def __init__(self, text: str, fields: Mapping[str, str] | None = None, when: date | None = None) -> None:
@@ -26,15 +27,17 @@ class Pattern:
             when: the day, if it is known.
 
         Raises:
-            ValueError: a directive that is none, or that stands for no fixed number of digits.
+            ValueError: a directive that is none, or that stands for no fixed number of digits; no such set of letters.
         """
-        self.text, self._forms = text, list[str]()
-        self._fields, self._when, self._seen = fields or {}, when, set[str]()
+        self.text, self._fields, self._when, self._groups = text, fields or {}, when, set[str]()
         written, end = "", 0
         for part in _PARTS.finditer(text):
             written += re.escape(text[end : part.start()]) + self._of(part)
             end = part.end()
-        self._expression = re.compile("(?:.*/)?" + written + re.escape(text[end:]), re.IGNORECASE)
+        try:
+            self._expression = re.compile("(?:.*/)?" + written + re.escape(text[end:]), re.IGNORECASE)
+        except re.error as error:
+            raise ValueError(f"{text!r} cannot be read: {error}") from error
 
     def _of(self, part: re.Match[str]) -> str:
         field, form = part["field"], part["form"]
@@ -49,27 +52,36 @@ class Pattern:
             raise ValueError(f"{part[0]} in {self.text!r} has a form, which only date may have")
         if field in self._fields:
             return re.escape(self._fields[field])
-        if field in self._seen:
-            return f"(?P={field})"
-        self._seen.add(field)
-        return f"(?P<{field}>[^/]+?)"
+        return self._group(field, "[^/]+?")
+
+    def _group(self, name: str, content: str) -> str:
+        """A group; where it is there already, what that one holds."""
+        if name in self._groups:
+            return f"(?P={name})"
+        self._groups.add(name)
+        return f"(?P<{name}>{content})"
 
     def _of_date(self, form: str) -> str:
-        self._forms.append(form)
         written, end = "", 0
         for directive in re.finditer("%(.)", form):
-            if directive[1] not in _DIGITS:
+            digits = _DIGITS.get(directive[1])
+            if digits is None:
                 known = ", ".join(f"%{letter}" for letter in _DIGITS)
                 raise ValueError(f"{directive[0]} in {self.text!r} cannot be read; known are {known}")
-            written += re.escape(form[end : directive.start()]) + rf"\d{{{_DIGITS[directive[1]]}}}"
+            group = self._group(f"{DATE}_{directive[1]}", rf"\d{{{digits}}}")
+            written += re.escape(form[end : directive.start()]) + group
             end = directive.end()
-        return f"(?P<date{len(self._forms)}>{written}{re.escape(form[end:])})"
+        return written + re.escape(form[end:])
+
+    @cached_property
+    def _directives(self) -> list[str]:
+        return [letter for letter in _DIGITS if f"{DATE}_{letter}" in self._groups]
 
     @cached_property
     def dates(self) -> bool:
         """True if it tells year, month and day."""
-        form = " ".join(self._forms)
-        return ("%Y" in form or "%y" in form) and ("%j" in form or ("%m" in form and "%d" in form))
+        told = {*self._directives}
+        return bool(told & {"Y", "y"}) and ("j" in told or {"m", "d"} <= told)
 
     def match(self, path: str) -> tuple[dict[str, str], date | None] | None:
         """Fields of a path and its day, or day and time if the pattern has hours; or None if it does not fit.
@@ -79,12 +91,12 @@ class Pattern:
         found = self._expression.fullmatch(path)
         if not found:
             return None
-        fields = {name: text for name, text in found.groupdict().items() if not re.fullmatch(r"date\d+", name)}
+        fields = found.groupdict()
+        digits = {f"%{letter}": fields.pop(f"{DATE}_{letter}") for letter in self._directives}
         if not self.dates:
             return fields, None
-        digits = " ".join(found[f"date{number}"] for number in range(1, len(self._forms) + 1))
         try:
-            when = datetime.strptime(digits, " ".join(self._forms))
-            return fields, when if any("%H" in form for form in self._forms) else when.date()
+            when = datetime.strptime(" ".join(digits.values()), " ".join(digits))
+            return fields, when if "H" in self._directives else when.date()
         except ValueError:  # digits that are no day
             return None

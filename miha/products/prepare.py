@@ -17,7 +17,8 @@ from rasterio.errors import NotGeoreferencedWarning, RasterioError
 
 from miha.errors import ConfigError, DataError
 from miha.events import Counted, Message, publish
-from miha.files import replacing_folder
+from miha.files import remove_unfinished, replacing_folder
+from miha.locking import held
 from miha.products.downloads import Observation, find_observations, list_files
 from miha.products.grid import GridChoice, StackGrid, on_grid, overlap
 from miha.products.hours import Hours
@@ -26,6 +27,7 @@ from miha.products.page import write_page
 from miha.products.product import Daily, Product
 from miha.products.reading import open_scene
 from miha.products.record import DayRecord, GridRecord, LeftOut, StackRecord, write_record
+from miha.rasters.window import first_line
 from miha.wording import plural
 
 _log = logging.getLogger(__name__)
@@ -44,17 +46,10 @@ class _Day:
 class _Unusable(DataError):
     """A scene cannot be used; others of its day may be."""
 
-    def __init__(self, observation: Observation, reason: object) -> None:
+    def __init__(self, observation: Observation, reason: Exception) -> None:
         self.observation = observation
-        message = (
-            str(reason) if isinstance(reason, DataError) else f"{observation.path} cannot be read: {_line(reason)}."
-        )
-        super().__init__(message)
-
-
-def _line(reason: object) -> str:
-    cause = getattr(reason, "__cause__", None) or reason
-    return (str(cause).strip().splitlines() or [type(cause).__name__])[0].rstrip(".")
+        unreadable = f"{observation.path} cannot be read: {first_line(reason)}."
+        super().__init__(str(reason) if isinstance(reason, DataError) else unreadable)
 
 
 def prepare(
@@ -88,6 +83,7 @@ def prepare(
     Raises:
         ConfigError: no such layer, or a grid that cannot be.
         DataError: no scene, none that can be used, or one that cannot where ``strict``.
+        RunError: another process prepares ``out``.
         StorageError: the disk is full or refuses.
     """
     with warnings.catch_warnings():
@@ -110,16 +106,18 @@ def _prepare(
     files = list_files(places)
     _keep_apart(files, out)
     download = find_observations(files, recipes, hours)
-    history = out / "history"
-    with replacing_folder(history) as folder:
+    if strict and download.unusable:
+        raise download.unusable[0]
+    with ExitStack() as stack:
+        stack.enter_context(held(out, "choose another --out."))
+        remove_unfinished(out)
+        folder = stack.enter_context(replacing_folder(out / "history"))
         with rasterio.Env(GDAL_CACHEMAX=CACHE):
             grid = _grid(download.observations, choice)
         with tempfile.TemporaryDirectory(dir=folder, prefix=".work-") as work:
             maker = _Maker(product, chosen, grid, daily or recipes[0].daily, folder, Path(work))
             days = list(maker.make_all(download.observations, strict, workers))
         reasons = [*download.unusable, *(reason for day in days for reason in day.left_out)]
-        if strict and reasons:
-            raise reasons[0]
         made = [day.record for day in days if day.record]
         if not made:
             raise reasons[0]

@@ -17,7 +17,7 @@ from miha.products.downloads import Observation
 from miha.products.layers import fall_together, open_layer
 from miha.products.product import QualityRule, Recipe
 from miha.rasters.masks import grown
-from miha.rasters.window import Image, Mask, grown_window
+from miha.rasters.window import Image, Mask, grown_window, unit_of
 
 LONGITUDE_LATITUDE = CRS.from_epsg(4326)
 
@@ -48,7 +48,7 @@ class OpenScene:
     @property
     def unit(self) -> str:
         """Of the values."""
-        return self.recipe.unit or self.raster.units[self.band - 1] or str(self.raster.tags().get("units", ""))
+        return self.recipe.unit or unit_of(self.raster, self.band)
 
     @property
     def valid_range(self) -> tuple[float, float] | None:

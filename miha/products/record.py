@@ -5,8 +5,6 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
 
-from miha.documents import read_document
-from miha.errors import DataError
 from miha.files import write_json
 from miha.wording import plural
 
@@ -79,12 +77,3 @@ class StackRecord(_Entry):
 def write_record(folder: Path, record: StackRecord) -> None:
     """Write ``stack.json`` of a data set."""
     write_json(folder / STACK_FILE, record.model_dump(mode="json"))
-
-
-def read_record(folder: Path) -> StackRecord:
-    """Read ``stack.json`` of a data set.
-
-    Raises:
-        DataError: there is none, or it is damaged.
-    """
-    return read_document(folder / STACK_FILE, StackRecord, DataError, "Prepare the data again (`miha prepare`).")

@@ -15,6 +15,7 @@ from miha.rasters.grid import Grid
 from miha.rasters.options import ReadOptions
 from miha.rasters.scene import list_rasters, read_scene
 from miha.rasters.stack import read_stack
+from miha.rasters.window import read_grid
 from miha.rasters.writing import sidecars_of
 
 if TYPE_CHECKING:
@@ -61,22 +62,34 @@ def filled_scenes(folder: Path, reading: ReadOptions) -> list[tuple[date, Path]]
     return dated
 
 
+def common_grid(paths: Sequence[Path]) -> Grid:
+    """The one grid of scenes, of which no pixel is read.
+
+    Raises:
+        DataError: one that lies on another.
+    """
+    first, *others = paths
+    grid = read_grid(first)
+    for path in others:
+        if difference := grid.difference(read_grid(path)):
+            raise DataError(f"{path} does not fit {first.name}: {difference}. Keep them in folders of their own.")
+    return grid
+
+
 def _observed(folder: Path, reading: ReadOptions) -> "xarray.Dataset":
     stack = read_stack(folder, reading)
     return _dataset({"observed": stack.values}, list(stack.dates), stack.grid, stack.unit)
 
 
 def _filled(dated: list[tuple[date, Path]], reading: ReadOptions) -> "xarray.Dataset":
-    scenes = [read_scene(path, reading) for _, path in dated]
-    for scene in scenes:
-        if difference := scenes[0].grid.difference(scene.grid):
-            raise DataError(f"{scene.path} does not fit {scenes[0].path.name}: {difference}. Open them apart.")
+    grid = common_grid([path for _, path in dated])
+    scenes = [read_scene(path, reading.plain) for _, path in dated]
     maps = [[read_scene(file).values for file in sidecars_of(scene.path)] for scene in scenes]
     source, std = (np.stack(kind) for kind in zip(*maps, strict=True))
     values = np.stack([scene.values for scene in scenes])
     observed = np.where(source == 0, values, np.float32(np.nan))
     variables = {"observed": observed, "filled": values, "std": std, "source": source}
-    return _dataset(variables, [when for when, _ in dated], scenes[0].grid, scenes[0].unit)
+    return _dataset(variables, [when for when, _ in dated], grid, scenes[0].unit)
 
 
 def _dataset(variables: dict[str, Any], dates: list[Any], grid: Grid, unit: str) -> "xarray.Dataset":

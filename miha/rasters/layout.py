@@ -80,6 +80,7 @@ def write_cloud_optimized(
             plain,
             path,
             driver="COG",
+            bigtiff="if_safer",
             compress=compress,
             blocksize=blocksize,
             predictor=predictor,

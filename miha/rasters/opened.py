@@ -9,10 +9,11 @@ import numpy as np
 import rasterio
 from numpy.typing import NDArray
 from rasterio.errors import RasterioError
+from rasterio.io import DatasetReader
 
 from miha.errors import DataError
 from miha.rasters.options import ReadOptions
-from miha.rasters.window import Image, Mask, opened, read_window, sharing_bands
+from miha.rasters.window import Image, Mask, open_raster, opened, read_window, sharing_bands
 
 SAMPLE = 40_000  # pixels at most that stand for a scene
 SAMPLED = 20_000_000  # values at most of a stack that stand for it
@@ -56,9 +57,9 @@ class OpenScene:
         Raises:
             DataError: it cannot be read.
         """
-        stat = self.path.stat()
         rows, columns = (slice(*part.indices(size)) for part, size in zip(where, self.shape, strict=True))
         try:
+            stat = self.path.stat()
             with rasterio.Env(GDAL_CACHEMAX=CACHE):
                 source = _dataset(self.path, stat.st_mtime_ns, stat.st_size)
                 return read_window(self.path, source, self.options, (rows, columns))
@@ -67,9 +68,9 @@ class OpenScene:
 
 
 @lru_cache(maxsize=128)
-def _dataset(path: Path, changed: int, size: int) -> Any:
+def _dataset(path: Path, changed: int, size: int) -> DatasetReader:
     """Kept open, with the blocks that GDAL caches of it."""
-    return rasterio.open(path, driver="GTiff")
+    return open_raster(path)
 
 
 class OpenDays:

@@ -25,6 +25,7 @@ from miha.rasters.window import (
     read_grid,
     read_window,
     sharing_bands,
+    unit_of,
 )
 
 SIMULATED_TAG = "MIHA_SIMULATED"  # TIFF tag of rasters that no satellite took
@@ -171,7 +172,7 @@ def _described(path: Path, source: DatasetReader, options: ReadOptions, values: 
         values,
         kept,
         grid_of(source),
-        unit=source.units[band] or source.tags().get("units", ""),
+        unit=unit_of(source, options.band),
         integer=np.issubdtype(np.dtype(source.dtypes[band]), np.integer),
         scale=source.scales[band],
         offset=source.offsets[band],

@@ -24,7 +24,7 @@ from miha.files import write_json
 from miha.rasters.layout import is_cloud_optimized
 from miha.rasters.scene import list_rasters
 from miha.rasters.stac_files import COLLECTION, SUBJECT, check_replaceable, item_of
-from miha.rasters.window import bands_of
+from miha.rasters.window import bands_of, unit_of
 from miha.rasters.writing import EMPTY, FILLED, OBSERVED, sidecars_of
 
 LONGITUDE_LATITUDE = "EPSG:4326"
@@ -163,7 +163,7 @@ def _band(raster: DatasetReader, band: int) -> RasterBand:
     return RasterBand.create(
         nodata=NoDataStrings.NAN if nodata is not None and np.isnan(nodata) else nodata,
         data_type=DataType(raster.dtypes[index]) if raster.dtypes[index] in {*DataType} else DataType.OTHER,
-        unit=raster.units[index] or None,
+        unit=unit_of(raster, band) or None,
         scale=raster.scales[index],
         offset=raster.offsets[index],
         statistics=_statistics(raster, band),

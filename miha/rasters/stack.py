@@ -61,7 +61,7 @@ class Stack:
         return len(self.dates)
 
     def _repr_html_(self) -> str:
-        seen = 100 * float((~np.isnan(self.values)).mean())
+        seen = 100 * float((~np.isnan(OpenDays.stand_in(self.values))).mean())
         return (
             f"<b>Stack</b> of {plural(len(self), 'day')}, {self.dates[0]} to {self.dates[-1]}: {self.grid.height} × "
             f"{self.grid.width} pixels{', ' + escape(self.unit) if self.unit else ''}, {seen:.0f} % observed"

@@ -28,28 +28,22 @@ SUFFIXES = {*GEOTIFF, ".jp2", ".vrt", ".nc"}  # of scenes in a folder; any other
 BAND = 2_000_000  # pixels of a band of rows that is read or written at once
 
 
-@contextmanager
-def open_raster(path: Path) -> Iterator[DatasetReader]:
+def open_raster(path: Path) -> DatasetReader:
     """Open a file of one of SUFFIXES; of NetCDF the one raster that it holds.
 
     Raises:
         DataError: a file of several rasters.
         RasterioError: GDAL cannot open it.
     """
-    if path.suffix.lower() in GEOTIFF:
-        with rasterio.open(path, driver="GTiff") as raster:
-            yield raster
-        return
-    with rasterio.open(path) as file:
-        inner = file.subdatasets
-        if not inner:
-            yield file
-        elif len(inner) == 1:
-            with rasterio.open(inner[0]) as raster:
-                yield raster
-        else:
+    plain = path.suffix.lower() in GEOTIFF
+    raster: DatasetReader = rasterio.open(path, driver="GTiff" if plain else None)
+    if not plain and (inner := raster.subdatasets):
+        raster.close()
+        if len(inner) > 1:
             names = ", ".join(name.rpartition(":")[2] for name in inner)
             raise DataError(f"{path} holds several rasters ({names}). Choose one by a product (`miha prepare --help`).")
+        raster = rasterio.open(inner[0])
+    return raster
 
 
 @contextmanager
@@ -85,6 +79,11 @@ def read_grid(path: Path) -> Grid:
             return grid_of(source)
     except (RasterioError, OSError) as error:
         raise _unreadable(path, error) from error
+
+
+def unit_of(source: DatasetReader, band: int) -> str:
+    """The unit of a band, as it says itself, or as the tags of its file do; "" where neither does."""
+    return str(source.units[band - 1] or source.tags().get("units", ""))
 
 
 def bands_of(source: DatasetReader) -> list[tuple[slice, slice]]:

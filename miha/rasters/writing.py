@@ -11,7 +11,7 @@ import rasterio
 from numpy.typing import NDArray
 from rasterio.enums import ColorInterp, MaskFlags
 from rasterio.errors import RasterioError
-from rasterio.io import DatasetReader, MemoryFile
+from rasterio.io import DatasetReader
 from rasterio.windows import Window
 
 from miha.errors import DataError, StorageError
@@ -28,7 +28,7 @@ from miha.rasters.layout import (
 from miha.rasters.options import ReadOptions
 from miha.rasters.stac_files import is_own_item, item_of
 from miha.rasters.verify import verify_raster
-from miha.rasters.window import GEOTIFF, Image, Mask, bands_of, open_raster
+from miha.rasters.window import GEOTIFF, Image, Mask, bands_of, open_raster, unit_of
 
 LOSSY = {"jpeg", "webp", "lerc", "lerc_deflate", "lerc_zstd", "jxl"}  # written as deflate, so that observed pixels stay
 OBSERVED, FILLED, EMPTY = 0, 1, 2  # values of <name>_source.tif
@@ -121,10 +121,13 @@ def write_parts(
         try:
             with rasterio.Env(GDAL_TIFF_INTERNAL_MASK=True), open_raster(source) as raster:
                 if is_cloud_optimized(raster):
-                    with MemoryFile(ext=".tif") as plain:
-                        _write_scene(plain.name, maps, raster, part_of, options, blank)
+                    plain = temporary.with_suffix(".plain.tif")
+                    try:
+                        _write_scene(plain, maps, raster, part_of, options, blank)
                         compress = _profile(raster).get("compress") or "none"
-                        write_cloud_optimized(plain.name, temporary, compress=compress, **layout_of(raster))
+                        write_cloud_optimized(plain, temporary, compress=compress, **layout_of(raster))
+                    finally:
+                        plain.unlink(missing_ok=True)
                 else:
                     _write_scene(temporary, maps, raster, part_of, options, blank)
                     build_overviews(temporary, raster)
@@ -144,14 +147,14 @@ def _profile(raster: DatasetReader) -> dict[str, Any]:
     if raster.driver != "GTiff":
         profile = {key: profile[key] for key in ("dtype", "nodata", "width", "height", "count")}
         profile |= {"driver": "GTiff", "compress": "deflate"}
-    profile |= place_of(raster)
+    profile |= {"bigtiff": "if_safer", **place_of(raster)}
     if str(profile.get("compress", "")).lower() in LOSSY:
         profile |= {"compress": "deflate", "photometric": None}
     return profile
 
 
 def _write_scene(
-    path: Path | str,
+    path: Path,
     maps: tuple[Path, Path],
     raster: DatasetReader,
     part_of: Callable[[tuple[slice, slice]], Part],
@@ -159,7 +162,7 @@ def _write_scene(
     blank: date | None,
 ) -> None:
     """Write a copy of a raster with other values where it is filled, and the two maps that go with it."""
-    band, unit = options.band, raster.units[options.band - 1] or ""
+    band, unit = options.band, unit_of(raster, options.band)
     masked = MaskFlags.per_dataset in raster.mask_flag_enums[band - 1]
     mask = raster.read_masks(band) if masked else None
     left, empty = False, _empty(raster, options) if blank else None
@@ -206,7 +209,7 @@ def _empty(raster: DatasetReader, options: ReadOptions) -> float:
 
 def _map(path: Path, dtype: type, like: DatasetReader, nodata: float | None, unit: str) -> Any:
     profile = {"driver": "GTiff", "dtype": dtype, "count": 1, "nodata": nodata, "compress": "deflate"}
-    profile |= {"height": like.height, "width": like.width, **place_of(like)}
+    profile |= {"bigtiff": "if_safer", "height": like.height, "width": like.width, **place_of(like)}
     output = rasterio.open(path, "w", **profile)
     output.units = (unit,)
     return output

@@ -12,12 +12,11 @@ import xarray
 import zarr
 
 from miha.files import replacing_folder, stamp_files
-from miha.rasters.cube import DIMENSIONS, coordinates_of, filled_scenes
+from miha.rasters.cube import DIMENSIONS, common_grid, coordinates_of, filled_scenes
 from miha.rasters.grid import Grid
 from miha.rasters.opened import OpenScene
 from miha.rasters.options import ReadOptions
-from miha.rasters.scene import read_scene
-from miha.rasters.window import read_grid
+from miha.rasters.window import opened, unit_of
 from miha.rasters.writing import sidecars_of
 
 CUBE = "cube.zarr"
@@ -65,12 +64,12 @@ def write_cube(
     stamp = stamp_files(files)
     if (path / ".zattrs").exists() and zarr.open_group(path, mode="r").attrs.get(STAMP) == stamp:
         return path
-    first = dated[0][1]
-    plain = reading.plain
-    grid = read_grid(first)
+    days, scenes = zip(*dated, strict=True)
+    plain, grid = reading.plain, common_grid(scenes)
+    with opened(scenes[0], plain) as first:
+        unit = unit_of(first, plain.band)
     with replacing_folder(path) as made:
-        _make(made, grid, [when for when, _ in dated], read_scene(first, plain).unit, stamp)
-        scenes = [scene for _, scene in dated]
+        _make(made, grid, days, unit, stamp)
         starts = range(0, len(scenes), DAYS)
         spread(write_block, [Block(made, start, scenes[start : start + DAYS], grid, plain) for start in starts])
         zarr.consolidate_metadata(made, zarr_format=2)

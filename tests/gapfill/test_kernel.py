@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from miha.gapfill.features import Features, impute
+from miha.gapfill.features import Features, Imputation
 from miha.gapfill.kernel import LEARNED, covariance, variance
 from miha.gapfill.predictors import Background, Static
 
@@ -63,6 +63,10 @@ def test_pixels_that_behave_alike_covary_more_than_others_as_far_away():
     pixels = pixels_of(Background.of(days.astype(np.float32)), Static.none((12, 12)))
     found = covariance(LEARNED, pixels, pixels).reshape(12, 12, 12, 12)
     assert found[5, 5, 5, 7] > found[5, 5, 5, 6]
+
+
+def impute(background):
+    return Imputation.fit(background.anomalies).fill(background.anomalies)
 
 
 def test_imputing_leaves_what_is_visible(days):

@@ -1,5 +1,6 @@
 """Products of the package, on tiny downloads with the types, names and bits that their archives document."""
 
+import json
 import shutil
 import zipfile
 from datetime import date
@@ -16,7 +17,6 @@ from miha.products.downloads import find_observations
 from miha.products.grid import GridChoice
 from miha.products.prepare import prepare
 from miha.products.product import read_product
-from miha.products.record import read_record
 from miha.rasters.scene import declared_range
 from miha.rasters.stack import ReadOptions, read_scene, read_stack
 from tests.support.downloads import mod11a1, netcdf, raster
@@ -60,7 +60,7 @@ def test_a_prepared_day_is_a_valid_cloud_optimized_raster_with_its_scale_unit_da
 
 def test_the_valid_range_goes_with_the_stack_in_its_unit(modis, tmp_path):
     limits = (7500 * 0.02, 65535 * 0.02)
-    assert read_record(modis / "data").valid_range == pytest.approx(limits)
+    assert json.loads((modis / "data" / "stack.json").read_text())["valid_range"] == pytest.approx(limits)
     filled = tmp_path / "2020-07-05.tif"
     BaseFiller(modis / "data").fill(modis / "data" / "history" / filled.name, filled)
     for path in (modis / "data" / "history" / filled.name, filled):

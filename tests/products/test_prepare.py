@@ -1,6 +1,7 @@
 """What preparing a stack does with scenes of any grid, several of a day, and with what is wrong."""
 
 import logging
+import shutil
 import tarfile
 from datetime import date
 
@@ -9,17 +10,19 @@ import pytest
 import rasterio
 from rasterio.transform import from_origin
 
-from miha.errors import ConfigError, DataError
+from miha.errors import ConfigError, DataError, RunError
 from miha.events import Message, observed_by
+from miha.locking import held
 from miha.products.grid import GridChoice
 from miha.products.hours import read_hours
 from miha.products.prepare import prepare
 from miha.products.product import parse_product, read_product
-from miha.products.record import read_record
+from miha.products.record import StackRecord
 from miha.rasters.stack import read_scene, read_stack
 from tests.support.downloads import mod11a1, raster
 
 VALUES = np.arange(48, dtype=np.float32).reshape(6, 8) + 280
+GLOBE = from_origin(-180, 90, 10, 10)
 PLACE = from_origin(500_000, 4_400_000, 10, 10)
 CLEAR = """
 name: mine
@@ -53,7 +56,7 @@ def test_the_record_says_what_each_day_is_made_of_and_how_much_it_shows(tmp_path
     record = generic(tmp_path / "raw", tmp_path / "data")
     assert [(day.date, day.valid) for day in record.days] == [(date(2020, 7, 3), 1.0), (date(2020, 7, 4), 0.5)]
     assert record.days[1].sources == (str(tmp_path / "raw" / "scene_20200704.tif"),)
-    assert record == read_record(tmp_path / "data")
+    assert record == StackRecord.model_validate_json((tmp_path / "data" / "stack.json").read_text())
     assert (record.grid.crs, record.grid.transform[:3]) == ("EPSG:32630", (10, 0, 500_000))
     assert bytes_of(tmp_path / "raw") == before
     again = bytes_of(tmp_path / "data")
@@ -100,6 +103,16 @@ def test_static_layers_beside_a_stack_stay_when_it_is_prepared_anew(tmp_path):
     generic(tmp_path / "raw", tmp_path / "data")
     assert (tmp_path / "data" / "static" / "scene_elevation.tif").exists()
     assert len(read_stack(tmp_path / "data" / "history")) == 2
+
+
+def test_what_a_killed_process_left_half_written_goes_and_two_do_not_write_one_stack(tmp_path):
+    write(tmp_path / "raw", "20200703")
+    (tmp_path / "data" / ".unfinished-history-0a1b" / ".work-2c3d").mkdir(parents=True)
+    generic(tmp_path / "raw", tmp_path / "data")
+    files = {path.name for path in (tmp_path / "data").iterdir()}
+    assert files == {".lock", "history", "stack.json", "stack.html"}
+    with held(tmp_path / "data", "wait."), pytest.raises(RunError, match="is in use by process"):
+        generic(tmp_path / "raw", tmp_path / "data")
 
 
 def test_another_extent_is_shifted_by_whole_pixels_and_no_value_changes(tmp_path):
@@ -200,6 +213,14 @@ def test_a_scene_that_cannot_be_used_is_left_out_with_a_warning_or_refused_where
     assert bytes_of(tmp_path / "data") == before
 
 
+def test_where_strict_nothing_is_made_of_a_download_of_which_something_is_unusable(tmp_path):
+    write(tmp_path / "raw", "20200703"), write(tmp_path / "raw", "a")
+    events = []
+    with observed_by(events.append), pytest.raises(DataError, match=r"the day of .*scene_a\.tif cannot be read"):
+        generic(tmp_path / "raw", tmp_path / "data", strict=True)
+    assert not events
+
+
 def test_a_scene_with_two_quality_layers_is_left_out(tmp_path):
     write(tmp_path / "raw", "20200703"), write(tmp_path / "raw", "20200704")
     for name in ("a/scene_20200703_qc.img", "b/scene_20200703_qc.img", "a/scene_20200704_qc.img"):
@@ -223,6 +244,23 @@ def test_a_scene_beside_the_grid_is_left_out(tmp_path):
     assert "scene_20200704.tif lies outside the grid" in record.left_out[0].reason
 
 
+@pytest.mark.parametrize("west", [300_000, 600_000])
+def test_a_raster_of_the_globe_covers_every_grid_and_a_grid_of_the_globe_every_raster(tmp_path, west):
+    place = from_origin(west, 4_400_000, 10, 10)
+    globe = raster(tmp_path / "globe" / "20200703.tif", np.ones((18, 36)), crs="EPSG:4326", transform=GLOBE)
+    grid = GridChoice(like=write(tmp_path / "raw", "20200703", transform=place))
+    record = generic(tmp_path / "globe", tmp_path / "zone", choice=grid)
+    assert (record.days[0].valid, record.left_out) == (1.0, ())
+    assert generic(tmp_path / "raw", tmp_path / "whole", choice=GridChoice(like=globe)).left_out == ()
+
+
+def test_a_grid_that_shows_more_than_the_globe_is_beside_no_raster_of_it(tmp_path):
+    raster(tmp_path / "raw" / "20200703.tif", np.ones((18, 36)), crs="EPSG:4326", transform=GLOBE)
+    disk = GridChoice(crs="+proj=geos +h=35785831", resolution=5e5, bounds=(-6e6, -6e6, 6e6, 6e6))
+    (day,) = generic(tmp_path / "raw", tmp_path / "data", choice=disk).days
+    assert 0.5 < day.valid < 0.8
+
+
 @pytest.mark.parametrize(
     ("prepared", "reason"),
     [
@@ -241,7 +279,7 @@ def test_a_download_without_one_usable_scene_is_refused_and_nothing_is_written(t
     prepared(tmp_path / "raw")
     with pytest.raises(DataError, match=reason):
         generic(tmp_path / "raw", tmp_path / "data")
-    assert not list((tmp_path / "data").glob("*")) if (tmp_path / "data").exists() else True
+    assert {path.name for path in (tmp_path / "data").glob("*")} <= {".lock"}
 
 
 def test_no_file_of_the_product_is_reported_with_what_was_looked_for_and_what_is_there(tmp_path):
@@ -267,6 +305,16 @@ def test_archives_lists_and_loops_of_links_are_read(tmp_path):
     (tmp_path / "list.txt").write_text(f"# two\n{tmp_path}/raw/scene_20200703.tif\n{tmp_path}/raw/more.tar\n")
     assert len(generic(tmp_path / "raw", tmp_path / "all").days) == 4
     assert [day.date.day for day in generic(tmp_path / "list.txt", tmp_path / "listed").days] == [3, 6]
+
+
+@pytest.mark.parametrize("kind", ["zip", "tar"])
+def test_hidden_files_in_an_archive_are_passed_over(tmp_path, kind):
+    """As macOS puts one beside each file, with its attributes."""
+    path = write(tmp_path / "20200703" / "s", "20200703")
+    path.with_name(f"._{path.name}").write_bytes(b"\x00\x05\x16\x07")
+    shutil.make_archive(tmp_path / "raw", kind, tmp_path / "20200703")
+    record = prepare([str(tmp_path / f"raw.{kind}")], read_product("generic"), tmp_path / "data", strict=True)
+    assert [len(day.sources) for day in record.days] == [1]
 
 
 def test_virtual_rasters_and_names_with_spaces_are_read(tmp_path):

@@ -6,7 +6,9 @@ import rasterio
 
 import miha
 from miha.errors import DataError
-from miha.rasters.stack import list_rasters, read_stack
+from miha.rasters.stack import ReadOptions, list_rasters, read_stack
+from tests.support.rasters import GRID, counted_reads, write
+from tests.support.rasters import filled as fill_all
 
 xarray = pytest.importorskip("xarray")
 
@@ -37,7 +39,21 @@ def test_filled_scenes_come_with_their_maps(simulated, tmp_path):
         miha.open_stack(tmp_path)
 
 
-def test_a_stack_is_described_in_a_line(simulated):
-    page = read_stack(simulated / "history")._repr_html_()
+def test_what_was_filled_is_shown_although_no_quality_layer_calls_it_clear(tmp_path):
+    cloudy = np.array([[0, 1, 1, 1]] * 3, np.float32)
+    reading = ReadOptions(clear={"band": 2, "values": [0]}, grow=1)
+    fill_all(write(tmp_path / "20200101.tif", np.stack([GRID, cloudy])), tmp_path / "out", 285, reading)
+    cube = miha.open_stack(tmp_path / "out", reading)
+    assert np.array_equal(cube.filled.values[0], np.full_like(GRID, 285))
+    assert np.isnan(cube.observed.values).all()
+
+
+@pytest.mark.parametrize("in_memory", [0, 10**9])
+def test_a_stack_is_described_in_a_line_for_which_nothing_more_is_read(simulated, monkeypatch, in_memory):
+    monkeypatch.setattr("miha.rasters.stack.IN_MEMORY", in_memory)
+    stack = read_stack(simulated / "history")
+    with counted_reads() as reads:
+        page = stack._repr_html_()
+    assert not reads
     assert "12 days" in page
     assert "32 × 32 pixels, K" in page

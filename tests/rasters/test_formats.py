@@ -6,6 +6,7 @@ import rasterio
 from rasterio.transform import from_origin
 
 from miha.errors import DataError
+from miha.rasters.opened import OpenScene
 from miha.rasters.options import ReadOptions
 from miha.rasters.scene import list_rasters, read_scene
 from miha.rasters.stack import read_stack
@@ -30,6 +31,9 @@ def test_jpeg_2000_virtual_rasters_and_netcdf_are_scenes_of_a_folder(tmp_path):
     coordinates = {"lat": (40 - 0.1 * np.arange(32), "degrees_north"), "lon": (0.1 * np.arange(32), "degrees_east")}
     path = netcdf(tmp_path / "20200705.nc", {"sst": (STORED.astype(np.int16), {"scale_factor": 0.5})}, coordinates)
     assert np.array_equal(read_scene(path).values, STORED * 0.5)
+    for path in list_rasters(tmp_path):  # opened and not read, as where they are too many for memory
+        part = OpenScene(path, ReadOptions(), STORED.shape)[3:9, 5:30]
+        assert np.array_equal(part, read_scene(path).values[3:9, 5:30])
 
 
 def test_a_file_of_several_rasters_is_reported_with_their_names(tmp_path):

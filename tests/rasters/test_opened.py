@@ -3,9 +3,11 @@
 import os
 
 import numpy as np
+import pytest
 import rasterio
 from rasterio.transform import from_origin
 
+from miha.errors import DataError
 from miha.rasters.opened import OpenScene
 from miha.rasters.stack import ReadOptions
 
@@ -26,3 +28,8 @@ def test_a_block_is_decoded_once_for_all_windows_in_it(tmp_path):
     os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
     for columns in (slice(100, 200), slice(400, 500)):
         assert np.array_equal(scene[50:99, columns], values[50:99, columns])
+
+
+def test_a_scene_that_is_gone_is_told_of_in_a_line(tmp_path):
+    with pytest.raises(DataError, match=r"20200101\.tif cannot be read: .*No such file"):
+        OpenScene(tmp_path / "20200101.tif", ReadOptions(), (3, 4))[:, :]

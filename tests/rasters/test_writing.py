@@ -8,7 +8,7 @@ from rasterio.errors import RasterioIOError
 
 from miha.errors import DataError, StorageError
 from miha.rasters.stack import ReadOptions, read_scene
-from miha.rasters.writing import Part, plan_fills, write_filled, write_parts
+from miha.rasters.writing import Part, _map, _profile, plan_fills, write_filled, write_parts
 from tests.support.rasters import filled, write
 
 OPTIONS = ReadOptions()
@@ -44,10 +44,11 @@ def test_the_sidecar_tells_what_was_filled(tmp_path):
         assert sidecar.crs.to_epsg() == 32630
 
 
-def test_a_map_beside_tells_how_sure_filled_pixels_are(tmp_path):
+@pytest.mark.parametrize("unit", [{"unit": "K"}, {"unit": "", "tags": {"units": "K"}}])
+def test_a_map_beside_tells_how_sure_filled_pixels_are(tmp_path, unit):
     values = np.ones((5, 6), np.float32)
     values[2:4] = np.nan
-    filled(write(tmp_path / "20200101.tif", values, scale=0.5), tmp_path / "out", 2.0, std=0.25)
+    filled(write(tmp_path / "20200101.tif", values, scale=0.5, **unit), tmp_path / "out", 2.0, std=0.25)
     with rasterio.open(tmp_path / "out" / "20200101_std.tif") as sidecar:
         assert (sidecar.dtypes, sidecar.units, sidecar.scales) == (("float32",), ("K",), (1.0,))
         assert np.isnan(sidecar.nodata)
@@ -223,3 +224,15 @@ def test_a_valid_range_is_of_the_band_to_fill_and_not_of_others_that_its_mask_hi
     write_parts(path, out, lambda where: Part(kelvin, std, gaps, {2: celsius}), ReadOptions(valid_range=(250, 310)))
     with rasterio.open(out) as after:
         assert after.read()[:, 0].tolist() == [[310, 300], [80, 5]]
+
+
+def test_what_may_grow_beyond_4_gb_is_a_bigtiff(tmp_path):
+    size = {"height": 70_000, "width": 70_000, "count": 1, "dtype": "uint16"}
+    with rasterio.open(tmp_path / "a.tif", "w", driver="GTiff", compress="deflate", bigtiff="yes", **size):
+        pass  # all zero, which takes little room
+    with rasterio.open(tmp_path / "a.tif") as raster:
+        rasterio.open(tmp_path / "scene.tif", "w", **_profile(raster)).close()
+        _map(tmp_path / "map.tif", np.uint8, raster, None, "").close()
+    for name in ("scene", "map"):
+        with (tmp_path / f"{name}.tif").open("rb") as file:
+            assert file.read(4) == b"II+\0"

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 import rasterio
 
+from miha.errors import DataError
 from miha.rasters.options import ReadOptions
-from tests.support.rasters import filled, write
+from tests.support.rasters import counted_reads, filled, write
 
 xarray, zarr = pytest.importorskip("xarray"), pytest.importorskip("zarr")
 from miha.rasters import zarr_cube  # noqa: E402
@@ -58,6 +59,19 @@ def test_a_cube_holds_values_deviations_and_sources_of_all_days_and_where_they_l
     assert cube.spatial_ref.attrs["grid_mapping_name"] == "transverse_mercator"
     assert rasterio.CRS.from_wkt(cube.spatial_ref.attrs["crs_wkt"]) == crs
     assert (cube.x.attrs["standard_name"], cube.y.attrs["units"]) == ("projection_x_coordinate", "metre")
+
+
+def test_scenes_of_two_grids_make_no_cube(folder):
+    filled(write(folder.parent / "in/20210504.tif", np.ones((5, 7), np.uint16)), folder, 240)
+    with pytest.raises(DataError, match=r"20210504.tif does not fit 20210501.tif: its shape is 5x7, not 5x6"):
+        write_cube(folder, OPTIONS, one_by_one)
+    assert not (folder / "cube.zarr").exists()
+
+
+def test_no_pixel_is_read_for_what_a_cube_says_of_itself(folder):
+    with counted_reads() as reads:
+        write_cube(folder, OPTIONS, lambda function, items: None)
+    assert set(reads.values()) == {0}
 
 
 def test_a_cube_is_written_anew_only_when_its_files_have_changed(folder):

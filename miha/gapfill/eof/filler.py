@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from miha.errors import DataError
 from miha.events import Message, publish
+from miha.files import remove_unfinished
 from miha.gapfill.dayfiller import Day, DayFiller
 from miha.gapfill.eof.fit import FIRST, FITTED_STACK, NEVER, FittedStack, fit_stack, model_folder
 from miha.gapfill.eof.model import Model
@@ -46,9 +47,8 @@ class EofFiller(DayFiller):
         self._bands: dict[int, tuple[int, _Band]] = {}
 
     def prepare(self, scenes: Mapping[date, Path], days: Sequence[Day]) -> None:
-        for unfinished in self.folder.glob(".*"):  # of a process that was killed
-            shutil.rmtree(unfinished)
-        wanted = [day.when for day in days]
+        remove_unfinished(self.folder)
+        wanted, sharing = [day.when for day in days], tuple[int, ...]()
         for path in scenes.values():
             try:
                 with opened(path, self.reading) as raster:

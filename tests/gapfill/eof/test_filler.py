@@ -7,12 +7,13 @@ import rasterio
 
 from bench.cube import linear
 from bench.stacks import stack
+from miha.errors import DataError
 from miha.events import Message, observed_by
 from miha.gapfill import series as running
 from miha.gapfill.dayfiller import Day
 from miha.gapfill.eof import filler as module
 from miha.gapfill.series import Series, days_of, fill_series
-from miha.rasters.stack import list_rasters, read_date, read_scene, read_stack
+from miha.rasters.stack import ReadOptions, list_rasters, read_date, read_scene, read_stack
 from miha.training.workers import working
 
 
@@ -140,6 +141,13 @@ def test_a_day_whose_values_lie_far_from_others_is_left_out(data, tmp_path):
     assert isinstance(day, Day)
     assert not day.target.exists()
     assert (day.when + timedelta(days=1)) not in failed
+
+
+def test_a_history_of_which_no_scene_can_be_opened_is_refused(data, tmp_path):
+    scenes = {read_date(path): path for path in list_rasters(data / "history")}
+    filler = module.EofFiller(data, tmp_path / "out", ReadOptions(band=2), causal=False)
+    with pytest.raises(DataError, match="has 1 band, so there is no band 2"):
+        filler.prepare(scenes, [])
 
 
 def test_bands_that_share_a_mask_are_filled_together(data, tmp_path):
