@@ -14,6 +14,7 @@ from miha.decisions import Decisions, Outcome
 from miha.errors import RunError
 from miha.events import Message, RunEnded, RunStarted, SearchEnded, Selected, Working, publish
 from miha.evolution.change import UNCHANGED
+from miha.evolution.fitness import within_noise
 from miha.evolution.steps import FILE, Leg, steps_of, write_steps
 from miha.plan import Plan
 from miha.records.gains import gains
@@ -255,8 +256,14 @@ class Experiment:
 
     @property
     def best(self) -> StageRecord:
-        """The mainline stage with the lowest validation loss; of equals the first."""
-        return min(self.mainline, key=lambda record: record.valid_loss)
+        """The mainline stage with the lowest validation loss; of equals the first.
+
+        It is the base where none betters that by more than twice the noise: the lowest of several is ahead by luck.
+        """
+        lowest, base = min(self.mainline, key=lambda record: record.valid_loss), self.mainline[0]
+        errors = 2 * self.config.fitness.noise
+        kept = within_noise(base.valid_loss, base.shares, lowest.valid_loss, lowest.shares, errors)
+        return base if kept else lowest
 
     @property
     def records(self) -> list[StageRecord]:

@@ -42,7 +42,7 @@ class Run:
 
     Attributes:
         run_dir: its directory.
-        best: record of the mainline stage with the lowest validation loss.
+        best: record of the mainline stage with the lowest validation loss, or of the base.
         history: one row per (stage, cycle, candidate, epoch), as in ``history.csv``.
         population: one row per candidate, as in ``population.csv``.
     """

@@ -23,7 +23,8 @@ class FitnessSettings(BaseModel):
         1.0,
         ge=0,
         allow_inf_nan=False,
-        description="a candidate must lower the control's loss by more than so many standard errors; 0: by anything",
+        description="standard errors by which a candidate must lower the control's loss; twice as many for a model to "
+        "be better than the base",
     )
 
 

@@ -12,7 +12,7 @@ def gains(base: StageRecord, best: StageRecord, population: pd.DataFrame, ended:
 
     Args:
         base: the network before training.
-        best: the mainline stage with the lowest validation loss.
+        best: the mainline stage that is the best model.
         population: rows as in ``population.csv``.
         ended: why the search ended before its last cycle, a sentence; "" if it did not.
     """
@@ -21,7 +21,7 @@ def gains(base: StageRecord, best: StageRecord, population: pd.DataFrame, ended:
 
 def _of_training(base: StageRecord, best: StageRecord) -> str:
     if best.stage == base.stage:
-        return "Training added nothing: no model validated better than the base, so the base is the best model."
+        return "Training added nothing: no model beat the base by more than chance, so the base is the best model."
     gain = (base.valid_loss - best.valid_loss) / (abs(base.valid_loss) or 1.0)
     error = noise(base.valid_loss, best.shares, base.shares)
     sentence = f"Training lowered the validation loss of the base by {100 * gain:.1f} %"
