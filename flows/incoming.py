@@ -40,7 +40,8 @@ def fill_incoming(
 ) -> Filled:
     """Fill every scene in a folder that is not filled yet, with the released model.
 
-    A scene that cannot be filled is moved to ``incoming/rejected``, with the reason in a file beside it.
+    A scene that cannot be filled is moved to ``incoming/rejected``, with the reason in a file beside it. One whose
+    quality file has not arrived waits for it.
 
     Args:
         dataset: name of the data set, and of its folder in ``models``.
@@ -57,15 +58,15 @@ def fill_incoming(
             f"out is {out}, where scenes arrive or are set aside. Choose another folder for filled scenes."
         )
     with held(out, "choose another folder for the filled scenes."):
-        scenes, rejected = find_unfilled(incoming, out, settle)
-        for scene, reason in rejected.items():
-            set_aside(scene, rejected_folder, reason)
-        if not scenes:
-            return Filled(filled=[], set_aside=rejected)
         model = released_model(models / dataset)
         load_filler.cache_clear()  # the history may have grown since the last flow of this process
         reading = load_filler(model, data).reading  # a bad data set fails here, and no scene is set aside for it
         options.check(list_scenes(data / "history", reading)[:1], reading)  # so does a bad area
+        scenes, rejected = find_unfilled(incoming, out, settle, reading)
+        for scene, reason in rejected.items():
+            set_aside(scene, rejected_folder, reason)
+        if not scenes:
+            return Filled(filled=[], set_aside=rejected)
         targets = {scene: target_of(scene, out) for scene in scenes}
         futures = {
             scene: fill_scene.submit(scene, target, model, data, options=options) for scene, target in targets.items()

@@ -21,7 +21,8 @@ from miha.gapfill.predictors import Background, Static, StaticFiles
 from miha.gapfill.process import Posterior
 from miha.problems.judgement import OURS
 from miha.rasters.opened import OpenDays, OpenScene
-from miha.rasters.stack import Image, Mask, Stack, list_rasters, read_date, read_scene
+from miha.rasters.scene import list_scenes
+from miha.rasters.stack import Image, Mask, ReadOptions, Stack, read_date, read_scene
 
 INTERVALS = (50, 80, 95)  # percent of errors that should lie inside
 TEST_SIZES = (5, 10, 20, 30, 40, 50, 70, 90)  # percent of the scene hidden, where there is no truth/
@@ -87,11 +88,11 @@ def held_out_cases(filler: NetworkFiller) -> list[Case]:
 
 
 def _cases_with_truth(filler: NetworkFiller, data: Path) -> list[Case]:
-    pattern = filler.problem.date_pattern
-    truths = {read_date(path, pattern): path for path in list_rasters(data / "truth")}
+    reading, pattern = filler.reading, filler.reading.date_pattern
+    truths = {read_date(path, pattern): path for path in list_scenes(data / "truth", reading)}
     methods = published_methods(data)
     found: list[Case] = []
-    for path in list_rasters(data / "gapped"):
+    for path in list_scenes(data / "gapped", reading):
         when = read_date(path, pattern)
         if when not in truths:
             raise DataError(
@@ -105,7 +106,7 @@ def _cases_with_truth(filler: NetworkFiller, data: Path) -> list[Case]:
             found += _windows(filler, path, truths[when], when)
             continue
         scene = filler.read(path)
-        truth = read_on_grid(filler, truths[when])
+        truth = _read_on_grid(filler, truths[when], reading)
         if not (scene.gaps & ~np.isnan(truth)).any():
             raise DataError(f"{path} hides no pixel that {truths[when]} knows. Remove it from gapped/.")
         published = {
@@ -156,9 +157,14 @@ def published_methods(data: Path) -> list[Path]:
     return sorted(path for path in (data / "published").glob("*") if path.is_dir())
 
 
-def read_on_grid(filler: NetworkFiller, path: Path) -> Image:
+def read_published(filler: NetworkFiller, path: Path) -> Image:
+    """A map of another method, which is filled: no quality layer hides what it shows."""
+    return _read_on_grid(filler, path, filler.reading.plain)
+
+
+def _read_on_grid(filler: NetworkFiller, path: Path, reading: ReadOptions) -> Image:
     """A raster that must lie on the grid of the scenes."""
-    scene, grid = read_scene(path, filler.problem.reading), filler.history.grid
+    scene, grid = read_scene(path, reading), filler.history.grid
     if difference := grid.difference(scene.grid):
         raise DataError(f"{path} does not fit the scenes: {difference}. Bring all rasters to one grid (gdalwarp).")
     return scene.values

@@ -12,7 +12,7 @@ from miha.errors import DataError
 from miha.events import Counted, publish
 from miha.evolution.seeds import stream
 from miha.gapfill.base import fill_base
-from miha.gapfill.cases import INTERVALS, Case, fill_case, held_out_cases, published_methods, read_on_grid
+from miha.gapfill.cases import INTERVALS, Case, fill_case, held_out_cases, published_methods, read_published
 from miha.gapfill.comparison import Comparison, FilledCase
 from miha.gapfill.guess import fit_climatology, fit_ridge, visible_pixels
 from miha.gapfill.network_filler import NetworkFiller
@@ -120,7 +120,7 @@ def held_out_errors(
                     "back: of one data set and seed."
                 )
         publish(Counted("gaps", number, len(cases), f"{case.gap} %"))
-        maps = {name: read_on_grid(ours, path) for name, path in case.published.items()}
+        maps = {name: read_published(ours, path) for name, path in case.published.items()}
         static = case.static or ours.static
         maps |= baselines(case, static, fill_base(case.scene, case.background, static, ours.seed).mean)
         filled = {name: fill_case(filler, case) for name, filler in fillers.items()}

@@ -19,6 +19,7 @@ from miha.rasters.options import ReadOptions
 from miha.rasters.simulate import simulate
 from miha.rasters.stack import list_rasters, read_scene
 from tests.support.browser import dumped
+from tests.support.filling import add_quality_files
 
 WHOLE = "left=0&top=0&right=32&bottom=32&width=400&height=400"
 
@@ -57,6 +58,13 @@ def test_a_data_set_has_its_days_in_order_and_gaps_with_their_truth(simulated):
     assert [day.label for day in days] == sorted(day.label for day in days)
     assert sum([*day.layers] == ["observed"] for day in days) == len(list_rasters(simulated / "history"))
     assert sum([*day.layers] == ["observed", "truth"] for day in days) == len(list_rasters(simulated / "gapped"))
+
+
+def test_quality_files_are_no_scenes(scenes):
+    before = catalogue_of(scenes, ReadOptions())
+    reading = ReadOptions(clear=add_quality_files(scenes))
+    assert catalogue_of(scenes, reading) == before
+    assert len(catalogue_of(scenes / "truth", reading).days) == len(list_rasters(scenes / "truth")) / 2
 
 
 def test_the_page_and_its_description_are_self_contained(filled):

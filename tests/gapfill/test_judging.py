@@ -14,7 +14,7 @@ from miha.gapfill.network_filler import NetworkFiller
 from miha.gapfill.predictors import Background
 from miha.rasters.simulate import GAP_SIZES, simulate
 from miha.rasters.stack import list_rasters
-from tests.support.filling import publish_maps, small_run, without_truth, write_broken
+from tests.support.filling import add_quality_files, publish_maps, small_run, without_truth, write_broken
 from tests.support.runs import of_kind
 
 
@@ -170,6 +170,14 @@ def test_a_published_method_that_lacks_one_of_two_scenes_of_a_size_is_left_out(r
     judgement = judge(two_gaps, {"miha": run.model})
     assert list(judgement.table.columns) == ["whole", "mean_plus_offset", "ridge", "trees", "base", "miha"]
     assert list(judgement.table.index) == ["05", "40", "mean"]
+
+
+def test_quality_files_beside_the_gaps_are_no_scenes_and_hide_nothing_of_published_maps(two_gaps, tmp_path):
+    publish_maps(two_gaps, "kriging", change=1.0)
+    rule = add_quality_files(two_gaps)
+    run = small_run(tmp_path / "run", {"data": two_gaps, "clear": rule})
+    assert [case.gap for case in held_out_cases(NetworkFiller(run.model, two_gaps))] == ["05", "40"]
+    assert judge(two_gaps, {"miha": run.model}).table.loc["mean", "kriging"] == pytest.approx(1.0, abs=0.02)
 
 
 def test_a_published_map_on_another_grid_is_named(run, scenes):
