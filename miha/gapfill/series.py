@@ -26,7 +26,7 @@ from miha.locking import held
 from miha.rasters.scene import list_scenes
 from miha.rasters.stac_files import check_replaceable
 from miha.rasters.stack import ReadOptions, read_date
-from miha.rasters.writing import plan_fills
+from miha.rasters.writing import plan_fills, target_of
 from miha.training.workers import compute_all, is_transient, submit
 from miha.wording import plural
 
@@ -135,7 +135,7 @@ def days_of(series: Series) -> list[Day]:
     for when in missing_days(taken):
         if first <= when <= last:
             like = scenes[min(taken, key=lambda other: abs((other - when).days))]
-            days[when] = Day(when, like, series.out / _named(like, when, reading), blank=True)
+            days[when] = Day(when, like, target_of(Path(_named(like, when, reading)), series.out), blank=True)
     if not days:
         raise DataError(f"{series.data / 'history'} holds no day from {first} to {last}. Choose other --dates.")
     return [days[when] for when in sorted(days)]
@@ -168,7 +168,7 @@ def missing_days(taken: Sequence[date]) -> list[date]:
     step, recurring = int(np.median(steps)), {when.day for when in taken}
     if step >= SHORTEST_DEKAD and len(recurring) <= A_MONTH and len(taken) > 2 * len(recurring):
         between = (taken[0] + timedelta(days=away) for away in range((taken[-1] - taken[0]).days))
-        return [when for when in between if when.day in recurring and when not in {*taken}]
+        return [when for when in between if when.day in recurring and when not in taken]
     if (np.abs(steps - step * np.round(steps / step)) > step // 5).mean() > IRREGULAR:
         return []
     return [

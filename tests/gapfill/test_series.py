@@ -5,6 +5,7 @@ from datetime import date, timedelta
 import numpy as np
 import pytest
 import rasterio
+import rasterio.shutil
 
 from miha.errors import ConfigError, DataError
 from miha.events import Message, observed_by
@@ -97,6 +98,13 @@ def test_days_that_are_opened_and_not_read_are_decoded_once_for_all(data, tmp_pa
     together.filler().finish()
     assert filled(together.out) == filled(alone.out)
     assert not list(together.out.glob(".*"))
+
+
+def test_a_day_without_a_scene_is_a_geotiff_by_name_too_whatever_the_others_are(data, tmp_path):
+    for path in list_rasters(data / "history"):
+        rasterio.shutil.copy(shutil.move(path, tmp_path), path.with_suffix(".vrt"), driver="VRT")
+    blank = [day.target.name for day in days_of(Series(data=data, out=tmp_path / "out")) if day.blank]
+    assert blank == ["20210503.tif"]
 
 
 def test_a_causal_fill_does_not_know_what_came_after(data, tmp_path):
