@@ -49,7 +49,7 @@ def fill(
     for future in futures:
         written.append(future.result())
         progress.advance()
-    show_figure(maps_of(written[-1]), "last-scene", str(written[-1]))
+    show_figure(maps_of(written[-1], filler.reading), "last-scene", str(written[-1]))
     return written
 
 
@@ -88,7 +88,7 @@ def fill_series(series: Series, processes: int, dask: str | None = None) -> dict
             assemble(series)
             written = [day.target for day in left if day.target.exists()]
             if written:
-                show_figure(maps_of(written[-1]), "last-scene", str(written[-1]))
+                show_figure(maps_of(written[-1], series.filler().reading), "last-scene", str(written[-1]))
         finish(series)
         return failed
 

@@ -80,7 +80,7 @@ def fill_incoming(
             set_aside(scene, rejected_folder, reason)
     filled = [path for path in outcomes.values() if isinstance(path, Path)]
     if filled:
-        show_figure(maps_of(filled[-1]), "last-scene", str(filled[-1]))
+        show_figure(maps_of(filled[-1], reading), "last-scene", str(filled[-1]))
         resource = {"prefect.resource.id": f"miha.data-set.{dataset}", "prefect.resource.name": dataset}
         emit_event(FILLED, resource, payload={"scenes": [path.name for path in filled]})
     for scene in outcomes.keys() - broken.keys():  # what is no fault of the scene fails the flow, after all others
