@@ -43,7 +43,7 @@ def fill(
     filler = load_filler(model, data, reading, causal)
     plan = filler.plan(inputs, out, options)  # checks all scenes before the first is filled
     futures = [
-        fill_scene.submit(source, target, model, data, reading, options, causal) for source, target in plan.items()
+        fill_scene.submit(source, target, model, data, reading, causal, options) for source, target in plan.items()
     ]
     progress, written = Progress("scenes", len(futures)), list[Path]()
     for future in futures:

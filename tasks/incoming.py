@@ -26,7 +26,10 @@ def find_unfilled(incoming: Path, out: Path, settle: float, reading: ReadOptions
     if not incoming.exists():
         logger.warning("%s did not exist and was made", incoming.absolute())
         incoming.mkdir(parents=True)
-    scenes = _scenes(incoming, reading)
+    beside = _quality_files(incoming, reading)
+    scenes = {path: layer for path, layer in beside.items() if layer}
+    for path in beside.keys() - scenes.keys():
+        logger.info("%s waits for a quality file that fits it", path)
     ready, clashes, owners = list[Path](), dict[Path, str](), dict[Path, Path]()
     for scene in sorted(scenes, key=lambda path: (not _filled(target_of(path, out)), path.name)):
         target = target_of(scene, out)
@@ -41,10 +44,10 @@ def find_unfilled(incoming: Path, out: Path, settle: float, reading: ReadOptions
     return ready, clashes
 
 
-def _scenes(incoming: Path, reading: ReadOptions) -> dict[Path, Path]:
-    """Scene → its quality file, or itself.
+def _quality_files(incoming: Path, reading: ReadOptions) -> dict[Path, Path | None]:
+    """Scene → its quality file, or itself where it needs none.
 
-    A raster that lacks its quality file is such a file, or a scene before its own arrived.
+    None for one before its quality file has arrived, and for a quality file before its scene has.
     """
     rasters = [path for path in list_rasters(incoming, at_least=0) if path.is_file()]  # no dangling links
     layers: dict[Path, Path | None] = {}
@@ -52,8 +55,7 @@ def _scenes(incoming: Path, reading: ReadOptions) -> dict[Path, Path]:
         for path in rasters:
             with suppress(DataError):  # which is told when the scene is filled
                 layers[path] = rule.file_of(path, reading.date_pattern)
-    beside = {path: layers.get(path, path) for path in rasters if path not in layers.values()}
-    return {path: layer for path, layer in beside.items() if layer}
+    return {path: layers.get(path, path) for path in rasters if path not in layers.values()}
 
 
 def _filled(target: Path) -> bool:
