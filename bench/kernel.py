@@ -6,7 +6,6 @@ the *other* sets taught: nothing of a set decides how it is filled. It ends with
 """
 
 import math
-import os
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, fields
 from functools import partial
@@ -29,7 +28,7 @@ from miha.gapfill.judging import baselines
 from miha.gapfill.kernel import Kernel, covariance
 from miha.gapfill.process import centre_and_spread, fill_by_process
 from miha.gapfill.regressions import GuessSettings
-from miha.threads import fixed_threads
+from miha.threads import fixed_threads, usable_cores
 
 STEPS, RATE, SCENES = 100, 0.06, 2  # of Adam, its learning rate, and scenes in a step
 VISIBLE, HIDDEN = 900, 300  # pixels of a scene in a step
@@ -127,7 +126,7 @@ def rows_of(kept: Results) -> str:
 def main(
     data: Annotated[list[Path], typer.Argument(help="data sets: history/ static/; two or more")],
     gaps: Annotated[int, typer.Option(min=4, help="gaps pasted on each data set")] = 60,
-    processes: Annotated[int, typer.Option(min=1, help="side by side")] = os.cpu_count() or 1,
+    processes: Annotated[int, typer.Option(min=1, help="side by side")] = usable_cores(),
     fresh: Annotated[bool, typer.Option(help="forget the results of an earlier call")] = False,
 ) -> None:
     """Learn the kernel's numbers on each data set and judge them on the others; print those of all."""

@@ -5,7 +5,6 @@ which are then filled, with gaps pasted on them, from all other days. The runs o
 """
 
 import math
-import os
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -26,7 +25,7 @@ from miha.gapfill.days import clear_days
 from miha.gapfill.network_filler import MIRRORINGS, NetworkFiller
 from miha.rasters.stack import Image, list_rasters, read_date
 from miha.records.record import model_path
-from miha.threads import fixed_threads
+from miha.threads import fixed_threads, usable_cores
 
 FOLDS = 4
 BASE, AVERAGED, UNCHANGED, HALF, MIHA = (
@@ -167,7 +166,7 @@ def main(
     data: Annotated[list[Path], typer.Argument(help="data sets: history/ static/")],
     gaps: Annotated[int, typer.Option(min=1, help="gaps pasted on each clear day")] = 8,
     folds: Annotated[int, typer.Option(min=1, max=FOLDS, help="how many of the folds are measured")] = FOLDS,
-    processes: Annotated[int, typer.Option(min=1, help="side by side")] = os.cpu_count() or 1,
+    processes: Annotated[int, typer.Option(min=1, help="side by side")] = usable_cores(),
     fresh: Annotated[bool, typer.Option(help="forget the results of an earlier call")] = False,
     runs: Annotated[Path, typer.Option(help="folder for the runs")] = RUNS / "network",
     results: Annotated[Path, typer.Option(help="folder for network.json")] = RESULTS,
