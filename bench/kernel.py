@@ -36,15 +36,15 @@ START = Kernel(0.3, 0.1, 0.1, 0.3, 30.0, 0.1, 3.0, 0.1, 3.0, 0.1, 6.0, 0.05, 30.
 METHODS = ("mean_plus_offset", "ridge", "trees", "guess", "process", "base")
 
 
-def cases(data: Path, number: int) -> Iterator[tuple[int, Case, Features, BaseFiller]]:
+def cases(data: Path, number: int) -> Iterator[tuple[int, Case, Features]]:
     """Gaps pasted on the clear days of a history in turn, with the features of the days that are left."""
     filler = BaseFiller(data)
     assert filler.history is not None
     assert filler.static is not None
     days = clear_days(filler.history.values)
     for gap in range(number):
-        case = pasted_case(filler.history, int(days[gap % len(days)]), gap)
-        yield gap, case, Features.of(case.background, filler.static), filler
+        case = pasted_case(filler.history, int(days[gap % len(days)]), gap, filler.static)
+        yield gap, case, Features.of(case.background, case.static)
 
 
 def learn(data: Path, number: int) -> Result:
@@ -52,7 +52,7 @@ def learn(data: Path, number: int) -> Result:
     logarithms = {name: torch.tensor(math.log(value), requires_grad=True) for name, value in asdict(START).items()}
     optimizer = torch.optim.Adam(logarithms.values(), lr=RATE)
     falling = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1 - step / STEPS)
-    rng, known = np.random.default_rng(0), [(case, features) for _, case, features, _ in cases(data, number)]
+    rng, known = np.random.default_rng(0), [(case, features) for _, case, features in cases(data, number)]
     with fixed_threads(1):
         for _ in range(STEPS):
             chosen = [known[one] for one in rng.choice(len(known), SCENES, replace=False)]
@@ -90,13 +90,12 @@ def judge(data: Path, number: int, kernel: Kernel) -> Result:
     """Mean absolute errors on pasted gaps."""
     errors: dict[str, list[float]] = {method: [] for method in METHODS}
     days = []
-    for gap, case, features, filler in cases(data, number):
-        assert filler.static is not None
+    for gap, case, features in cases(data, number):
         process = fill_by_process(case.scene, case.background, features, np.random.default_rng(gap), kernel)
         rng = np.random.default_rng(gap)
-        guess = guess_scene(case.scene, case.background, filler.static, GuessSettings(), rng).value
+        guess = guess_scene(case.scene, case.background, case.static, GuessSettings(), rng).value
         base = blend(process.mean, guess, process.calibration)
-        maps = {**baselines(case, filler.static, base), "guess": guess, "process": process.mean}
+        maps = {**baselines(case, base), "guess": guess, "process": process.mean}
         for method in METHODS:
             errors[method].append(case.error(maps[method]))
         days.append(case.day.isoformat())

@@ -91,9 +91,10 @@ def measure(data: Path, fold: int, gaps: int, runs: Path, settings: dict[str, An
     """Mean absolute errors by ROWS inside ``gaps`` gaps pasted on each day of a fold."""
     run_dirs = trained(data, fold, runs, settings)
     fillers = {row: NetworkFiller(model_path(run_dir, "best"), data) for row, run_dir in run_dirs.items()}
-    history, held = fillers[MIHA].history, fold_days(data, fold)
+    ours = fillers[MIHA]
+    history, held = ours.history, fold_days(data, fold)
     days = [number for number, when in enumerate(history.dates) if when.isoformat() in held]
-    cases = [pasted_case(history, day, day * gaps + number) for day in days for number in range(gaps)]
+    cases = [pasted_case(history, day, day * gaps + number, ours.static) for day in days for number in range(gaps)]
     return {
         "gaps": [
             {"day": case.day.isoformat(), "gap": case.gap, "errors": {row: case.error(v) for row, v in ways}}
@@ -106,9 +107,9 @@ def measure(data: Path, fold: int, gaps: int, runs: Path, settings: dict[str, An
 def filled(case: Case, fillers: dict[str, NetworkFiller]) -> Iterator[tuple[str, Image]]:
     """A gap as each row fills it; networks as ``miha fill`` asks them."""
     ours, scene, background = fillers[MIHA], case.scene, case.background
-    process = process_of(scene, background, ours.static, stream(0, "fill", PROCESS))
+    process = process_of(scene, background, case.static, stream(0, "fill", PROCESS))
     encoded = [
-        ours.problem.encode(scene, background, ours.static, stream(0, "fill", number), process=process)
+        ours.problem.encode(scene, background, case.static, stream(0, "fill", number), process=process)
         for number in range(len(MIRRORINGS))
     ]
     yield BASE, encoded[0].base

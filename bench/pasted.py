@@ -27,7 +27,11 @@ def pasted(data: Path, number: int) -> tuple[Case, Stack, Static]:
     assert filler.history is not None
     assert filler.static is not None
     days = clear_days(filler.history.values)
-    return pasted_case(filler.history, int(days[number % len(days)]), number), filler.history, filler.static
+    return (
+        pasted_case(filler.history, int(days[number % len(days)]), number, filler.static),
+        filler.history,
+        filler.static,
+    )
 
 
 def command(

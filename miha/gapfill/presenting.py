@@ -92,10 +92,9 @@ def _fill(job: Job) -> tuple[dict[str, Image], Image]:
     filler, cases = _opened(archive, data, stamp, thorough)
     case = cases[number]
     network, base = filler.predict_beside_base(case.scene, case.background, case.static, case.normalisation)
-    static = case.static or filler.static
     if filler.problem.network == "autoencoder":  # which starts from no base
-        base = fill_base(case.scene, case.background, static, filler.seed).mean
-    others = baselines(case, static, base) if thorough else {**linear_baselines(case, static), "base": base}
+        base = fill_base(case.scene, case.background, case.static, filler.seed).mean
+    others = baselines(case, base) if thorough else {**linear_baselines(case), "base": base}
     maps: dict[str, Image] = {f"{name} (published)": read_published(filler, path) for name, path in _published(case)}
     maps |= {NAMES[name]: values for name, values in others.items()}
     publish(Counted("gaps of the report", number + 1, len(cases), f"{case.gap} %"))

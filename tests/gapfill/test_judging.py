@@ -1,5 +1,6 @@
 import json
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -42,7 +43,7 @@ def test_errors_are_means_inside_the_gap_where_the_truth_is_known(run, simulated
     assert case.error(np.where(hidden, case.truth + 2, 1e6)) == pytest.approx(2.0, rel=1e-5)
     known = case.truth.copy()
     known[hidden & (np.cumsum(hidden).reshape(hidden.shape) % 2 == 0)] = np.nan
-    half = type(case)(case.gap, case.day, case.scene, known, case.background, {})
+    half = replace(case, truth=known)
     assert half.error(np.where(np.isnan(known), 1e6, known + 2)) == pytest.approx(2.0, rel=1e-5)
 
 
@@ -70,10 +71,9 @@ def test_a_model_is_judged_on_each_gap_beside_four_baselines(run, simulated):
 def test_baselines_see_the_other_days_and_the_visible_pixels_alone(run, simulated):
     filler = NetworkFiller(run.model, simulated)
     case = held_out_cases(filler)[0]
-    blind = type(case)(case.gap, case.day, case.scene, np.full_like(case.truth, 1e6), case.background, {})
+    blind = replace(case, truth=np.full_like(case.truth, 1e6))
     maps, again = (
-        baselines(one, filler.static, fill_base(one.scene, one.background, filler.static, filler.seed).mean)
-        for one in (case, blind)
+        baselines(one, fill_base(one.scene, one.background, one.static, filler.seed).mean) for one in (case, blind)
     )
     assert set(maps) == {"mean_plus_offset", "ridge", "trees", "base"}
     for name, values in maps.items():
