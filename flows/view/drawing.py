@@ -1,28 +1,29 @@
 """Pictures of a window of a raster, read no finer than the screen shows them."""
 
-import io
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import matplotlib
 import numpy as np
-from matplotlib.colors import to_hex
+from matplotlib.colors import Colormap, ListedColormap
 from matplotlib.figure import Figure
-from matplotlib.image import imsave
 from numpy.typing import NDArray
 from rasterio.enums import Resampling
 from rasterio.io import DatasetReader
 from rasterio.windows import Window
 
 from miha.errors import DataError
+from miha.gapfill.pictures import DEVIATION, UNKNOWN, VALUE
 from miha.rasters.options import ReadOptions
 from miha.rasters.window import BAND, Image, decode, is_masked, opened, read_grid, read_window
 from miha.rasters.writing import EMPTY, FILLED, OBSERVED, sidecars_of
 
-COLOURS = {"observed": "viridis", "filled": "viridis", "truth": "viridis", "std": "cividis"}
 SOURCES = {OBSERVED: ("observed", "#b8c4d0"), FILLED: ("filled", "#00224e"), EMPTY: ("left empty", "#e7b416")}
-UNKNOWN = (226, 230, 234, 255)  # colour of pixels without a value
+COLOURS: dict[str, str | Colormap] = {
+    **dict.fromkeys(("observed", "filled", "truth"), VALUE),
+    "std": DEVIATION,
+    "source": ListedColormap([SOURCES[source][1] for source in sorted(SOURCES)]),
+}
 MOST_PIXELS = 2000  # along a side of a picture
 LOOKED_AT = 12  # scenes from which the ends of a legend are taken
 THUMBNAIL = 128  # pixels along a side of these
@@ -131,21 +132,6 @@ def legend_of(paths: list[Path], layer: str, options: ReadOptions) -> tuple[floa
     return (0.0 if layer == "std" else low), high if high > low else low + 1.0
 
 
-def draw(values: Image, layer: str, low: float, high: float) -> bytes:
-    """A PNG of values in the colours of their layer."""
-    if layer == "source":
-        table = np.array([_rgba(colour) for _, colour in SOURCES.values()], np.uint8)
-        pixels = table[np.nan_to_num(values).astype(int).clip(0, len(table) - 1)]
-    else:
-        table = (matplotlib.colormaps[COLOURS[layer]](np.arange(256)) * 255).round().astype(np.uint8)
-        places = (np.nan_to_num((values - low) / (high - low)) * 255).clip(0, 255).astype(np.uint8)
-        pixels = table[places]
-        pixels[np.isnan(values)] = UNKNOWN
-    buffer = io.BytesIO()
-    imsave(buffer, pixels, format="png", pil_kwargs={"compress_level": 1})
-    return buffer.getvalue()
-
-
 def maps_of(path: Path, options: ReadOptions) -> Figure:
     """A filled scene as it was observed, as it was filled, and the standard deviation of what was filled."""
     height, width = shape_of(path)
@@ -158,15 +144,6 @@ def maps_of(path: Path, options: ReadOptions) -> Figure:
         limits = legend_of([file], "std", options) if layer == "std" else (low, high)
         values = read_part(file, layer, part, options)
         image = axes.imshow(values, cmap=COLOURS[layer], vmin=limits[0], vmax=limits[1], interpolation="nearest")
-        axes.set(xticks=[], yticks=[], facecolor="#e2e6ea", title="standard deviation" if layer == "std" else layer)
+        axes.set(xticks=[], yticks=[], facecolor=UNKNOWN, title="standard deviation" if layer == "std" else layer)
         figure.colorbar(image, ax=axes, label=unit_of(path, options) or "value", shrink=0.85)
     return figure
-
-
-def shades(layer: str) -> list[str]:
-    """CSS colours of a layer's legend, from low to high."""
-    return [to_hex(matplotlib.colormaps[COLOURS[layer]](place)) for place in np.linspace(0, 1, 9)]
-
-
-def _rgba(colour: str) -> tuple[int, ...]:
-    return (*(int(colour[at : at + 2], 16) for at in (1, 3, 5)), 255)
