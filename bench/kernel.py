@@ -6,7 +6,6 @@ the *other* sets taught: nothing of a set decides how it is filled. It ends with
 """
 
 import math
-import os
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, fields
 from functools import partial
@@ -29,7 +28,7 @@ from miha.gapfill.judging import baselines
 from miha.gapfill.kernel import Kernel, covariance
 from miha.gapfill.process import centre_and_spread, fill_by_process
 from miha.gapfill.regressions import GuessSettings
-from miha.threads import fixed_threads
+from miha.threads import fixed_threads, usable_cores
 
 STEPS, RATE, SCENES = 100, 0.06, 2  # of Adam, its learning rate, and scenes in a step
 VISIBLE, HIDDEN = 900, 300  # pixels of a scene in a step
@@ -37,15 +36,15 @@ START = Kernel(0.3, 0.1, 0.1, 0.3, 30.0, 0.1, 3.0, 0.1, 3.0, 0.1, 6.0, 0.05, 30.
 METHODS = ("mean_plus_offset", "ridge", "trees", "guess", "process", "base")
 
 
-def cases(data: Path, number: int) -> Iterator[tuple[int, Case, Features, BaseFiller]]:
+def cases(data: Path, number: int) -> Iterator[tuple[int, Case, Features]]:
     """Gaps pasted on the clear days of a history in turn, with the features of the days that are left."""
     filler = BaseFiller(data)
     assert filler.history is not None
     assert filler.static is not None
     days = clear_days(filler.history.values)
     for gap in range(number):
-        case = pasted_case(filler.history, int(days[gap % len(days)]), gap)
-        yield gap, case, Features.of(case.background, filler.static), filler
+        case = pasted_case(filler.history, int(days[gap % len(days)]), gap, filler.static)
+        yield gap, case, Features.of(case.background, case.static)
 
 
 def learn(data: Path, number: int) -> Result:
@@ -53,7 +52,7 @@ def learn(data: Path, number: int) -> Result:
     logarithms = {name: torch.tensor(math.log(value), requires_grad=True) for name, value in asdict(START).items()}
     optimizer = torch.optim.Adam(logarithms.values(), lr=RATE)
     falling = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1 - step / STEPS)
-    rng, known = np.random.default_rng(0), [(case, features) for _, case, features, _ in cases(data, number)]
+    rng, known = np.random.default_rng(0), [(case, features) for _, case, features in cases(data, number)]
     with fixed_threads(1):
         for _ in range(STEPS):
             chosen = [known[one] for one in rng.choice(len(known), SCENES, replace=False)]
@@ -91,13 +90,12 @@ def judge(data: Path, number: int, kernel: Kernel) -> Result:
     """Mean absolute errors on pasted gaps."""
     errors: dict[str, list[float]] = {method: [] for method in METHODS}
     days = []
-    for gap, case, features, filler in cases(data, number):
-        assert filler.static is not None
+    for gap, case, features in cases(data, number):
         process = fill_by_process(case.scene, case.background, features, np.random.default_rng(gap), kernel)
         rng = np.random.default_rng(gap)
-        guess = guess_scene(case.scene, case.background, filler.static, GuessSettings(), rng).value
+        guess = guess_scene(case.scene, case.background, case.static, GuessSettings(), rng).value
         base = blend(process.mean, guess, process.calibration)
-        maps = {**baselines(case, filler.static, base), "guess": guess, "process": process.mean}
+        maps = {**baselines(case, base), "guess": guess, "process": process.mean}
         for method in METHODS:
             errors[method].append(case.error(maps[method]))
         days.append(case.day.isoformat())
@@ -127,7 +125,7 @@ def rows_of(kept: Results) -> str:
 def main(
     data: Annotated[list[Path], typer.Argument(help="data sets: history/ static/; two or more")],
     gaps: Annotated[int, typer.Option(min=4, help="gaps pasted on each data set")] = 60,
-    processes: Annotated[int, typer.Option(min=1, help="side by side")] = os.cpu_count() or 1,
+    processes: Annotated[int, typer.Option(min=1, help="side by side")] = usable_cores(),
     fresh: Annotated[bool, typer.Option(help="forget the results of an earlier call")] = False,
 ) -> None:
     """Learn the kernel's numbers on each data set and judge them on the others; print those of all."""

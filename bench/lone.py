@@ -36,7 +36,7 @@ def fill_alone(file: Path) -> Result:
     with np.load(file) as arrays:
         scene, truth = (arrays[name].astype(np.float32) for name in ("observed", "truth"))
     background, static = Background.none(scene), Static.none(scene.shape)
-    case = Case(f"{100 * np.isnan(scene).mean():02.0f}", DAY, scene, truth, background, {})
+    case = Case(scene, truth, background, static, gap=f"{100 * np.isnan(scene).mean():02.0f}", day=DAY)
     results = []
     for seed in range(SEEDS):
         started = time.perf_counter()

@@ -5,7 +5,6 @@ which are then filled, with gaps pasted on them, from all other days. The runs o
 """
 
 import math
-import os
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -26,7 +25,7 @@ from miha.gapfill.days import clear_days
 from miha.gapfill.network_filler import MIRRORINGS, NetworkFiller
 from miha.rasters.stack import Image, list_rasters, read_date
 from miha.records.record import model_path
-from miha.threads import fixed_threads
+from miha.threads import fixed_threads, usable_cores
 
 FOLDS = 4
 BASE, AVERAGED, UNCHANGED, HALF, MIHA = (
@@ -92,9 +91,10 @@ def measure(data: Path, fold: int, gaps: int, runs: Path, settings: dict[str, An
     """Mean absolute errors by ROWS inside ``gaps`` gaps pasted on each day of a fold."""
     run_dirs = trained(data, fold, runs, settings)
     fillers = {row: NetworkFiller(model_path(run_dir, "best"), data) for row, run_dir in run_dirs.items()}
-    history, held = fillers[MIHA].history, fold_days(data, fold)
+    ours = fillers[MIHA]
+    history, held = ours.history, fold_days(data, fold)
     days = [number for number, when in enumerate(history.dates) if when.isoformat() in held]
-    cases = [pasted_case(history, day, day * gaps + number) for day in days for number in range(gaps)]
+    cases = [pasted_case(history, day, day * gaps + number, ours.static) for day in days for number in range(gaps)]
     return {
         "gaps": [
             {"day": case.day.isoformat(), "gap": case.gap, "errors": {row: case.error(v) for row, v in ways}}
@@ -107,9 +107,9 @@ def measure(data: Path, fold: int, gaps: int, runs: Path, settings: dict[str, An
 def filled(case: Case, fillers: dict[str, NetworkFiller]) -> Iterator[tuple[str, Image]]:
     """A gap as each row fills it; networks as ``miha fill`` asks them."""
     ours, scene, background = fillers[MIHA], case.scene, case.background
-    process = process_of(scene, background, ours.static, stream(0, "fill", PROCESS))
+    process = process_of(scene, background, case.static, stream(0, "fill", PROCESS))
     encoded = [
-        ours.problem.encode(scene, background, ours.static, stream(0, "fill", number), process=process)
+        ours.problem.encode(scene, background, case.static, stream(0, "fill", number), process=process)
         for number in range(len(MIRRORINGS))
     ]
     yield BASE, encoded[0].base
@@ -167,7 +167,7 @@ def main(
     data: Annotated[list[Path], typer.Argument(help="data sets: history/ static/")],
     gaps: Annotated[int, typer.Option(min=1, help="gaps pasted on each clear day")] = 8,
     folds: Annotated[int, typer.Option(min=1, max=FOLDS, help="how many of the folds are measured")] = FOLDS,
-    processes: Annotated[int, typer.Option(min=1, help="side by side")] = os.cpu_count() or 1,
+    processes: Annotated[int, typer.Option(min=1, help="side by side")] = usable_cores(),
     fresh: Annotated[bool, typer.Option(help="forget the results of an earlier call")] = False,
     runs: Annotated[Path, typer.Option(help="folder for the runs")] = RUNS / "network",
     results: Annotated[Path, typer.Option(help="folder for network.json")] = RESULTS,

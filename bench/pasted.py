@@ -1,6 +1,5 @@
 """Gaps pasted on clear days of histories, and the command of a bench that measures one after the other."""
 
-import os
 from collections.abc import Callable
 from functools import cache, partial
 from pathlib import Path
@@ -14,6 +13,7 @@ from miha.gapfill.days import clear_days
 from miha.gapfill.filler import BaseFiller
 from miha.gapfill.predictors import Static
 from miha.rasters.stack import Stack
+from miha.threads import usable_cores
 
 
 @cache
@@ -27,7 +27,11 @@ def pasted(data: Path, number: int) -> tuple[Case, Stack, Static]:
     assert filler.history is not None
     assert filler.static is not None
     days = clear_days(filler.history.values)
-    return pasted_case(filler.history, int(days[number % len(days)]), number), filler.history, filler.static
+    return (
+        pasted_case(filler.history, int(days[number % len(days)]), number, filler.static),
+        filler.history,
+        filler.static,
+    )
 
 
 def command(
@@ -47,7 +51,7 @@ def command(
     def main(
         data: Annotated[list[Path], typer.Argument(help="data sets: history/ static/")],
         gaps: Annotated[int, typer.Option(min=2, help="gaps pasted on each data set")] = many,
-        processes: Annotated[int, typer.Option(min=1, help="side by side")] = os.cpu_count() or 1,
+        processes: Annotated[int, typer.Option(min=1, help="side by side")] = usable_cores(),
         fresh: Annotated[bool, typer.Option(help="forget the results of an earlier call")] = False,
         results: Annotated[Path, typer.Option(help="folder for the figures")] = RESULTS,
         document: Annotated[Path, typer.Option(help="Markdown file for the table")] = DOCUMENT,

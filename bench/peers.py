@@ -4,7 +4,6 @@ A day with a pasted gap is left out of all that fills it. No day of ``truth/`` i
 asked about days that its run did not learn from, of the data set that it learned.
 """
 
-import os
 import time
 from collections.abc import Callable, Iterator
 from functools import cache, partial
@@ -32,7 +31,7 @@ from miha.gapfill.predictors import Static
 from miha.gapfill.regressions import GuessSettings, tree_features
 from miha.rasters.stack import Image
 from miha.records.record import model_path
-from miha.threads import fixed_threads
+from miha.threads import fixed_threads, usable_cores
 
 BASE, NETWORK, LONE = "base", "network", "one scene alone"
 METHODS = {
@@ -135,7 +134,7 @@ def main(
     gaps: Annotated[int, typer.Option(min=1, help="gaps pasted on each data set")] = 60,
     run_dir: Annotated[Path | None, typer.Option(help="a run that learned from the first data set")] = None,
     heaton: Annotated[Path | None, typer.Option(help="arrays observed and truth of one scene, .npz")] = None,
-    processes: Annotated[int, typer.Option(min=1, help="side by side")] = os.cpu_count() or 1,
+    processes: Annotated[int, typer.Option(min=1, help="side by side")] = usable_cores(),
     fresh: Annotated[bool, typer.Option(help="forget the results of an earlier call")] = False,
     results: Annotated[Path, typer.Option(help="folder for peers.json")] = RESULTS,
     document: Annotated[Path, typer.Option(help="Markdown file for the tables")] = DOCUMENT,

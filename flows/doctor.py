@@ -14,6 +14,8 @@ from typing import Literal
 from rich.markup import escape
 from rich.table import Table
 
+from miha.threads import usable_cores
+
 State = Literal["good", "slow", "broken"]
 
 GIB = 2**30
@@ -83,25 +85,13 @@ def _libraries() -> Iterator[Check]:
         yield Check(name, found or "not installed", advice="" if found else f"if needed: pip install 'miha[{extra}]'")
 
 
-def usable_cores() -> float:
-    """Cores that this process may use: fewer than there are if it is bound to some, or has a quota (a container)."""
-    bound = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    try:
-        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
-        return min(bound, int(quota) / int(period))
-    except (OSError, ValueError):  # no control groups, or no limit ("max")
-        return bound
-
-
 def _cores() -> Iterator[Check]:
     cores, seen = usable_cores(), os.cpu_count() or 1
-    if cores < seen:
-        advice = f"MIHA would start {seen} processes. Set run.workers={max(1, round(cores))}."
-        yield Check("cores", f"{cores:g} of {seen} may be used", "slow", advice)
-    elif cores < 2:
-        yield Check("cores", "1", "slow", "Candidates train one after another; a second core would halve the time.")
+    found = f"{cores} of {seen} may be used" if cores < seen else f"{cores}"
+    if cores < 2:
+        yield Check("cores", found, "slow", "Candidates train one after another; a second core would halve the time.")
     else:
-        yield Check("cores", f"{cores:g}: so many candidates train at a time")
+        yield Check("cores", f"{found}: so many candidates train at a time")
     load = os.getloadavg()[0]
     busy = load > 1.25 * cores
     advice = "Other programs use the cores. Wait for them, or expect to wait longer." if busy else ""
@@ -150,7 +140,7 @@ def _memory() -> Iterator[Check]:
         total = int(fields["MemTotal"].split()[0]) * 1024
     except (OSError, KeyError, ValueError):
         return  # no Linux
-    processes = round(usable_cores())
+    processes = usable_cores()
     short = free < MEMORY_PER_PROCESS * processes
     fit = max(1, int(free // MEMORY_PER_PROCESS))
     advice = f"{processes} processes would swap. Set run.workers={fit}." if short else ""

@@ -43,13 +43,13 @@ def fill(
     filler = load_filler(model, data, reading, causal)
     plan = filler.plan(inputs, out, options)  # checks all scenes before the first is filled
     futures = [
-        fill_scene.submit(source, target, model, data, reading, options, causal) for source, target in plan.items()
+        fill_scene.submit(source, target, model, data, reading, causal, options) for source, target in plan.items()
     ]
     progress, written = Progress("scenes", len(futures)), list[Path]()
     for future in futures:
         written.append(future.result())
         progress.advance()
-    show_figure(maps_of(written[-1]), "last-scene", str(written[-1]))
+    show_figure(maps_of(written[-1], filler.reading), "last-scene", str(written[-1]))
     return written
 
 
@@ -88,7 +88,7 @@ def fill_series(series: Series, processes: int, dask: str | None = None) -> dict
             assemble(series)
             written = [day.target for day in left if day.target.exists()]
             if written:
-                show_figure(maps_of(written[-1]), "last-scene", str(written[-1]))
+                show_figure(maps_of(written[-1], series.filler().reading), "last-scene", str(written[-1]))
         finish(series)
         return failed
 

@@ -1,6 +1,5 @@
 """The commands that fill gaps, and that tell what error to expect of it."""
 
-import os
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -8,6 +7,7 @@ import typer
 
 from flows.reading import Reading, reads_rasters
 from flows.showing import shown
+from miha.threads import usable_cores
 from miha.wording import plural
 
 
@@ -99,7 +99,7 @@ def fill(
         if inputs:
             fill_scenes(inputs, out, archive, data, how, which, causal, prefect)
         elif dates:
-            processes = workers or os.cpu_count() or 1
+            processes = workers or usable_cores()
             failed = fill_history(dates, out, archive, data, how, which, causal, prefect, processes, method, dask, zarr)
             if failed:
                 console.print(
@@ -140,7 +140,7 @@ def assess(
     model = model_path(run_dir, "best") if run_dir else None
     options = reading(model)
     with shown() as console:
-        found = assess_data(data, gaps, workers or os.cpu_count() or 1, model, options)
+        found = assess_data(data, gaps, workers or usable_cores(), model, options)
         title = f"mean absolute error{f', {found.unit}' if found.unit else ''}; {data}; gap in percent of {found.place}"
         console.print(errors_table(found.table(), title))
         held = ", ".join(f"{share} %: {100 * inside:.0f} %" for share, inside in found.coverage().items())

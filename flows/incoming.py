@@ -9,15 +9,18 @@ from pydantic import BaseModel
 
 from flows.view.drawing import maps_of
 from miha.errors import ConfigError, DataError
+from miha.files import remove_unfinished
 from miha.gapfill.options import FillOptions
 from miha.gapfill.release import released_model
 from miha.locking import held
+from miha.rasters.options import ReadOptions
 from miha.rasters.scene import list_scenes
 from miha.rasters.writing import target_of
 from tasks.artifacts import Progress, show_figure
 from tasks.filling import fill_scene, load_filler
 from tasks.incoming import find_unfilled, set_aside
 
+HOW = (ReadOptions(), False)  # the model says how scenes are read; days on both sides fill them
 FILLED = "miha.scenes-filled"  # the event that deploy/automations.yaml waits for
 
 
@@ -40,7 +43,8 @@ def fill_incoming(
 ) -> Filled:
     """Fill every scene in a folder that is not filled yet, with the released model.
 
-    A scene that cannot be filled is moved to ``incoming/rejected``, with the reason in a file beside it.
+    A scene that cannot be filled is moved to ``incoming/rejected``, with the reason in a file beside it. One whose
+    quality file has not arrived waits for it.
 
     Args:
         dataset: name of the data set, and of its folder in ``models``.
@@ -57,18 +61,19 @@ def fill_incoming(
             f"out is {out}, where scenes arrive or are set aside. Choose another folder for filled scenes."
         )
     with held(out, "choose another folder for the filled scenes."):
-        scenes, rejected = find_unfilled(incoming, out, settle)
+        remove_unfinished(out)
+        model = released_model(models / dataset)
+        load_filler.cache_clear()  # the history may have grown since the last flow of this process
+        reading = load_filler(model, data, *HOW).reading  # a bad data set fails here, and no scene is set aside for it
+        options.check(list_scenes(data / "history", reading)[:1], reading)  # so does a bad area
+        scenes, rejected = find_unfilled(incoming, out, settle, reading)
         for scene, reason in rejected.items():
             set_aside(scene, rejected_folder, reason)
         if not scenes:
             return Filled(filled=[], set_aside=rejected)
-        model = released_model(models / dataset)
-        load_filler.cache_clear()  # the history may have grown since the last flow of this process
-        reading = load_filler(model, data).reading  # a bad data set fails here, and no scene is set aside for it
-        options.check(list_scenes(data / "history", reading)[:1], reading)  # so does a bad area
         targets = {scene: target_of(scene, out) for scene in scenes}
         futures = {
-            scene: fill_scene.submit(scene, target, model, data, options=options) for scene, target in targets.items()
+            scene: fill_scene.submit(scene, target, model, data, *HOW, options) for scene, target in targets.items()
         }
         progress, outcomes = Progress("scenes", len(futures)), {}
         for scene, future in futures.items():
@@ -79,7 +84,7 @@ def fill_incoming(
             set_aside(scene, rejected_folder, reason)
     filled = [path for path in outcomes.values() if isinstance(path, Path)]
     if filled:
-        show_figure(maps_of(filled[-1]), "last-scene", str(filled[-1]))
+        show_figure(maps_of(filled[-1], reading), "last-scene", str(filled[-1]))
         resource = {"prefect.resource.id": f"miha.data-set.{dataset}", "prefect.resource.name": dataset}
         emit_event(FILLED, resource, payload={"scenes": [path.name for path in filled]})
     for scene in outcomes.keys() - broken.keys():  # what is no fault of the scene fails the flow, after all others

@@ -1,7 +1,6 @@
 """One run of the algorithm: its plan, and what has come of it so far. It trains nothing itself."""
 
 import math
-import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,6 +21,7 @@ from miha.records.record import StageRecord
 from miha.records.selection import Selection
 from miha.records.tables import population_frame
 from miha.rundir import RunDirectory
+from miha.threads import usable_cores
 from miha.training.spec import StageSpec
 from miha.training.workers import compute_all
 from miha.wording import plural
@@ -102,13 +102,13 @@ class Experiment:
     @property
     def preparing_processes(self) -> int:
         """How many processes prepare samples, on the CPU."""
-        return self.config.run.workers or os.cpu_count() or 1
+        return self.config.run.workers or usable_cores()
 
     @property
     def training_processes(self) -> int:
         """How many processes train. Candidates share a GPU only if the user says so: it is busy with one."""
         most = 1 if self.plan.compute.device == "cuda" else self.config.schedule.population_size
-        return self.config.run.workers or min(os.cpu_count() or 1, most)
+        return self.config.run.workers or min(usable_cores(), most)
 
     def ended_before(self) -> bool:
         """True if this very run came to its end and kept its final models only, so that no stage could be reused.

@@ -8,12 +8,20 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from miha.gapfill.dayfiller import Day
+from miha.gapfill.filler import Filler
 from miha.gapfill.network_filler import open_filler
 from miha.gapfill.options import FillOptions
 from miha.gapfill.series import Series, fill_days
 from miha.rasters.stack import ReadOptions
 
-load_filler = lru_cache(maxsize=2)(open_filler)  # tasks pass paths; a process loads a model once
+
+@lru_cache(maxsize=2)
+def load_filler(model: Path | None, data: Path | None, reading: ReadOptions, causal: bool, /) -> Filler:
+    """What fills: tasks pass paths, and a process loads a model once.
+
+    Every argument is given by its place: the cache takes other ways to say the same for another filler.
+    """
+    return open_filler(model, data, reading, causal)
 
 
 @task(task_run_name="fill {source.name}", cache_policy=NO_CACHE)
@@ -22,9 +30,9 @@ def fill_scene(
     target: Path,
     model: Path | None,
     data: Path | None,
-    reading: ReadOptions = ReadOptions(),
-    options: FillOptions = FillOptions(),
-    causal: bool = False,
+    reading: ReadOptions,
+    causal: bool,
+    options: FillOptions,
 ) -> Path:
     """Fill the gaps of one scene; returns the file written."""
     return load_filler(model, data, reading, causal).fill(source, target, options)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from miha.errors import DataError
 from miha.rasters.options import ReadOptions
-from miha.rasters.scene import list_rasters, list_scenes
+from miha.rasters.scene import list_rasters, list_scenes, quality_files
 from miha.rasters.stack import read_date
 from miha.rasters.writing import sidecars_of
 from miha.records.provenance import FILE, read_provenance
@@ -66,7 +66,8 @@ def _data_set(data: Path, options: ReadOptions) -> list[Day]:
     for folder in ("truth", "gapped"):
         if not (data / folder).is_dir():
             continue
-        for path in list_rasters(data / folder, at_least=0):
+        rasters = list_rasters(data / folder, at_least=0)
+        for path in sorted({*rasters} - quality_files(rasters, options)):
             when = _when(path, options)
             if folder == "truth":
                 truths[when] = path
@@ -78,7 +79,7 @@ def _data_set(data: Path, options: ReadOptions) -> list[Day]:
 
 
 def _scenes(folder: Path, options: ReadOptions) -> list[Day]:
-    paths = list_rasters(folder)
+    paths = list_scenes(folder, options)
     sidecars = {file for path in paths for file in sidecars_of(path)} & {*paths}
     days = []
     for path in paths:

@@ -1,29 +1,29 @@
 """Pictures of a window of a raster, read no finer than the screen shows them."""
 
-import io
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-import matplotlib
 import numpy as np
-import rasterio
-from matplotlib.colors import to_hex
+from matplotlib.colors import Colormap, ListedColormap
 from matplotlib.figure import Figure
-from matplotlib.image import imsave
 from numpy.typing import NDArray
-from rasterio.enums import MaskFlags, Resampling
-from rasterio.errors import RasterioError
+from rasterio.enums import Resampling
 from rasterio.io import DatasetReader
 from rasterio.windows import Window
 
 from miha.errors import DataError
+from miha.gapfill.pictures import DEVIATION, UNKNOWN, VALUE
 from miha.rasters.options import ReadOptions
-from miha.rasters.window import Image, decode
+from miha.rasters.window import BAND, Image, decode, is_masked, opened, read_grid, read_window
 from miha.rasters.writing import EMPTY, FILLED, OBSERVED, sidecars_of
 
-COLOURS = {"observed": "viridis", "filled": "viridis", "truth": "viridis", "std": "cividis"}
 SOURCES = {OBSERVED: ("observed", "#b8c4d0"), FILLED: ("filled", "#00224e"), EMPTY: ("left empty", "#e7b416")}
-UNKNOWN = (226, 230, 234, 255)  # colour of pixels without a value
+COLOURS: dict[str, str | Colormap] = {
+    **dict.fromkeys(("observed", "filled", "truth"), VALUE),
+    "std": DEVIATION,
+    "source": ListedColormap([SOURCES[source][1] for source in sorted(SOURCES)]),
+}
 MOST_PIXELS = 2000  # along a side of a picture
 LOOKED_AT = 12  # scenes from which the ends of a legend are taken
 THUMBNAIL = 128  # pixels along a side of these
@@ -58,13 +58,13 @@ class Part:
 
 def shape_of(path: Path) -> tuple[int, int]:
     """Height and width of a raster, pixels."""
-    with rasterio.open(path) as raster:
-        return raster.height, raster.width
+    grid = read_grid(path)
+    return grid.height, grid.width
 
 
 def unit_of(path: Path, options: ReadOptions) -> str:
     """Unit of a raster's values; "" if the file says none."""
-    with rasterio.open(path) as raster:
+    with opened(path, options) as raster:
         return raster.units[options.band - 1] or str(raster.tags().get("units", ""))
 
 
@@ -73,44 +73,47 @@ def read_part(path: Path, layer: str, part: Part, options: ReadOptions) -> Image
 
     Args:
         path: of the layer's raster.
-        layer: one of ``catalogue.LAYERS``; of ``observed`` what was filled is left out.
+        layer: one of ``catalogue.LAYERS``. Of a filled scene ``observed`` lacks what was filled, and ``filled`` what
+            was left empty: what lies beside it tells, and no quality layer.
         part: what is wanted, clipped to the raster.
         options: how scenes are read; the sidecars of filled scenes have one band and NaN.
 
     Raises:
         DataError: the raster cannot be read.
     """
-    reading = options if layer not in ("std", "source") else ReadOptions()
-    try:
-        values = _read(path, part, reading)
-        if layer == "observed" and (source := sidecars_of(path)[0]).exists():
-            values[_read(source, part, ReadOptions()) != OBSERVED] = np.nan
-        return values
-    except (RasterioError, OSError) as error:
-        raise DataError(f"{path} cannot be read as a raster: {error}. Replace or remove the file.") from error
+    if layer in ("std", "source"):
+        return _read(path, part, ReadOptions())
+    if layer == "truth" or not (origins := sidecars_of(path)[0]).exists():
+        return _read(path, part, options)
+    values, source = _read(path, part, options.plain), _read(origins, part, ReadOptions())
+    values[source == EMPTY if layer == "filled" else source != OBSERVED] = np.nan
+    return values
 
 
 def _read(path: Path, part: Part, options: ReadOptions) -> Image:
-    with rasterio.open(path) as raster:
-        values = _band(raster, options.band, part)
-        masked = bool({MaskFlags.per_dataset, MaskFlags.alpha} & set(raster.mask_flag_enums[options.band - 1]))
-        size = {"window": _window(part), "out_shape": (part.height, part.width)}
-        mask = raster.read_masks(options.band, resampling=Resampling.nearest, **size) if masked else None
-        decoded = decode(values, mask, raster, options)
-        if rule := options.clear:
-            file = rule.file_of(path, options.date_pattern) or path
-            with rasterio.open(file) as quality:
-                decoded[~rule.clear(_band(quality, rule.band, part))] = np.nan
-        return decoded
+    with opened(path, options) as raster:
+        if options.clear or options.grow:
+            return _thinned(path, part, raster, options)
+        size: dict[str, Any] = {"out_shape": (part.height, part.width), "resampling": Resampling.nearest}
+        size["window"] = Window.from_slices((part.top, part.bottom), (part.left, part.right))
+        mask = raster.read_masks(options.band, **size) if is_masked(raster, options) else None
+        return decode(raster.read(options.band, **size), mask, raster, options)
 
 
-def _band(raster: DatasetReader, band: int, part: Part) -> NDArray[np.generic]:
-    shape = (part.height, part.width)
-    return np.asarray(raster.read(band, window=_window(part), out_shape=shape, resampling=Resampling.nearest))
+def _thinned(path: Path, part: Part, raster: DatasetReader, options: ReadOptions) -> Image:
+    """A part of which pixels tell of others, so that all are read, strip by strip."""
+    rows, columns = _nearest(part.top, part.bottom, part.height), _nearest(part.left, part.right, part.width)
+    number, pieces = -(-(part.bottom - part.top) * (part.right - part.left) // BAND), list[Image]()
+    for strip in np.array_split(rows, min(number, len(rows))):
+        where = slice(int(strip[0]), int(strip[-1]) + 1), slice(part.left, part.right)
+        values, _ = read_window(path, raster, options, where)
+        pieces.append(values[np.ix_(strip - strip[0], columns - part.left)])
+    return np.concatenate(pieces)
 
 
-def _window(part: Part) -> Window:
-    return Window(part.left, part.top, part.right - part.left, part.bottom - part.top)
+def _nearest(start: int, stop: int, number: int) -> NDArray[np.int64]:
+    """The pixels of a range whose centres are nearest to those of ``number`` larger ones."""
+    return start + ((np.arange(number) + 0.5) * (stop - start) / number).astype(np.int64)
 
 
 def legend_of(paths: list[Path], layer: str, options: ReadOptions) -> tuple[float, float]:
@@ -129,42 +132,18 @@ def legend_of(paths: list[Path], layer: str, options: ReadOptions) -> tuple[floa
     return (0.0 if layer == "std" else low), high if high > low else low + 1.0
 
 
-def draw(values: Image, layer: str, low: float, high: float) -> bytes:
-    """A PNG of values in the colours of their layer."""
-    if layer == "source":
-        table = np.array([_rgba(colour) for _, colour in SOURCES.values()], np.uint8)
-        pixels = table[np.nan_to_num(values).astype(int).clip(0, len(table) - 1)]
-    else:
-        table = (matplotlib.colormaps[COLOURS[layer]](np.arange(256)) * 255).round().astype(np.uint8)
-        places = (np.nan_to_num((values - low) / (high - low)) * 255).clip(0, 255).astype(np.uint8)
-        pixels = table[places]
-        pixels[np.isnan(values)] = UNKNOWN
-    buffer = io.BytesIO()
-    imsave(buffer, pixels, format="png", pil_kwargs={"compress_level": 1})
-    return buffer.getvalue()
-
-
-def maps_of(path: Path) -> Figure:
+def maps_of(path: Path, options: ReadOptions) -> Figure:
     """A filled scene as it was observed, as it was filled, and the standard deviation of what was filled."""
     height, width = shape_of(path)
     part = Part(0, 0, width, height, MAP, MAP * height // width or 1).clipped(height, width)
     figure = Figure(figsize=(12, 1 + 3.4 * min(2.0, height / width)), layout="constrained")
     figure.suptitle(path.name)
-    low, high = legend_of([path], "filled", ReadOptions())
+    low, high = legend_of([path], "filled", options)
     for axes, layer in zip(figure.subplots(1, 3), ("observed", "filled", "std"), strict=True):
         file = sidecars_of(path)[1] if layer == "std" else path
-        limits = legend_of([file], "std", ReadOptions()) if layer == "std" else (low, high)
-        values = read_part(file, layer, part, ReadOptions())
+        limits = legend_of([file], "std", options) if layer == "std" else (low, high)
+        values = read_part(file, layer, part, options)
         image = axes.imshow(values, cmap=COLOURS[layer], vmin=limits[0], vmax=limits[1], interpolation="nearest")
-        axes.set(xticks=[], yticks=[], facecolor="#e2e6ea", title="standard deviation" if layer == "std" else layer)
-        figure.colorbar(image, ax=axes, label=unit_of(path, ReadOptions()) or "value", shrink=0.85)
+        axes.set(xticks=[], yticks=[], facecolor=UNKNOWN, title="standard deviation" if layer == "std" else layer)
+        figure.colorbar(image, ax=axes, label=unit_of(path, options) or "value", shrink=0.85)
     return figure
-
-
-def shades(layer: str) -> list[str]:
-    """CSS colours of a layer's legend, from low to high."""
-    return [to_hex(matplotlib.colormaps[COLOURS[layer]](place)) for place in np.linspace(0, 1, 9)]
-
-
-def _rgba(colour: str) -> tuple[int, ...]:
-    return (*(int(colour[at : at + 2], 16) for at in (1, 3, 5)), 255)

@@ -13,8 +13,9 @@ from urllib.parse import parse_qs, urlsplit
 import numpy as np
 
 from flows.view.catalogue import LAYERS, Catalogue, catalogue_of
-from flows.view.drawing import SOURCES, Part, draw, legend_of, read_part, shades, shape_of, unit_of
+from flows.view.drawing import COLOURS, SOURCES, Part, legend_of, read_part, shape_of, unit_of
 from miha.errors import ConfigError, DataError, MihaError
+from miha.gapfill.pictures import picture, shades
 from miha.rasters.options import ReadOptions
 
 HOST = "127.0.0.1"
@@ -42,7 +43,9 @@ class Viewer(ThreadingHTTPServer):
         self.legends: dict[str, tuple[float, float]] = {}
         for layer in LAYERS:
             if paths := [day.layers[layer] for day in self.catalogue.days if layer in day.layers]:
-                self.legends[layer] = (0.0, 2.0) if layer == "source" else legend_of(paths, layer, options)
+                self.legends[layer] = (
+                    (-0.5, len(SOURCES) - 0.5) if layer == "source" else legend_of(paths, layer, options)
+                )
         values = [layer for layer in ("observed", "filled", "truth") if layer in self.legends]
         low, high = min(self.legends[one][0] for one in values), max(self.legends[one][1] for one in values)
         self.legends |= dict.fromkeys(values, (low, high))  # one scale, so that they can be compared
@@ -63,7 +66,7 @@ class Viewer(ThreadingHTTPServer):
         height, width = shape_of(first)
         unit = unit_of(first, self.options)
         legends = {
-            layer: {"low": low, "high": high, "colours": shades(layer)}
+            layer: {"low": low, "high": high, "colours": shades(COLOURS[layer])}
             for layer, (low, high) in self.legends.items()
             if layer != "source"
         }
@@ -82,7 +85,7 @@ class Viewer(ThreadingHTTPServer):
     def _picture(self, day: int, layer: str, part: Part) -> bytes:
         path = self.path(day, layer)
         values = read_part(path, layer, part.clipped(*shape_of(path)), self.options)
-        return draw(values, layer, *self.legends[layer])
+        return picture(values, COLOURS[layer], *self.legends[layer], compression=1)
 
     def value(self, day: int, layer: str, row: int, column: int) -> float | None:
         """Value of one pixel; None where there is none."""

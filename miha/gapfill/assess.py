@@ -17,7 +17,6 @@ from miha.gapfill.eof.single import fill_by_patterns
 from miha.gapfill.excerpt import SIDE
 from miha.gapfill.judging import BASELINES, baselines
 from miha.gapfill.network_filler import NetworkFiller, open_filler
-from miha.gapfill.predictors import Static
 from miha.rasters.stack import ReadOptions
 from miha.training.workers import submit, working
 from miha.wording import plural
@@ -130,10 +129,9 @@ def _fill(data: Path, model: Path | None, reading: ReadOptions, day: int, number
     filler = open_filler(model, data, reading)
     history = filler.history
     assert history is not None, "a data set has one"
-    case = pasted_case(history, day, number, filler.static_files if filler.opened else None)
-    static = case.static or filler.static or Static.none(case.scene.shape)
-    base = fill_base(case.scene, case.background, static, filler.seed)
-    errors = {name: case.error(values) for name, values in baselines(case, static, base.mean).items()}
+    case = pasted_case(history, day, number, filler.static_files if filler.opened else filler.static)
+    base = fill_base(case.scene, case.background, case.static, filler.seed)
+    errors = {name: case.error(values) for name, values in baselines(case, base.mean).items()}
     if len(history) >= FEW_DAYS:
         errors[PATTERNS] = case.error(fill_by_patterns(history, case.day, case.scene, case.where).mean)
     if isinstance(filler, NetworkFiller):

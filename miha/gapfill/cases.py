@@ -1,6 +1,6 @@
 """Gaps whose truth is known, to judge fills by: those of a data set, or pasted ones; and how a fill does in one."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -11,17 +11,16 @@ import scipy
 from miha.errors import DataError
 from miha.evolution.seeds import stream
 from miha.gapfill.days import MIN_TARGETS, MIN_VISIBLE, paste_gap
-from miha.gapfill.encoding import Normalisation
 from miha.gapfill.excerpt import SIDE, Practice, excerpt, pasted_excerpt, window_at
 from miha.gapfill.gaps import Gaps, blob, spread_sizes
-from miha.gapfill.guess import WHOLE, Window
 from miha.gapfill.history import background_of
 from miha.gapfill.network_filler import NetworkFiller
-from miha.gapfill.predictors import Background, Static, StaticFiles
+from miha.gapfill.predictors import Static, StaticFiles
 from miha.gapfill.process import Posterior
 from miha.problems.judgement import OURS
-from miha.rasters.opened import OpenDays, OpenScene
-from miha.rasters.stack import Image, Mask, Stack, list_rasters, read_date, read_scene
+from miha.rasters.opened import OpenScene
+from miha.rasters.scene import list_scenes
+from miha.rasters.stack import Image, ReadOptions, Stack, read_date, read_scene
 
 INTERVALS = (50, 80, 95)  # percent of errors that should lie inside
 TEST_SIZES = (5, 10, 20, 30, 40, 50, 70, 90)  # percent of the scene hidden, where there is no truth/
@@ -30,27 +29,19 @@ PLACES = 40  # of a scene that are tried for these
 SMALLEST, LARGEST = 0.05, 0.95  # of the scene, of gaps that are pasted
 
 
-@dataclass(frozen=True)
-class Case:
-    """One scene of a day with a gap whose truth is known; ``gap`` is its size in percent, as two digits.
+@dataclass(frozen=True, kw_only=True)
+class Case(Practice):
+    """A scene of a day with a gap to judge by; of a stack that is opened and not read it is a window of the scene.
 
-    Of a stack that is opened and not read it is a window of the scene, with layers, normalisation and place of its own.
+    Attributes:
+        gap: its size in percent, as two digits.
+        day: of the scene.
+        published: method → its map of this gap.
     """
 
     gap: str
     day: date
-    scene: Image
-    truth: Image
-    background: Background
-    published: dict[str, Path]  # method → its map of this gap
-    static: Static | None = None
-    normalisation: Normalisation | None = None
-    where: Window = WHOLE
-
-    @property
-    def hidden(self) -> Mask:
-        """True inside the gap, where the truth is known."""
-        return np.isnan(self.scene) & ~np.isnan(self.truth)
+    published: dict[str, Path] = field(default_factory=dict)
 
     def error(self, values: Image) -> float:
         """Mean absolute error inside the gap, where the truth is known."""
@@ -87,11 +78,11 @@ def held_out_cases(filler: NetworkFiller) -> list[Case]:
 
 
 def _cases_with_truth(filler: NetworkFiller, data: Path) -> list[Case]:
-    pattern = filler.problem.date_pattern
-    truths = {read_date(path, pattern): path for path in list_rasters(data / "truth")}
+    reading, pattern = filler.reading, filler.reading.date_pattern
+    truths = {read_date(path, pattern): path for path in list_scenes(data / "truth", reading)}
     methods = published_methods(data)
     found: list[Case] = []
-    for path in list_rasters(data / "gapped"):
+    for path in list_scenes(data / "gapped", reading):
         when = read_date(path, pattern)
         if when not in truths:
             raise DataError(
@@ -105,7 +96,7 @@ def _cases_with_truth(filler: NetworkFiller, data: Path) -> list[Case]:
             found += _windows(filler, path, truths[when], when)
             continue
         scene = filler.read(path)
-        truth = read_on_grid(filler, truths[when])
+        truth = _read_on_grid(filler, truths[when], reading)
         if not (scene.gaps & ~np.isnan(truth)).any():
             raise DataError(f"{path} hides no pixel that {truths[when]} knows. Remove it from gapped/.")
         published = {
@@ -113,7 +104,8 @@ def _cases_with_truth(filler: NetworkFiller, data: Path) -> list[Case]:
             for method in methods
             if (method / path.name).is_file()
         }
-        found.append(Case(_size(path, scene.values), when, scene.values, truth, filler.background(scene), published))
+        one = Practice(scene.values, truth, filler.background(scene), filler.static)
+        found.append(Case(**vars(one), gap=_size(path, scene.values), day=when, published=published))
     return sorted(found, key=lambda case: case.gap)
 
 
@@ -131,7 +123,7 @@ def _windows(filler: NetworkFiller, path: Path, truth: Path, when: date) -> list
         scene, whole = (one[where] for one in scenes)
         if (~np.isnan(scene)).sum() >= MIN_VISIBLE and (np.isnan(scene) & ~np.isnan(whole)).sum() >= MIN_TARGETS:
             one = excerpt(scenes[0], scene, whole, seen, filler.others(when), when, where, filler.static_files)
-            found.append(_case(_size(path, scene), when, one))
+            found.append(Case(**vars(one), gap=_size(path, scene), day=when))
         if len(found) == WINDOWS:
             break
     if not found:
@@ -144,11 +136,7 @@ def _pasted_window(filler: NetworkFiller, when: date, size: int, number: int) ->
     rng = stream(filler.seed, "samples", 2, size, number)
     history = filler.history
     one = pasted_excerpt(history, history, when, filler.static_files, size / 100, rng, SIDE)
-    return _case(f"{size:02d}", when, one)
-
-
-def _case(gap: str, when: date, one: Practice) -> Case:
-    return Case(gap, when, one.scene, one.truth, one.background, {}, one.static, one.normalisation, one.where)
+    return Case(**vars(one), gap=f"{size:02d}", day=when)
 
 
 def published_methods(data: Path) -> list[Path]:
@@ -156,9 +144,14 @@ def published_methods(data: Path) -> list[Path]:
     return sorted(path for path in (data / "published").glob("*") if path.is_dir())
 
 
-def read_on_grid(filler: NetworkFiller, path: Path) -> Image:
+def read_published(filler: NetworkFiller, path: Path) -> Image:
+    """A map of another method, which is filled: no quality layer hides what it shows."""
+    return _read_on_grid(filler, path, filler.reading.plain)
+
+
+def _read_on_grid(filler: NetworkFiller, path: Path, reading: ReadOptions) -> Image:
     """A raster that must lie on the grid of the scenes."""
-    scene, grid = read_scene(path, filler.problem.reading), filler.history.grid
+    scene, grid = read_scene(path, reading), filler.history.grid
     if difference := grid.difference(scene.grid):
         raise DataError(f"{path} does not fit the scenes: {difference}. Bring all rasters to one grid (gdalwarp).")
     return scene.values
@@ -197,7 +190,8 @@ def _cases_of_test_days(filler: NetworkFiller) -> list[Case]:
             scene = np.where(blob(size / 100, day.shape, rng), np.float32(np.nan), day)
             visible, hidden = ~np.isnan(scene), np.isnan(scene) & ~np.isnan(day)
             if visible.sum() >= MIN_VISIBLE and hidden.sum() >= MIN_TARGETS:
-                found.append(Case(f"{size:02d}", when, scene, day, background_of(scene, history, when), {}))
+                one = Practice(scene, day, background_of(scene, history, when), filler.static)
+                found.append(Case(**vars(one), gap=f"{size:02d}", day=when))
     if not found:
         raise DataError(
             f"the test days of {filler.problem.data} show too little for a gap that hides {MIN_TARGETS} pixels and "
@@ -206,23 +200,23 @@ def _cases_of_test_days(filler: NetworkFiller) -> list[Case]:
     return found
 
 
-def pasted_case(history: Stack, day: int, number: int, static: StaticFiles | None = None) -> Case:
+def pasted_case(history: Stack, day: int, number: int, static: Static | StaticFiles | None = None) -> Case:
     """A gap pasted on a day of a history, which is left out of what may fill it; shapes are clouds of other days.
 
     Args:
         history: at least two days; of those that are opened and not read the case is a window.
         day: index of a clear one.
         number: of the gap; sizes of successive ones spread evenly from SMALLEST to LARGEST.
-        static: layers of such a window.
+        static: layers that do not change, opened and not read if the days are; None: there are none.
 
     Raises:
         DataError: scenes too small for a gap.
     """
     when, fraction, rng = history.dates[day], spread_sizes(number, SMALLEST, LARGEST), stream(0, "samples", 3, number)
-    if isinstance(history.values, OpenDays):
-        assert static is not None, "needed where days are opened"
+    if isinstance(static, StaticFiles):
         one = pasted_excerpt(history, history, when, static, fraction, rng, SIDE)
-        return _case(_percent(one.scene), when, one)
-    truth = history.values[day]
-    scene = paste_gap(truth, Gaps.of(history.without(when).values), fraction, rng)
-    return Case(_percent(scene), when, scene, truth, background_of(scene, history, when), {})
+    else:
+        truth = history.values[day]
+        scene = paste_gap(truth, Gaps.of(history.without(when).values), fraction, rng)
+        one = Practice(scene, truth, background_of(scene, history, when), static or Static.none(truth.shape))
+    return Case(**vars(one), gap=_percent(one.scene), day=when)

@@ -28,7 +28,7 @@ from miha.rasters.opened import OpenDays, OpenScene
 from miha.rasters.scene import sample_scene
 from miha.rasters.seen import FirstSeen
 from miha.rasters.stac_files import check_replaceable
-from miha.rasters.stack import Image, ReadOptions, Scene, Stack, misfit, read_date, read_scene
+from miha.rasters.stack import IN_MEMORY, Image, ReadOptions, Scene, Stack, misfit, read_date, read_scene
 from miha.rasters.writing import plan_fills
 from miha.threads import fixed_threads
 from miha.wording import plural
@@ -115,7 +115,7 @@ class Filler(ABC):
         if self.history is None:
             return None
         when = read_date(path, self.reading.date_pattern)
-        others = len(self.others(when))
+        others = sum(day < when if self.causal else day != when for day in self.history.dates)
         if others < self.least_days:
             raise DataError(
                 f"the history has {plural(others, 'day')} beside {when}; a network needs at least {self.least_days}. "
@@ -126,15 +126,18 @@ class Filler(ABC):
     def plan(self, sources: Sequence[Path], out: Path, options: FillOptions = FillOptions()) -> dict[Path, Path]:
         """Input → output of several fills; checks everything that can be checked before the first is filled.
 
-        The scenes that were read for it are kept until they are filled.
+        The scenes that were read for it are kept until they are filled, as many as fit into memory together.
 
         Raises:
             DataError: a scene that cannot be used, files that would overwrite each other, or a file that MIHA did not
                 write in the place of an item.
         """
         for source in sources:
-            self._scenes[source] = self.look(source)
+            self._scenes.pop(source, None)
+            scene = self.look(source)
             self._date(source)
+            if sum(kept.values.size for kept in (scene, *self._scenes.values())) <= IN_MEMORY:
+                self._scenes[source] = scene
         if self.history:
             warn_if_few(len(self.history))
         options.check(sources, self.reading)

@@ -12,11 +12,10 @@ from miha.errors import DataError
 from miha.events import Counted, publish
 from miha.evolution.seeds import stream
 from miha.gapfill.base import fill_base
-from miha.gapfill.cases import INTERVALS, Case, fill_case, held_out_cases, published_methods, read_on_grid
+from miha.gapfill.cases import INTERVALS, Case, fill_case, held_out_cases, published_methods, read_published
 from miha.gapfill.comparison import Comparison, FilledCase
 from miha.gapfill.guess import fit_climatology, fit_ridge, visible_pixels
 from miha.gapfill.network_filler import NetworkFiller
-from miha.gapfill.predictors import Static
 from miha.gapfill.regressions import GuessSettings, tree_features
 from miha.problems.judgement import OURS, Judgement
 from miha.rasters.stack import Image
@@ -25,26 +24,26 @@ BASELINES = ("mean_plus_offset", "ridge", "trees", "base")
 BASELINE_TREES = 300
 
 
-def linear_baselines(case: Case, static: Static) -> dict[str, Image]:
+def linear_baselines(case: Case) -> dict[str, Image]:
     """What costs less than a second: pixel mean plus offset, and ridge."""
     fitted = visible_pixels(case.scene, GuessSettings().fit_pixels, stream(0, "fill"))
-    ridge = fit_ridge(case.scene, case.background, static, fitted)
+    ridge = fit_ridge(case.scene, case.background, case.static, fitted)
     return {"mean_plus_offset": fit_climatology(case.scene, case.background), "ridge": ridge}
 
 
-def baselines(case: Case, static: Static, base: Image) -> dict[str, Image]:
+def baselines(case: Case, base: Image) -> dict[str, Image]:
     """What a user would otherwise take, on the same predictors: pixel mean plus offset, ridge, trees, and the base."""
     from sklearn.ensemble import ExtraTreesRegressor  # costs a second, and a run's report needs none
 
     scene = case.scene
     fitted = visible_pixels(scene, GuessSettings().fit_pixels, stream(0, "fill"))
-    features = tree_features(case.background.filled, case.background.level, static)
+    features = tree_features(case.background.filled, case.background.level, case.static)
     with threadpool_limits(1):
         forest = ExtraTreesRegressor(BASELINE_TREES, n_jobs=-1, random_state=0)
         forest.fit(features[fitted], scene.ravel()[fitted])
         forest.n_jobs = 1  # sums in another order have other last bits
         trees = forest.predict(features).reshape(scene.shape).astype(np.float32)
-    return {**linear_baselines(case, static), "trees": trees, "base": base}
+    return {**linear_baselines(case), "trees": trees, "base": base}
 
 
 def judge(data: Path, archives: Mapping[str, Path]) -> Judgement:
@@ -120,9 +119,8 @@ def held_out_errors(
                     "back: of one data set and seed."
                 )
         publish(Counted("gaps", number, len(cases), f"{case.gap} %"))
-        maps = {name: read_on_grid(ours, path) for name, path in case.published.items()}
-        static = case.static or ours.static
-        maps |= baselines(case, static, fill_base(case.scene, case.background, static, ours.seed).mean)
+        maps = {name: read_published(ours, path) for name, path in case.published.items()}
+        maps |= baselines(case, fill_base(case.scene, case.background, case.static, ours.seed).mean)
         filled = {name: fill_case(filler, case) for name, filler in fillers.items()}
         maps |= {name: one.mean for name, one in filled.items()}
         sureness.append(case.sureness(filled[OURS]))

@@ -1,24 +1,19 @@
 """Maps of a few held-out gaps: before, after, truth, error, and how sure the fill is."""
 
-import io
 from collections.abc import Sequence
 from typing import TypeVar
 
-import matplotlib
 import numpy as np
-from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
-from matplotlib.image import imsave
 
 from miha.gapfill.cases import Case, fill_case, held_out_cases
 from miha.gapfill.network_filler import NetworkFiller
+from miha.gapfill.pictures import DEVIATION, ERROR, UNKNOWN, VALUE, picture, shades
 from miha.problems.presentation import Map, MapRow
 from miha.rasters.stack import Image
 
 SHOWN_GAPS = 3  # a small, a middle and a large one
-VALUE, ERROR, DEVIATION = "viridis", "PuOr_r", "cividis"  # colour maps that need no colour vision
 MOST_PIXELS = 600  # of a map's longer side in the report
-UNKNOWN = (226, 230, 234, 255)  # colour of pixels without a value
 
 Item = TypeVar("Item")
 
@@ -70,15 +65,9 @@ def map_row(case: Case, filled: Image, std: Image, unit: str) -> MapRow:
 def render(title: str, alt: str, values: Image, colours: str, low: float, high: float, unit: str) -> Map:
     """A map (height, width) as an image of its pixels; of a large one every n-th, at most MOST_PIXELS along a side."""
     step = -(-max(values.shape) // MOST_PIXELS)
-    thinned = values[::step, ::step]
-    table = matplotlib.colormaps[colours]
-    pixels = table(np.nan_to_num((thinned - low) / ((high - low) or 1.0)), bytes=True)
-    pixels[np.isnan(thinned)] = UNKNOWN
-    buffer = io.BytesIO()
-    imsave(buffer, pixels, format="png")
     digits = 4 if min(abs(low), abs(high)) >= 100 else 3
-    shades = [to_hex(table(place)) for place in np.linspace(0, 1, 9)]
-    return Map(title, alt, buffer.getvalue(), shades, f"{low:.{digits}g} {unit}", f"{high:.{digits}g} {unit}")
+    png, ends = picture(values[::step, ::step], colours, low, high), [f"{end:.{digits}g} {unit}" for end in (low, high)]
+    return Map(title, alt, png, shades(colours), *ends)
 
 
 def example_maps(filler: NetworkFiller) -> dict[str, Figure]:
@@ -121,6 +110,6 @@ def plot_fill(scene: Image, filled: Image, truth: Image, std: Image, unit: str, 
     panels[4].set_title("standard deviation", fontsize=10)
     figure.colorbar(image, ax=panels[4], label=unit or "value", shrink=0.85)
     for axes in panels:
-        axes.set(xticks=[], yticks=[], facecolor="#e4e8ec")
+        axes.set(xticks=[], yticks=[], facecolor=UNKNOWN)
     figure.suptitle(title, fontsize=11)
     return figure

@@ -9,7 +9,7 @@ import numpy as np
 from miha.events import Counted, publish
 from miha.files import stamp_files
 from miha.gapfill.base import fill_base
-from miha.gapfill.cases import Case, held_out_cases, read_on_grid
+from miha.gapfill.cases import Case, held_out_cases, read_published
 from miha.gapfill.comparison import DRAWS, TILE, Comparison, FilledCase
 from miha.gapfill.curves import plot_by_distance, plot_by_size, plot_coverage, plot_histogram, styles
 from miha.gapfill.excerpt import SIDE
@@ -92,11 +92,10 @@ def _fill(job: Job) -> tuple[dict[str, Image], Image]:
     filler, cases = _opened(archive, data, stamp, thorough)
     case = cases[number]
     network, base = filler.predict_beside_base(case.scene, case.background, case.static, case.normalisation)
-    static = case.static or filler.static
     if filler.problem.network == "autoencoder":  # which starts from no base
-        base = fill_base(case.scene, case.background, static, filler.seed).mean
-    others = baselines(case, static, base) if thorough else {**linear_baselines(case, static), "base": base}
-    maps: dict[str, Image] = {f"{name} (published)": read_on_grid(filler, path) for name, path in _published(case)}
+        base = fill_base(case.scene, case.background, case.static, filler.seed).mean
+    others = baselines(case, base) if thorough else {**linear_baselines(case), "base": base}
+    maps: dict[str, Image] = {f"{name} (published)": read_published(filler, path) for name, path in _published(case)}
     maps |= {NAMES[name]: values for name, values in others.items()}
     publish(Counted("gaps of the report", number + 1, len(cases), f"{case.gap} %"))
     return {**maps, NETWORK: network.mean}, network.std

@@ -26,11 +26,13 @@ from miha.locking import held
 from miha.rasters.scene import list_scenes
 from miha.rasters.stac_files import check_replaceable
 from miha.rasters.stack import ReadOptions, read_date
-from miha.rasters.writing import plan_fills
+from miha.rasters.writing import plan_fills, target_of
 from miha.training.workers import compute_all, is_transient, submit
 from miha.wording import plural
 
 RETRIES = 2  # of a day whose process died
+SHORTEST_DEKAD, A_MONTH = 8, 3  # days of the last one of February; dekads in each month
+IRREGULAR = 0.1  # of the steps between days, that are not about one usual step or several: no day is missing then
 SETTINGS = "series.json"
 UNSETTLED: Any = {**dict.fromkeys(("data", "out", "first", "last", "model", "zarr"), True), "options": {"stac"}}
 DECODED = ".days"  # in the folder of the filled days
@@ -133,7 +135,7 @@ def days_of(series: Series) -> list[Day]:
     for when in missing_days(taken):
         if first <= when <= last:
             like = scenes[min(taken, key=lambda other: abs((other - when).days))]
-            days[when] = Day(when, like, series.out / _named(like, when, reading), blank=True)
+            days[when] = Day(when, like, target_of(Path(_named(like, when, reading)), series.out), blank=True)
     if not days:
         raise DataError(f"{series.data / 'history'} holds no day from {first} to {last}. Choose other --dates.")
     return [days[when] for when in sorted(days)]
@@ -156,15 +158,23 @@ def scenes_of(series: Series) -> dict[date, Path]:
 
 
 def missing_days(taken: Sequence[date]) -> list[date]:
-    """Days that a regular series lacks between its days (sorted), at its usual step."""
+    """Days that a regular series lacks between its days (sorted), at its usual step.
+
+    Of months and dekads they are on the days of the month that recur.
+    """
     if len(taken) < 3:
         return []
     steps = np.array([(after - before).days for before, after in pairwise(taken)])
-    step = int(np.median(steps))
+    step, recurring = int(np.median(steps)), {when.day for when in taken}
+    if step >= SHORTEST_DEKAD and len(recurring) <= A_MONTH and len(taken) > 2 * len(recurring):
+        between = (taken[0] + timedelta(days=away) for away in range((taken[-1] - taken[0]).days))
+        return [when for when in between if when.day in recurring and when not in taken]
+    if (np.abs(steps - step * np.round(steps / step)) > step // 5).mean() > IRREGULAR:
+        return []
     return [
         before + timedelta(days=away)
         for before, gap in zip(taken, steps, strict=False)
-        for away in range(step, gap, step)
+        for away in range(step, gap - step // 2, step)
     ]
 
 

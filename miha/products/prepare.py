@@ -1,7 +1,6 @@
 """From a download to a stack: every day of a product on one grid, as cloud optimized GeoTIFFs."""
 
 import logging
-import os
 import tempfile
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
@@ -28,6 +27,7 @@ from miha.products.product import Daily, Product
 from miha.products.reading import open_scene
 from miha.products.record import DayRecord, GridRecord, LeftOut, StackRecord, write_record
 from miha.rasters.window import first_line
+from miha.threads import usable_cores
 from miha.wording import plural
 
 _log = logging.getLogger(__name__)
@@ -88,7 +88,7 @@ def prepare(
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", NotGeoreferencedWarning)  # of containers, whose rasters have a place
-        return _prepare(places, product, out, layer, choice, daily, hours, strict, workers or os.cpu_count() or 1)
+        return _prepare(places, product, out, layer, choice, daily, hours, strict, workers or usable_cores())
 
 
 def _prepare(

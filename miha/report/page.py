@@ -3,7 +3,6 @@
 import base64
 import io
 import math
-import os
 import re
 from contextlib import nullcontext
 from importlib import resources
@@ -32,6 +31,7 @@ from miha.records.record import model_path
 from miha.records.tables import count_epochs, read_prior, read_tables
 from miha.report.descent import descent
 from miha.report.plots import plot_history
+from miha.threads import usable_cores
 from miha.training.workers import compute_all, working
 from miha.wording import plural
 
@@ -53,7 +53,7 @@ def write_report(run_dir: Path, thorough: bool = False) -> Path:
     provenance = read_provenance(run_dir)
     history, population = read_tables(run_dir)
     base, best = (read_manifest(model_path(run_dir, name)) for name in ("base", "best"))
-    processes = min(provenance.configuration.run.workers or os.cpu_count() or 1, MOST_PROCESSES)
+    processes = min(provenance.configuration.run.workers or usable_cores(), MOST_PROCESSES)
     shown, why_none = _presented(run_dir, best, Path(provenance.data), processes, thorough)
     data = Path(provenance.data).name
     environment = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)

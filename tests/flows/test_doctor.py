@@ -6,7 +6,7 @@ from importlib.metadata import version
 import pytest
 from rich.console import Console
 
-from flows.doctor import doctor_table, examine, usable_cores
+from flows.doctor import doctor_table, examine
 
 
 @pytest.fixture
@@ -59,12 +59,6 @@ def test_a_prefect_server_is_asked(tmp_path, healthy):
 def test_a_file_in_place_of_a_run_folder_is_broken(tmp_path):
     (tmp_path / "runs").write_text("")
     assert found(tmp_path / "runs" / "madrid")["run folder"].state == "broken"
-
-
-def test_cores_are_at_most_those_of_the_machine():
-    import os
-
-    assert 0 < usable_cores() <= os.cpu_count()
 
 
 def test_the_table_has_a_line_for_each_check_and_shows_brackets_as_they_are(tmp_path):

@@ -12,15 +12,22 @@ import rasterio
 from matplotlib.image import imread
 
 from flows.view.catalogue import catalogue_of
+from flows.view.drawing import Part, maps_of, read_part
 from flows.view.server import Viewer
 from miha.errors import ConfigError, DataError
 from miha.gapfill.network_filler import open_filler
+from miha.gapfill.options import FillOptions
+from miha.rasters.masks import ClearRule
 from miha.rasters.options import ReadOptions
 from miha.rasters.simulate import simulate
 from miha.rasters.stack import list_rasters, read_scene
+from miha.rasters.writing import EMPTY, FILLED
 from tests.support.browser import dumped
+from tests.support.filling import add_quality_files
+from tests.support.rasters import write
 
 WHOLE = "left=0&top=0&right=32&bottom=32&width=400&height=400"
+QUALITY = ClearRule(band=2, values=(0,))
 
 
 @pytest.fixture(scope="module")
@@ -59,6 +66,13 @@ def test_a_data_set_has_its_days_in_order_and_gaps_with_their_truth(simulated):
     assert sum([*day.layers] == ["observed", "truth"] for day in days) == len(list_rasters(simulated / "gapped"))
 
 
+def test_quality_files_are_no_scenes(scenes):
+    before = catalogue_of(scenes, ReadOptions())
+    reading = ReadOptions(clear=add_quality_files(scenes))
+    assert catalogue_of(scenes, reading) == before
+    assert len(catalogue_of(scenes / "truth", reading).days) == len(list_rasters(scenes / "truth")) / 2
+
+
 def test_the_page_and_its_description_are_self_contained(filled):
     with served(filled) as address:
         page, about = get(address).decode(), json.loads(get(f"{address}description"))
@@ -94,6 +108,55 @@ def test_scenes_are_read_as_the_options_say(simulated):
     with served(simulated, ReadOptions(nodata=[0], band=1)) as address:
         about = json.loads(get(f"{address}description"))
         assert about["layers"] == ["observed", "truth"]
+
+
+def test_a_scene_is_seen_as_it_is_filled_whatever_size_it_is_shown_at(tmp_path):
+    rng = np.random.default_rng(0)
+    path = write(tmp_path / "20210501.tif", [rng.uniform(280, 300, (41, 30)), rng.uniform(size=(41, 30)) < 0.02])
+    whole = Part(0, 0, 30, 41, 30, 41)
+    for reading in (ReadOptions(), ReadOptions(clear=QUALITY), ReadOptions(clear=QUALITY, grow=2)):
+        values = read_scene(path, reading).values
+        assert np.array_equal(read_part(path, "observed", whole, reading), values, equal_nan=True)
+        shrunk = read_part(path, "observed", Part(3, 0, 30, 41, 9, 10), reading)
+        assert np.array_equal(shrunk, values[2::4][:10, 4::3], equal_nan=True)
+
+
+def test_what_is_filled_is_seen_and_what_is_left_empty_is_not(tmp_path):
+    """The quality layer stays beside the filled band, or where it was."""
+    rng = np.random.default_rng(0)
+    quality = np.zeros((30, 30))
+    quality[5:20, 5:20] = 1
+    path = write(tmp_path / "20210501.tif", np.float32([rng.uniform(280, 300, (30, 30)), quality]))
+    area = write(tmp_path / "area.tif", np.float32(np.arange(30)[:, None] < np.full(30, 12)))
+    write(tmp_path / "20210501_qa.tif", np.float32(quality))
+    for rule in (QUALITY, ClearRule(file="{name}_qa.tif", values=(0,))):
+        reading, out = ReadOptions(clear=rule), tmp_path / f"out{rule.band}"
+        open_filler(None, None, reading).fill(path, out / path.name, FillOptions(area=area))
+        (day,) = catalogue_of(out, reading).days
+        shown = {layer: read_part(file, layer, Part(0, 0, 30, 30, 30, 30), reading)
+                 for layer, file in day.layers.items()}  # fmt: skip
+        assert np.array_equal(np.isnan(shown["observed"]), quality == 1)
+        assert np.array_equal(np.isnan(shown["filled"]), shown["source"] == EMPTY)
+        assert (shown["source"] == EMPTY).any()
+        assert (shown["source"] == FILLED).any()
+
+
+def test_rasters_that_cannot_be_read_as_the_options_say_are_named(simulated):
+    for reading, what in (
+        (ReadOptions(band=2), "1 band, so there is no band 2"),
+        (ReadOptions(clear=ClearRule(file="{name}_qa.tif", values=(0,))), "no quality file"),
+    ):
+        with pytest.raises(DataError, match=what):
+            Viewer(simulated, reading)
+
+
+def test_the_maps_of_a_filled_scene_are_of_the_band_that_was_filled(tmp_path):
+    bands = np.float32([np.full((30, 30), 1), np.arange(900).reshape(30, 30)])
+    bands[1, :4] = np.nan
+    path, reading = write(tmp_path / "20210501.tif", bands), ReadOptions(band=2)
+    filled = open_filler(None, None, reading).fill(path, tmp_path / "out" / path.name)
+    shown = [axes.images[0].get_array() for axes in maps_of(filled, reading).axes if axes.images]
+    assert np.ma.compressed(np.ma.masked_invalid(shown[0])).max() == 899
 
 
 def test_a_run_shows_its_data_set_and_its_report(simulated, tmp_path):

@@ -143,16 +143,16 @@ def test_the_share_of_truths_inside_intervals_is_a_mean_over_gaps(found):
 def test_a_day_is_left_out_of_what_fills_it(simulated, history):
     """What its gap hides may be anything."""
     day, static = int(clear_days(history.values)[0]), GapFill(data=simulated).static()
-    case = pasted_case(history, day, 1)
+    case = pasted_case(history, day, 1, static)
     values = history.values.copy()
     values[day][case.hidden] += 1000
-    other = pasted_case(replace(history, values=values), day, 1)
+    other = pasted_case(replace(history, values=values), day, 1, static)
     assert len(case.background.offsets) == len(history) - 1
     assert np.array_equal(case.background.level, Background.of(history.without(history.dates[day]).values).level)
     assert np.array_equal(case.scene, other.scene, equal_nan=True)
     assert other.error(case.truth) == pytest.approx(1000, rel=1e-4)
     bases = [fill_base(one.scene, one.background, static, 0) for one in (case, other)]
-    maps = [baselines(one, static, base.mean) for one, base in zip((case, other), bases, strict=True)]
+    maps = [baselines(one, base.mean) for one, base in zip((case, other), bases, strict=True)]
     for name in BASELINES:
         assert np.array_equal(maps[0][name], maps[1][name])
     assert np.array_equal(bases[0].std, bases[1].std)
@@ -244,7 +244,7 @@ def test_a_row_of_an_opened_stack_is_what_each_method_makes_of_a_window(opened):
     cut = replace(history, values=np.stack([day[case.where] for day in history.values.scenes]))
     assert case.scene.shape == case.static.continuous.shape[1:] == (SIDE, SIDE)
     assert np.array_equal(cut.values[history.dates.index(case.day)], case.truth, equal_nan=True)
-    maps = baselines(case, case.static, base.mean)
+    maps = baselines(case, base.mean)
     maps[PATTERNS] = fill_by_patterns(cut, case.day, case.scene).mean
     assert {name: row[name] for name in METHODS} == {name: case.error(maps[name]) for name in METHODS}
     assert row["size"] == 100 * np.isnan(case.scene).mean()

@@ -24,7 +24,7 @@ def filled(simulated):
     found = []
     for path in list_rasters(simulated / "gapped"):
         scene = read_scene(path).values
-        case = Case("", day, scene, truth, background, {})
+        case = Case(scene, truth, background, static, gap="", day=day)
         fitted = visible_pixels(scene, scene.size, np.random.default_rng(0))
         base = fill_base(scene, background, static, 0)
         others = fit_ridge(scene, background, static, fitted), fit_climatology(scene, background)

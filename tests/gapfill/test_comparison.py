@@ -6,7 +6,7 @@ import pytest
 
 from miha.gapfill.cases import Case
 from miha.gapfill.comparison import Comparison, FilledCase
-from miha.gapfill.predictors import Background
+from miha.gapfill.predictors import Background, Static
 
 SIDE = 48
 
@@ -17,7 +17,14 @@ def filled(number, columns, scale=1.0, **others):
     truth = np.zeros((SIDE, SIDE), np.float32)
     scene = truth.copy()
     scene[:, :columns] = np.nan
-    case = Case(f"{columns:02d}", date(2020, 1, 1 + number), scene, truth, Background.none(scene), {})
+    case = Case(
+        scene,
+        truth,
+        Background.none(scene),
+        Static.none(scene.shape),
+        gap=f"{columns:02d}",
+        day=date(2020, 1, 1 + number),
+    )
     errors = rng.normal(0, scale, truth.shape).astype(np.float32)
     return FilledCase(case, {"base": 2 * errors, "ours": errors, **others}, np.full_like(truth, scale))
 

@@ -1,5 +1,6 @@
 import json
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ from miha.gapfill.network_filler import NetworkFiller
 from miha.gapfill.predictors import Background
 from miha.rasters.simulate import GAP_SIZES, simulate
 from miha.rasters.stack import list_rasters
-from tests.support.filling import publish_maps, small_run, without_truth, write_broken
+from tests.support.filling import add_quality_files, publish_maps, small_run, without_truth, write_broken
 from tests.support.runs import of_kind
 
 
@@ -42,7 +43,7 @@ def test_errors_are_means_inside_the_gap_where_the_truth_is_known(run, simulated
     assert case.error(np.where(hidden, case.truth + 2, 1e6)) == pytest.approx(2.0, rel=1e-5)
     known = case.truth.copy()
     known[hidden & (np.cumsum(hidden).reshape(hidden.shape) % 2 == 0)] = np.nan
-    half = type(case)(case.gap, case.day, case.scene, known, case.background, {})
+    half = replace(case, truth=known)
     assert half.error(np.where(np.isnan(known), 1e6, known + 2)) == pytest.approx(2.0, rel=1e-5)
 
 
@@ -70,10 +71,9 @@ def test_a_model_is_judged_on_each_gap_beside_four_baselines(run, simulated):
 def test_baselines_see_the_other_days_and_the_visible_pixels_alone(run, simulated):
     filler = NetworkFiller(run.model, simulated)
     case = held_out_cases(filler)[0]
-    blind = type(case)(case.gap, case.day, case.scene, np.full_like(case.truth, 1e6), case.background, {})
+    blind = replace(case, truth=np.full_like(case.truth, 1e6))
     maps, again = (
-        baselines(one, filler.static, fill_base(one.scene, one.background, filler.static, filler.seed).mean)
-        for one in (case, blind)
+        baselines(one, fill_base(one.scene, one.background, one.static, filler.seed).mean) for one in (case, blind)
     )
     assert set(maps) == {"mean_plus_offset", "ridge", "trees", "base"}
     for name, values in maps.items():
@@ -170,6 +170,14 @@ def test_a_published_method_that_lacks_one_of_two_scenes_of_a_size_is_left_out(r
     judgement = judge(two_gaps, {"miha": run.model})
     assert list(judgement.table.columns) == ["whole", "mean_plus_offset", "ridge", "trees", "base", "miha"]
     assert list(judgement.table.index) == ["05", "40", "mean"]
+
+
+def test_quality_files_beside_the_gaps_are_no_scenes_and_hide_nothing_of_published_maps(two_gaps, tmp_path):
+    publish_maps(two_gaps, "kriging", change=1.0)
+    rule = add_quality_files(two_gaps)
+    run = small_run(tmp_path / "run", {"data": two_gaps, "clear": rule})
+    assert [case.gap for case in held_out_cases(NetworkFiller(run.model, two_gaps))] == ["05", "40"]
+    assert judge(two_gaps, {"miha": run.model}).table.loc["mean", "kriging"] == pytest.approx(1.0, abs=0.02)
 
 
 def test_a_published_map_on_another_grid_is_named(run, scenes):

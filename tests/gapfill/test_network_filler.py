@@ -244,6 +244,17 @@ def test_several_scenes_of_a_day_are_read_once_and_share_one_background(run, sce
     assert fitted == [len(filler.history)]
 
 
+def test_scenes_that_are_together_too_large_for_memory_are_read_again(run, simulated, tmp_path, monkeypatch):
+    sources = list_rasters(simulated / "gapped")[:3]
+    monkeypatch.setattr("miha.gapfill.filler.IN_MEMORY", 2.5 * 32 * 32)
+    filler = NetworkFiller(run.model, simulated)
+    plan = filler.plan(sources, tmp_path / "out")
+    with counted_reads() as filling:
+        for source, target in plan.items():
+            filler.fill(source, target)
+    assert [filling[f"gapped/{source.name}"] for source in sources] == [1, 1, 2], "each once more as it is copied"
+
+
 def test_a_day_after_another_gets_a_background_of_its_own(run, simulated):
     filler = NetworkFiller(run.model, simulated)
     first, second, *_ = list_rasters(simulated / "history")

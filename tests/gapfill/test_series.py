@@ -5,6 +5,7 @@ from datetime import date, timedelta
 import numpy as np
 import pytest
 import rasterio
+import rasterio.shutil
 
 from miha.errors import ConfigError, DataError
 from miha.events import Message, observed_by
@@ -99,6 +100,13 @@ def test_days_that_are_opened_and_not_read_are_decoded_once_for_all(data, tmp_pa
     assert not list(together.out.glob(".*"))
 
 
+def test_a_day_without_a_scene_is_a_geotiff_by_name_too_whatever_the_others_are(data, tmp_path):
+    for path in list_rasters(data / "history"):
+        rasterio.shutil.copy(shutil.move(path, tmp_path), path.with_suffix(".vrt"), driver="VRT")
+    blank = [day.target.name for day in days_of(Series(data=data, out=tmp_path / "out")) if day.blank]
+    assert blank == ["20210503.tif"]
+
+
 def test_a_causal_fill_does_not_know_what_came_after(data, tmp_path):
     when = date(2021, 5, 2)
     one = Series(data=data, out=tmp_path / "one", first=when, last=when, causal=True)
@@ -145,6 +153,29 @@ def test_days_are_missing_only_from_a_regular_series():
     landsat = [first + timedelta(days=day) for day in (0, 16, 32, 64)]
     assert missing_days(landsat) == [first + timedelta(days=48)]
     assert missing_days(daily[:2]) == []
+
+
+def test_no_day_is_missing_from_dekads_months_or_days_at_irregular_steps():
+    dekads = [date(2021, month, day) for month in range(1, 6) for day in (1, 11, 21)]
+    months = [date(2021, month, 1) for month in range(4, 9)]
+    ends = [date(2021, month, day) for month, day in ((1, 31), (2, 28), (3, 31), (4, 30), (5, 31))]
+    irregular = [date(2021, 1, 1) + timedelta(days=away) for away in (0, 3, 8, 11, 16, 19, 24)]
+    for taken in (dekads, months, ends, irregular):
+        assert missing_days(taken) == []
+
+
+@pytest.mark.parametrize("gone", [1, 4, 5, 11])
+def test_a_dekad_or_a_month_that_is_missing_has_the_day_of_the_month_of_the_others(gone):
+    dekads = [date(2021, month, day) for month in range(1, 6) for day in (1, 11, 21)]
+    months = [date(2020 + number // 12, number % 12 + 1, 15) for number in range(15)]
+    for taken in (dekads, months):
+        assert missing_days([*taken[:gone], *taken[gone + 1 :]]) == [taken[gone]]
+
+
+def test_composites_that_begin_anew_each_year_lack_only_what_is_missing():
+    taken = [date(year, 1, 1) + timedelta(days=away) for year in (2020, 2021) for away in range(0, 365, 8)]
+    assert missing_days(taken) == []
+    assert missing_days([when for when in taken if when != taken[45]]) == [taken[45]]
 
 
 @pytest.mark.parametrize("text", ["yesterday", "2020-01-01/2019-01-01", "2020-13-01"])

@@ -56,3 +56,14 @@ def publish_maps(data, method, change=0.0):
         with rasterio.open(target, "r+") as raster:
             raster.write(stored)
     return sorted((data / "published" / method).iterdir())
+
+
+def add_quality_files(data):
+    """Put ``<name>_qa.tif`` beside each scene, 0 where it is clear and 1 in its upper rows; returns the rule."""
+    for path in [path for folder in ("history", "gapped", "truth") for path in list_rasters(data / folder)]:
+        with rasterio.open(path) as raster:
+            profile, quality = raster.profile, np.zeros(raster.shape, np.uint8)
+        quality[:4] = 1
+        with rasterio.open(path.with_name(f"{path.stem}_qa.tif"), "w", **profile | {"dtype": "uint8"}) as layer:
+            layer.write(quality, 1)
+    return {"file": "{name}_qa.tif", "values": [0]}

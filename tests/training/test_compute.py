@@ -1,6 +1,5 @@
 """Where a run computes. What needs a GPU runs where there is one."""
 
-import os
 from pathlib import Path
 
 import pytest
@@ -12,6 +11,7 @@ from miha.errors import RunError
 from miha.experiment import Experiment
 from miha.gapfill.problem import GapFill
 from miha.records.archive import read_archive
+from miha.threads import usable_cores
 from miha.training.compute import Compute, resolve_device, resolve_precision
 
 needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="PyTorch sees no GPU here")
@@ -57,7 +57,7 @@ def test_candidates_have_a_gpu_one_at_a_time_unless_configured_otherwise(tiny_co
         return Experiment(tiny_config(run={"device": "cuda", **run}))
 
     assert experiment(workers=None).training_processes == 1
-    assert experiment(workers=None).preparing_processes == os.cpu_count(), "samples are made by the processor"
+    assert experiment(workers=None).preparing_processes == usable_cores(), "samples are made by the processor"
     assert experiment(workers=3).training_processes == 3
 
 
