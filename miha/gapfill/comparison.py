@@ -78,13 +78,14 @@ class Comparison:
         low, high = np.percentile(drawn, [2.5, 97.5])
         return Mean(1 - float(values[method] / values[over]), float(low), float(high))
 
-    def gain_sentence(self, network: str, base: str) -> str:
-        """What a network adds to the base it starts from, in a sentence."""
+    def gain_sentence(self, network: str, base: str, corrects: bool = True) -> str:
+        """What a network adds to the base it starts from, in a sentence; ``corrects``: it is not the zero map."""
         gain = self.gain(network, base)
         verb, size = "lowers" if gain.value > 0 else "raises", f"{100 * abs(gain.value):.1f} %"
         interval = f"95 % interval of the gain {100 * gain.low:+.1f} to {100 * gain.high:+.1f} %"
         chance = ": it may be chance" if gain.low <= 0 <= gain.high else ""
-        return f"The network {verb} the error of the base by {size} ({interval}){chance}."
+        what = "The network" if corrects else "No network corrects the base; the mean of several bases"
+        return f"{what} {verb} the error of the base by {size} ({interval}){chance}."
 
     @cached_property
     def _resampled(self) -> NDArray[np.float64]:

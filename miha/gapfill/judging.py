@@ -90,7 +90,7 @@ def judge(data: Path, archives: Mapping[str, Path]) -> Judgement:
         f"{', '.join(f'{100 * sureness[str(share)]:.0f} %' for share in INTERVALS)} of the truth",
         lower_is_better=True,
         errors=errors[[OURS]].rename(columns={OURS: "mae"}).rename_axis("gap"),
-        verdict=compared.gain_sentence(OURS, "base"),
+        verdict=compared.gain_sentence(OURS, "base", ours.corrects),
     )
 
 

@@ -19,6 +19,7 @@ from miha.gapfill.predictors import Background, Static
 from miha.gapfill.problem import GapFill
 from miha.gapfill.process import Posterior
 from miha.gapfill.tiled_network import NetworkOverBase, reach_of
+from miha.gapfill.unet import UNet
 from miha.gapfill.view import View
 from miha.problems.evaluation import trained_network
 from miha.problems.registry import archived_problem
@@ -82,6 +83,11 @@ class NetworkFiller(Filler):
     def learned(self) -> set[str]:
         """Days (ISO dates) that training or validation saw."""
         return {*self.split.train, *self.split.valid}
+
+    @property
+    def corrects(self) -> bool:
+        """False where the network is the zero map, as it is before training."""
+        return not isinstance(self.network, UNet) or any(bool(one.any()) for one in self.network.head.parameters())
 
     def _fill(self, view: View) -> Callable[[Window], Posterior]:
         assert self.reach is not None, "others are refused"

@@ -59,7 +59,7 @@ def present_fills(archive: Path, data: Path, parallel_map: ParallelMap, thorough
         headline=f"{means[NETWORK].value:#.3g} {unit}",
         meaning=f"mean absolute error inside hidden gaps (95 % interval {means[NETWORK].low:#.3g} to "
         f"{means[NETWORK].high:#.3g})",
-        sentences=_sentences(comparison, unit),
+        sentences=_sentences(comparison, unit, filler.corrects),
         estimates=sorted(estimates, key=lambda one: one.value),
         measure=f"mean absolute error, {unit}; lower is better",
         intervals=f"95 % intervals: bootstrap of {DRAWS} draws over squares of {TILE} by {TILE} pixels. They say "
@@ -118,10 +118,10 @@ def _what(filler: NetworkFiller, cases: Sequence[Case]) -> str:
     )
 
 
-def _sentences(comparison: Comparison, unit: str) -> list[str]:
+def _sentences(comparison: Comparison, unit: str, corrects: bool) -> list[str]:
     means = comparison.means()
     found = [f"The base alone, which needs no training, has an error of {means[BASE].value:#.3g} {unit}."]
-    found.append(comparison.gain_sentence(NETWORK, BASE))
+    found.append(comparison.gain_sentence(NETWORK, BASE, corrects))
     others = {name: mean for name, mean in means.items() if name not in (NETWORK, BASE)}
     if others:
         best = min(others, key=lambda name: others[name].value)

@@ -52,6 +52,10 @@ def test_a_gain_is_stated_with_its_interval(comparison):
     gain = comparison.gain_sentence("ours", "base")
     assert gain == "The network lowers the error of the base by 50.0 % (95 % interval of the gain +50.0 to +50.0 %)."
     harm = comparison.gain_sentence("base", "ours")
+    none = comparison.gain_sentence("ours", "base", corrects=False)
+    assert none.startswith(
+        "No network corrects the base; the mean of several bases lowers the error of the base by 50.0 %"
+    )
     assert harm.startswith("The network raises the error of the base by 100.0 % (95 % interval of the gain -100.0")
 
 

@@ -61,6 +61,7 @@ def test_where_training_does_no_good_the_best_model_fills_with_the_base(harmful,
     """Asked once, it answers with the base bit for bit; asked four times, with the mean of four bases."""
     assert harmful.best.name == "base"
     filler = NetworkFiller(harmful.model, simulated)
+    assert not filler.corrects
     scene = filler.read(list_rasters(simulated / "gapped")[2])
     gap, background = scene.gaps, filler.background(scene)
     process = process_of(scene.values, background, filler.static, stream(filler.seed, "fill", PROCESS))
@@ -81,6 +82,8 @@ def test_where_training_does_no_good_the_best_model_fills_with_the_base(harmful,
 def test_a_network_that_was_trained_fills_otherwise_than_the_base(run, simulated):
     """Its last model, whichever is the best."""
     filler, base = (NetworkFiller(model_path(run.run_dir, name), simulated) for name in ("final", "base"))
+    assert filler.corrects
+    assert not base.corrects
     scene = filler.read(list_rasters(simulated / "gapped")[0])
     filled, before = (one.predict(scene.values, one.background(scene)).mean for one in (filler, base))
     assert not np.array_equal(filled, before)
