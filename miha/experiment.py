@@ -258,12 +258,13 @@ class Experiment:
     def best(self) -> StageRecord:
         """The mainline stage with the lowest validation loss; of equals the first.
 
-        It is the base where none betters that by more than twice the noise: the lowest of several is ahead by luck.
+        Where the problem refines a base, that must be bettered by more than twice the noise, or is the best: the lowest
+        of several is ahead by luck.
         """
         lowest, base = min(self.mainline, key=lambda record: record.valid_loss), self.mainline[0]
         errors = 2 * self.config.fitness.noise
-        kept = within_noise(base.valid_loss, base.shares, lowest.valid_loss, lowest.shares, errors)
-        return base if kept else lowest
+        equal = within_noise(base.valid_loss, base.shares, lowest.valid_loss, lowest.shares, errors)
+        return base if self.config.problem.refines_base and equal else lowest
 
     @property
     def records(self) -> list[StageRecord]:

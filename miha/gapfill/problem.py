@@ -233,6 +233,10 @@ class GapFill(ReadOptions, Problem):
 
     # ---------------------------------------------------------------- learning
 
+    @property
+    def refines_base(self) -> bool:
+        return self.network == "unet"
+
     def build_network(self) -> nn.Module:
         if self.network == "autoencoder":
             return Autoencoder()

@@ -85,6 +85,11 @@ class Problem(BaseModel, ABC):
     def build_network(self) -> nn.Module:
         """The network with fresh weights; draws them from PyTorch's current generator."""
 
+    @property
+    def refines_base(self) -> bool:
+        """Whether the network corrects what is there without it, and so must better that by more than noise."""
+        return False
+
     def arguments(self, batch: Batch) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """What the network is called with for a batch, by position and by name; by default its inputs alone."""
         return (batch.inputs,), {}
