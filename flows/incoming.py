@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from prefect import flow
+from prefect import flow, get_run_logger
 from prefect.events import emit_event
 from prefect.task_runners import ThreadPoolTaskRunner
 from pydantic import BaseModel
@@ -14,7 +14,7 @@ from miha.gapfill.options import FillOptions
 from miha.gapfill.release import released_model
 from miha.locking import held
 from miha.rasters.options import ReadOptions
-from miha.rasters.scene import list_scenes
+from miha.rasters.scene import list_rasters, list_scenes
 from miha.rasters.writing import target_of
 from tasks.artifacts import Progress, show_figure
 from tasks.filling import fill_scene, load_filler
@@ -62,6 +62,11 @@ def fill_incoming(
         )
     with held(out, "choose another folder for the filled scenes."):
         remove_unfinished(out)
+        if not incoming.exists():
+            get_run_logger().warning("%s did not exist and was made", incoming.absolute())
+            incoming.mkdir(parents=True)
+        if not list_rasters(incoming, at_least=0):
+            return Filled(filled=[], set_aside={})
         model = released_model(models / dataset)
         load_filler.cache_clear()  # the history may have grown since the last flow of this process
         reading = load_filler(model, data, *HOW).reading  # a bad data set fails here, and no scene is set aside for it

@@ -23,9 +23,6 @@ def find_unfilled(incoming: Path, out: Path, settle: float, reading: ReadOptions
     not there yet.
     """
     logger = get_run_logger()
-    if not incoming.exists():
-        logger.warning("%s did not exist and was made", incoming.absolute())
-        incoming.mkdir(parents=True)
     beside = _quality_files(incoming, reading)
     scenes = {path: layer for path, layer in beside.items() if layer}
     for path in beside.keys() - scenes.keys():
