@@ -28,9 +28,9 @@ ROWS = (BASE, *WEIGHTS)
 @fixed_threads(1)
 def measure(data: Path, number: int) -> Result:
     """Mean absolute error inside one pasted gap by ROWS, and the calibration of the process."""
-    case, _, static = pasted(data, number + OTHERS)
-    process = process_of(case.scene, case.background, static, stream(number, "fill", PROCESS))
-    guess = guess_scene(case.scene, case.background, static, GuessSettings(), stream(number, "fill", 0)).value
+    case = pasted(data, number + OTHERS)
+    process = process_of(case.scene, case.background, case.static, stream(number, "fill", PROCESS))
+    guess = guess_scene(case.scene, case.background, case.static, GuessSettings(), stream(number, "fill", 0)).value
     maps = {row: weight * process.mean + (1 - weight) * guess for row, weight in WEIGHTS.items()}
     maps[BASE] = blend(process.mean, guess, process.calibration)
     errors = {row: case.error(maps[row].astype(np.float32)) for row in ROWS}

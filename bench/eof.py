@@ -11,7 +11,7 @@ import numpy as np
 import typer
 
 from bench.cube import linear, whittaker
-from bench.pasted import command, pasted
+from bench.pasted import command, history_of, pasted
 from bench.results import Result, Results, table
 from miha.gapfill.base import fill_base
 from miha.gapfill.cases import Case
@@ -33,14 +33,14 @@ METHODS = {
 @fixed_threads(1)
 def measure(data: Path, number: int) -> Result:
     """Mean absolute error inside one pasted gap of each method, and share of the gap inside intervals of 80 %."""
-    case, history, static = pasted(data, number)
+    case, history = pasted(data, number), history_of(data)
     day = history.dates.index(case.day)
     values = np.asarray(history.values).copy()
     values[day] = case.scene
     nothing = np.full((1, *case.scene.shape), np.nan, np.float32)  # a day before the first, and one after the last
     padded = np.concatenate([nothing, values, nothing])
     ways = {
-        "base": fill_base(case.scene, case.background, static, number),
+        "base": fill_base(case.scene, case.background, case.static, number),
         "eof": _patterns(history, case, False),
         "causal": _patterns(history, case, True),
     }

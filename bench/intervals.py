@@ -31,8 +31,8 @@ ROWS = (KERNELS, ALIKE, CALIBRATED)
 @fixed_threads(1)
 def measure(data: Path, number: int) -> Result:
     """Share of INTERVALS that hold the truth inside one pasted gap, and the score, by ROWS (``Case.sureness``)."""
-    case, _, static = pasted(data, number)
-    scene, background = case.scene, case.background
+    case = pasted(data, number)
+    scene, background, static = case.scene, case.background, case.static
     features, departure = Features.of(background, static), (scene - background.level).ravel()
     seen = np.flatnonzero(~np.isnan(departure))
     visible = pixels_to_fit(seen, scene.shape, Size(), stream(number, "fill", PROCESS))

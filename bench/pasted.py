@@ -11,7 +11,6 @@ from bench.results import DOCUMENT, RESULTS, Result, Results
 from miha.gapfill.cases import Case, pasted_case
 from miha.gapfill.days import clear_days
 from miha.gapfill.filler import BaseFiller
-from miha.gapfill.predictors import Static
 from miha.rasters.stack import Stack
 from miha.threads import usable_cores
 
@@ -21,17 +20,18 @@ def _filler(data: Path) -> BaseFiller:
     return BaseFiller(data)
 
 
-def pasted(data: Path, number: int) -> tuple[Case, Stack, Static]:
-    """The gap of that number, pasted on the clear days in turn; the history, and the layers that do not change."""
-    filler = _filler(data)
-    assert filler.history is not None
-    assert filler.static is not None
-    days = clear_days(filler.history.values)
-    return (
-        pasted_case(filler.history, int(days[number % len(days)]), number, filler.static),
-        filler.history,
-        filler.static,
-    )
+def history_of(data: Path) -> Stack:
+    """All days of a data set."""
+    history = _filler(data).history
+    assert history is not None
+    return history
+
+
+def pasted(data: Path, number: int) -> Case:
+    """The gap of that number, pasted on the clear days in turn."""
+    history = history_of(data)
+    days = clear_days(history.values)
+    return pasted_case(history, int(days[number % len(days)]), number, _filler(data).static)
 
 
 def command(

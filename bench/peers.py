@@ -27,7 +27,6 @@ from miha.gapfill.cases import Case
 from miha.gapfill.guess import fit_climatology, fit_ridge, visible_pixels
 from miha.gapfill.judging import BASELINE_TREES
 from miha.gapfill.network_filler import NetworkFiller
-from miha.gapfill.predictors import Static
 from miha.gapfill.regressions import GuessSettings, tree_features
 from miha.rasters.stack import Image
 from miha.records.record import model_path
@@ -59,8 +58,8 @@ def measure(data: Path, number: int, run: Path | None) -> Result:
         number: of the gap.
         run: folder of a run that learned from ``data``, if any.
     """
-    case, _, static = pasted(data, number)
-    ways = dict(_ways(case, static, number))
+    case = pasted(data, number)
+    ways = dict(_ways(case, number))
     if run and case.day.isoformat() not in (network := _network(run, data)).learned:
         ways[NETWORK] = lambda: network.predict(case.scene, case.background).mean
     errors, seconds = {}, {}
@@ -72,20 +71,20 @@ def measure(data: Path, number: int, run: Path | None) -> Result:
     return {"errors": errors, "seconds": seconds, "day": case.day.isoformat(), "gap": case.gap}
 
 
-def _ways(case: Case, static: Static, seed: int) -> Iterator[tuple[str, Callable[[], Image]]]:
-    scene, background, most = case.scene, case.background, GuessSettings().fit_pixels
+def _ways(case: Case, seed: int) -> Iterator[tuple[str, Callable[[], Image]]]:
+    scene, background, static, most = case.scene, case.background, case.static, GuessSettings().fit_pixels
     fitted = visible_pixels(scene, most, stream(seed, "fill"))
     yield "mean_plus_offset", lambda: fit_climatology(scene, background)
     yield "ridge", lambda: fit_ridge(scene, background, static, fitted)
     yield "dineof", lambda: dineof(scene, background, stream(seed, "fill"))
-    yield "trees", lambda: _trees(case, static, fitted)
+    yield "trees", lambda: _trees(case, fitted)
     yield "rfsi", lambda: rfsi(scene, background, static, most, stream(seed, "fill"))
     yield "process", lambda: process_of(scene, background, static, stream(seed, "fill", PROCESS)).mean
     yield BASE, lambda: fill_base(scene, background, static, seed).mean
 
 
-def _trees(case: Case, static: Static, fitted: "np.typing.NDArray[np.int64]") -> Image:
-    features = tree_features(case.background.filled, case.background.level, static)
+def _trees(case: Case, fitted: "np.typing.NDArray[np.int64]") -> Image:
+    features = tree_features(case.background.filled, case.background.level, case.static)
     forest = ExtraTreesRegressor(BASELINE_TREES, n_jobs=1, random_state=0)
     forest.fit(features[fitted], case.scene.ravel()[fitted])
     return np.asarray(forest.predict(features).reshape(case.scene.shape), np.float32)

@@ -36,10 +36,10 @@ ROWS = (WHOLE, ALIKE, FEWER, *WITHOUT)
 @fixed_threads(1)
 def measure(data: Path, number: int) -> Result:
     """Mean absolute error inside one pasted gap, by ROWS."""
-    case, _, static = pasted(data, number)
+    case = pasted(data, number)
 
     def error(background: Background, kernel: Kernel = LEARNED, size: Size = Size()) -> float:
-        features, rng = Features.of(background, static), np.random.default_rng(number)
+        features, rng = Features.of(background, case.static), np.random.default_rng(number)
         return case.error(fill_by_process(case.scene, background, features, rng, kernel, size).mean)
 
     known = case.background
