@@ -26,7 +26,7 @@ def find_unfilled(incoming: Path, out: Path, settle: float, reading: ReadOptions
     beside = _quality_files(incoming, reading)
     scenes = {path: layer for path, layer in beside.items() if layer}
     for path in beside.keys() - scenes.keys():
-        logger.info("%s waits for a quality file that fits it", path)
+        logger.warning("%s waits for a quality file that fits it", path)
     ready, clashes, owners = list[Path](), dict[Path, str](), dict[Path, Path]()
     for scene in sorted(scenes, key=lambda path: (not _filled(target_of(path, out)), path.name)):
         target = target_of(scene, out)
