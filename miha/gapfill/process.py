@@ -1,9 +1,10 @@
 """A Gaussian process that fills a scene, with how sure it is.
 
-Small scenes are solved densely, with the visible pixels that tell most: half of them along the gaps. Large ones are
-approximated, so that the cost grows linearly in pixels (``full_scale.py``).
+It is fitted to the visible pixels that tell most: half of them along the gaps. Small scenes are solved densely. Large
+ones are approximated, so that the cost grows linearly in pixels (``full_scale.py``).
 """
 
+import math
 from dataclasses import asdict, dataclass, replace
 
 import numpy as np
@@ -22,7 +23,8 @@ from miha.rasters.stack import Image
 from miha.threads import fixed_threads
 
 SMALL = 12_000  # visible pixels up to which a scene is solved densely
-MOST_VISIBLE = 30_000  # pixels that are fitted, drawn at random where there are more
+MOST_VISIBLE = 30_000  # of larger ones that are fitted
+LOOKED_AT = 4_000_000  # pixels of a scene at most among which visible ones are drawn
 LEAST = 0.25  # that a deviation is multiplied by: a few pixels may be predicted well by chance
 PART = 10_000  # pixels that are looked at together: memory does not grow with the gap
 
@@ -95,10 +97,13 @@ def fill_by_process(
 def pixels_to_fit(
     visible: NDArray[np.int64], shape: tuple[int, ...], size: Size, rng: np.random.Generator
 ) -> NDArray[np.int64]:
-    """Of flat indices of the visible pixels of a scene, in random order, those that the process is fitted to."""
-    if len(visible) <= SMALL:
-        return along_gaps(visible, shape, size.dense, rng)
-    return rng.permutation(drawn(visible, MOST_VISIBLE, rng))
+    """Of flat indices of the visible pixels of a scene, in random order, those that the process is fitted to.
+
+    Of a scene of more than LOOKED_AT pixels ``visible`` are but some, so that it is not known which lie along gaps.
+    """
+    if math.prod(shape) > LOOKED_AT:
+        return rng.permutation(drawn(visible, MOST_VISIBLE, rng))
+    return along_gaps(visible, shape, size.dense if len(visible) <= SMALL else MOST_VISIBLE, rng)
 
 
 @dataclass(frozen=True)

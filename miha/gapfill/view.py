@@ -14,6 +14,7 @@ from miha.gapfill.features import REACH, Imputation, Layers
 from miha.gapfill.guess import Window
 from miha.gapfill.history import Choice, apart, weighed
 from miha.gapfill.predictors import Background, Offsets, Static, StaticFiles
+from miha.gapfill.process import LOOKED_AT
 from miha.gapfill.surroundings import Surroundings
 from miha.rasters.opened import OpenDays, OpenScene, sample_of
 from miha.rasters.stack import Image, Stack
@@ -21,7 +22,6 @@ from miha.rasters.window import grown_window
 
 TILE = 256  # pixels a side
 VALUES = 8_000_000  # of all days in a tile at most
-LOOKED_AT = 4_000_000  # pixels at most among which visible ones are drawn
 KEPT = 80_000_000  # values of a scene whose tiles are kept, as they are asked for twice: 1200 x 1200 pixels, 40 days
 
 

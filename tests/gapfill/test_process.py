@@ -177,6 +177,23 @@ def test_at_most_so_many_visible_pixels_are_fitted(scene, background, monkeypatc
     assert np.array_equal(filled.mean[seen], scene[seen])
 
 
+def test_half_of_the_pixels_that_a_large_scene_is_fitted_to_lie_along_its_gaps(monkeypatch):
+    seen = np.ones((200, 200), bool)
+    seen[80:120, 80:120] = False
+    visible, (rows, columns) = np.flatnonzero(seen), np.indices(seen.shape)
+    near = (np.maximum(np.abs(rows - 99.5), np.abs(columns - 99.5)) < 40).ravel()
+    monkeypatch.setattr(process, "MOST_VISIBLE", 2000)
+
+    def along() -> float:
+        taken = process.pixels_to_fit(visible, seen.shape, Size(), np.random.default_rng(0))
+        assert len(taken) == len(set(taken)) == 2000
+        return near[taken].mean()
+
+    assert along() > 0.5
+    monkeypatch.setattr(process, "LOOKED_AT", 10_000)  # of so large a scene it is not known
+    assert along() < 0.2
+
+
 WINDOW = (slice(2, 11), slice(7, 24))
 
 
