@@ -31,12 +31,16 @@ BAND = 2_000_000  # pixels of a band of rows that is read or written at once
 def open_raster(path: Path) -> DatasetReader:
     """Open a file of one of SUFFIXES; of NetCDF the one raster that it holds.
 
+    What lies beside it (``.aux.xml``, ``.ovr``, …) is looked for by name: to list the folder for each scene would cost
+    the square of their number.
+
     Raises:
         DataError: a file of several rasters.
         RasterioError: GDAL cannot open it.
     """
     plain = path.suffix.lower() in GEOTIFF
-    raster: DatasetReader = rasterio.open(path, driver="GTiff" if plain else None)
+    with rasterio.Env(GDAL_DISABLE_READDIR_ON_OPEN="TRUE"):
+        raster: DatasetReader = rasterio.open(path, driver="GTiff" if plain else None)
     if not plain and (inner := raster.subdatasets):
         raster.close()
         if len(inner) > 1:
