@@ -16,7 +16,7 @@ from miha.rasters.options import ReadOptions
 from miha.rasters.scene import list_rasters, read_scene
 from miha.rasters.stack import read_stack
 from miha.rasters.window import read_grid
-from miha.rasters.writing import sidecars_of
+from miha.rasters.writing import EMPTY, OBSERVED, sidecars_of
 
 if TYPE_CHECKING:
     import xarray
@@ -87,7 +87,8 @@ def _filled(dated: list[tuple[date, Path]], reading: ReadOptions) -> "xarray.Dat
     maps = [[read_scene(file).values for file in sidecars_of(scene.path)] for scene in scenes]
     source, std = (np.stack(kind) for kind in zip(*maps, strict=True))
     values = np.stack([scene.values for scene in scenes])
-    observed = np.where(source == 0, values, np.float32(np.nan))
+    values[source == EMPTY] = np.nan  # what a quality layer hides is in the raster still
+    observed = np.where(source == OBSERVED, values, np.float32(np.nan))
     variables = {"observed": observed, "filled": values, "std": std, "source": source}
     return _dataset(variables, [when for when, _ in dated], grid, scenes[0].unit)
 

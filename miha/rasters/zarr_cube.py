@@ -16,8 +16,8 @@ from miha.rasters.cube import DIMENSIONS, common_grid, coordinates_of, filled_sc
 from miha.rasters.grid import Grid
 from miha.rasters.opened import OpenScene
 from miha.rasters.options import ReadOptions
-from miha.rasters.window import opened, unit_of
-from miha.rasters.writing import sidecars_of
+from miha.rasters.window import Image, opened, unit_of
+from miha.rasters.writing import EMPTY, sidecars_of
 
 CUBE = "cube.zarr"
 DAYS, SIDE = 16, 512  # of a chunk, 16 MB: read well along time as well as as a map
@@ -84,15 +84,16 @@ def write_block(block: Block) -> None:
     for top in range(0, shape[0], SIDE):
         where = slice(top, min(top + SIDE, shape[0])), slice(0, shape[1])
         for kind, dtype in KINDS.items():
-            read = [_open(path, kind, block.reading, shape)[where] for path in block.paths]
+            read = [_read(path, kind, block.reading, shape, where) for path in block.paths]
             cube[kind][days, where[0], where[1]] = np.stack(read).astype(dtype)
 
 
-def _open(path: Path, kind: str, reading: ReadOptions, shape: tuple[int, int]) -> OpenScene:
-    if kind == "value":
-        return OpenScene(path, reading, shape)
+def _read(path: Path, kind: str, reading: ReadOptions, shape: tuple[int, int], where: tuple[slice, slice]) -> Image:
     origin, deviation = sidecars_of(path)
-    return OpenScene(origin if kind == "source" else deviation, ReadOptions(), shape)
+    if kind != "value":
+        return OpenScene(origin if kind == "source" else deviation, ReadOptions(), shape)[where]
+    left = OpenScene(origin, ReadOptions(), shape)[where] == EMPTY  # may hold what a quality layer hides
+    return np.where(left, np.float32(np.nan), OpenScene(path, reading, shape)[where])
 
 
 def _make(path: Path, grid: Grid, dates: Sequence[date], unit: str, stamp: str) -> None:

@@ -48,6 +48,16 @@ def test_what_was_filled_is_shown_although_no_quality_layer_calls_it_clear(tmp_p
     assert np.isnan(cube.observed.values).all()
 
 
+def test_where_a_cloud_stayed_a_filled_scene_shows_nothing(tmp_path):
+    cloudy = np.array([[0, 1, 1, 1]] * 3, np.float32)
+    reading, expected = ReadOptions(clear={"band": 2, "values": [0]}, grow=1), np.full_like(GRID, 285)
+    expected[1, 2] = np.nan
+    fill_all(write(tmp_path / "20200101.tif", np.stack([GRID, cloudy])), tmp_path / "out", expected, reading)
+    cube = miha.open_stack(tmp_path / "out", reading)
+    assert cube.source.values[0, 1, 2] == 2
+    assert np.array_equal(cube.filled.values[0], expected, equal_nan=True)
+
+
 @pytest.mark.parametrize("in_memory", [0, 10**9])
 def test_a_stack_is_described_in_a_line_for_which_nothing_more_is_read(simulated, monkeypatch, in_memory):
     monkeypatch.setattr("miha.rasters.stack.IN_MEMORY", in_memory)

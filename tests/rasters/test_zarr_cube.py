@@ -90,3 +90,13 @@ def test_a_cube_is_written_anew_only_when_its_files_have_changed(folder):
     assert written == [2, 1]
     assert len(cube.time) == 2
     assert sorted(path.name for path in folder.iterdir() if path.suffix != ".tif") == ["cube.zarr"]
+
+
+def test_where_a_cloud_stayed_a_cube_shows_nothing(tmp_path):
+    values, cloudy, expected = np.full((3, 4), 300.0), np.eye(3, 4), np.full((3, 4), 285.0)
+    reading = ReadOptions(clear={"band": 2, "values": [0]})
+    expected[1, 1] = np.nan
+    filled(write(tmp_path / "20210501.tif", np.stack([values, cloudy])), tmp_path / "out", expected, reading)
+    cube = xarray.open_zarr(write_cube(tmp_path / "out", reading, one_by_one), mask_and_scale=False)
+    assert cube.source.values[0].tolist() == [[1, 0, 0, 0], [0, 2, 0, 0], [0, 0, 1, 0]]
+    assert np.array_equal(cube.value.values[0], np.where(cloudy, expected, values), equal_nan=True)
