@@ -32,7 +32,7 @@ def _of_training(base: StageRecord, best: StageRecord) -> str:
 
 def _of_changes(population: pd.DataFrame) -> str:
     if population.empty:
-        return "Hyperparameters were left unchanged."
+        return "No change of hyperparameters was tried."
     cycles, won = population.cycle.nunique(), int((population.selected & (population.operator != "")).sum())
     soups = int((population.selected & (population.members != "")).sum())
     return (
