@@ -5,10 +5,11 @@ import yaml
 
 import miha
 from miha.errors import ConfigError
+from miha.events import RunEnded
 from miha.evolution.steps import read_steps
 from miha.records.archive import read_archive
 from miha.replay import replay_config
-from tests.support.runs import contents
+from tests.support.runs import contents, of_kind, watch
 
 
 @pytest.fixture
@@ -47,6 +48,13 @@ def test_two_replays_with_another_seed_give_the_same_files(found, tmp_path):
     assert weights(first, "final") != weights(found, "final")
 
 
+def test_a_replay_that_changes_hyperparameters_does_not_say_that_it_left_them(found, tmp_path):
+    _, events = watch(replay_config(found.run_dir, tmp_path / "replay"))
+    (ended,) = of_kind(events, RunEnded)
+    assert "No change of hyperparameters was tried." in ended.gains
+    assert "unchanged" not in " ".join(ended.gains)
+
+
 def test_an_edited_schedule_is_followed(found, tmp_path):
     file = tmp_path / "edited.yaml"
     file.write_text("- epochs: 2\n  set: {lr: 0.01, batch_size: 16, optimizer: SGD}\n- epochs: 3\n  annealing: true\n")
@@ -54,6 +62,16 @@ def test_an_edited_schedule_is_followed(found, tmp_path):
     assert run.history.optimizer.tolist() == ["SGD"] * 6
     assert run.history.lr[1:].round(4).tolist() == [0.01, 0.01, 0.01, 0.0075, 0.0025]
     assert read_steps(run.run_dir / "schedule.yaml")[1].annealing
+
+
+def test_an_edited_schedule_may_name_an_optimizer_alone(found, tmp_path):
+    file = tmp_path / "edited.yaml"
+    file.write_text(
+        "- epochs: 1\n  set: {optimizer: Adam}\n- epochs: 1\n  set: {optimizer: SGD}\n"
+        "- epochs: 1\n  set: {optimizer: RMSprop}\n- epochs: 1\n  set: {optimizer: Adam}\n"
+    )
+    run = miha.optimize(replay_config(found.run_dir, tmp_path / "replay", schedule=file))
+    assert run.history.optimizer[1:].tolist() == ["Adam", "SGD", "RMSprop", "Adam"]
 
 
 @pytest.mark.parametrize(
@@ -64,6 +82,8 @@ def test_an_edited_schedule_is_followed(found, tmp_path):
             "gives encoder.1 the activation ReLU.*body",
         ),
         ("- epochs: 2\n  set: {speed: 1}\n- epochs: 1\n", "step 1 .*speed"),
+        ("- epochs: 2\n  set: {activations: {act: Relu}}\n- epochs: 1\n", "step 1 .*unknown activation 'Relu'"),
+        ("- epochs: 2\n  set: {activations: {act: 3}}\n- epochs: 1\n", "step 1 .*activations"),
         ("- epochs: 2\n", "one step"),
         ("- epochs: none\n- epochs: 1\n", "no schedule: 0.epochs"),
         ("- {epochs: 1\n", "cannot be read as YAML"),
