@@ -42,6 +42,21 @@ def test_each_epoch_of_a_replay_is_that_of_the_mainline_though_means_and_transit
     assert {*replayed.history.valid_loss} <= {*run.history.valid_loss}
 
 
+def test_a_replay_needs_no_prior_of_its_run(found, tiny_config, tmp_path):
+    earlier = shutil.copytree(found.run_dir, tmp_path / "earlier")
+    run = miha.optimize(tiny_config("guided", search={"prior": [earlier]}))
+    shutil.rmtree(earlier)
+    replayed = miha.optimize(replay_config(run.run_dir, tmp_path / "replay"))
+    assert weights(replayed, "final") == weights(run, "final")
+
+
+def test_a_replay_starts_from_the_weights_that_its_run_started_from(found, tiny_config, tmp_path):
+    run = miha.optimize(tiny_config("later", seed=1, pretrained=found.model))
+    replayed = miha.optimize(replay_config(run.run_dir, tmp_path / "replay"))
+    for stage in ("base", "final"):
+        assert weights(replayed, stage) == weights(run, stage)
+
+
 def test_two_replays_with_another_seed_give_the_same_files(found, tmp_path):
     first, second = (miha.optimize(replay_config(found.run_dir, tmp_path / name, seed=5)) for name in ("one", "two"))
     assert contents(first.run_dir) == contents(second.run_dir)
