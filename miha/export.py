@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from miha.errors import ConfigError
 from miha.files import replacing
@@ -19,7 +19,6 @@ from miha.problems.samples import map_tensors
 from miha.records.archive import Archive, read_archive
 
 FORMATS = ("pt", "pt2", "onnx")
-_BATCH = {0: torch.export.Dim.DYNAMIC}  # the first dimension of every input may be of any size
 
 
 def export(archive: Path, out: Path, data: Path | None = None, kind: str | None = None) -> None:
@@ -29,7 +28,8 @@ def export(archive: Path, out: Path, data: Path | None = None, kind: str | None 
         archive: of the model.
         out: ``.pt``, the weights by name, for ``load_state_dict`` (the activations that the network was tuned to are
             not in it); ``.pt2``, for ``torch.export.load``; ``.onnx``, which needs the extra ``onnx``. The last two
-            hold the whole network, and take batches of any size.
+            hold the whole network, and take batches of any size, and series or images of any where PyTorch can export
+            that.
         data: what the problem is built from; default: the folder of the run that the archive is in.
         kind: of the file; default: the suffix of ``out``.
 
@@ -49,7 +49,7 @@ def export(archive: Path, out: Path, data: Path | None = None, kind: str | None 
     if chosen == "onnx":
         import onnxscript  # noqa: F401  # PyTorch needs it, and says so less clearly
     network, positional, named = network_and_example(read, data or archive.absolute().parents[1])
-    shapes = map_tensors((positional, named), lambda _: _BATCH)
+    shapes = map_tensors((positional, named), _any_size)
     with replacing(out) as temporary, _quiet(), torch.no_grad():
         try:
             program = torch.export.export(network, positional, named, dynamic_shapes=_by_parameter(network, *shapes))
@@ -75,6 +75,11 @@ def network_and_example(archive: Archive, data: Path) -> tuple[nn.Module, tuple[
     network = trained_network(problem, archive)
     network = getattr(network, "_orig_mod", network)  # of a network that torch.compile wraps
     return network, *problem.arguments(problem.example(archive.manifest.input_shape))
+
+
+def _any_size(tensor: Tensor) -> dict[int, Any]:
+    """The first dimension of an input may be of any size, the others (lengths, heights) where PyTorch finds a way."""
+    return {0: torch.export.Dim.DYNAMIC, **dict.fromkeys(range(1, tensor.ndim), torch.export.Dim.AUTO)}
 
 
 def _by_parameter(network: nn.Module, positional: tuple[Any, ...], named: dict[str, Any]) -> dict[str, Any]:

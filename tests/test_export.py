@@ -48,7 +48,7 @@ def both(n):
 CASES = {
     "batch normalisation": (normalised, of_tensors(4), (torch.rand(5, 4),)),
     "LSTM": (Recurrent, of_tensors(5, 2), (torch.rand(5, 5, 2),)),
-    "transformer": (Attending, of_tensors(5, 2), (torch.rand(7, 5, 2),)),
+    "transformer": (Attending, of_tensors(5, 2), (torch.rand(7, 9, 2),)),
     "several inputs": (TwoInputs, both(20), (torch.rand(3, 3), torch.rand(3, 1))),
 }
 

@@ -1,5 +1,3 @@
-import shutil
-
 import pytest
 import yaml
 
@@ -8,6 +6,7 @@ from miha.errors import ConfigError
 from miha.events import RunEnded
 from miha.evolution.steps import read_steps
 from miha.records.archive import read_archive
+from miha.records.record import model_path
 from miha.replay import replay_config
 from tests.support.runs import contents, of_kind, watch
 
@@ -118,6 +117,7 @@ def test_a_replay_is_not_written_over_its_run(found):
 def test_a_replay_that_was_interrupted_continues_with_the_same_bits(found, tmp_path):
     whole = miha.optimize(replay_config(found.run_dir, tmp_path / "whole"))
     parts = miha.optimize(replay_config(found.run_dir, tmp_path / "parts"))
-    shutil.rmtree(parts.run_dir / "model")
+    for name in ("final", "best"):
+        model_path(parts.run_dir, name).unlink()
     miha.optimize(replay_config(found.run_dir, tmp_path / "parts"))
     assert contents(parts.run_dir) == contents(whole.run_dir)

@@ -168,18 +168,19 @@ def joined(samples):
 def test_loaders_give_their_batch_size_and_collate_function_and_their_processes_change_no_bit(tmp_path):
     data = of_tensors(4)
 
-    def run(name, processes):
+    def run(name, processes, **settings):
         loaders = {
             key: DataLoader(one, 12, shuffle=True, collate_fn=joined, num_workers=processes)
             for key, one in data.items()
         }
-        return tune(tmp_path, normalised, loaders, name)
+        return tune(tmp_path, normalised, loaders, name, **settings)
 
     first = run("first", 0)
     assert first.history.batch_size.iloc[1] == 12
     inputs, target = data["valid"].tensors
     assert first.best.valid_loss == pytest.approx(loss_of(first, TensorDataset(0.5 * inputs, target)), rel=1e-4)
     assert contents(run("second", 2).run_dir) == contents(first.run_dir)
+    assert contents(run("third", 1, run={"workers": 2}).run_dir) == contents(first.run_dir)
 
 
 def test_gradients_are_clipped_and_summed_up_as_is_asked(tmp_path):

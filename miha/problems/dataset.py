@@ -175,7 +175,11 @@ class _Batches(Dataset[Batch]):
         return self.source.read(self.parts[number], self.seed)
 
     def __reduce__(self) -> Any:  # where processes are not forked, functions of a notebook reach them so
-        return cloudpickle.loads, (cloudpickle.dumps((self.source, self.parts, self.seed)),)
+        return _unpickled, (cloudpickle.dumps((self.source, self.parts, self.seed)),)
+
+
+def _unpickled(pickled: bytes) -> _Batches:
+    return _Batches(*cloudpickle.loads(pickled))
 
 
 class DatasetSamples(SampleSource):
