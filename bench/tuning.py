@@ -32,6 +32,7 @@ BEFORE = "MIHA"
 STRONGLY = "MIHA, strong start"
 BY_CHANNEL = "MIHA, activations by channel"
 RACE = {"population_size": 6, "racing": 1, "candidate_epochs": 3}  # 6·1 + 3·2 = 4·3
+TUNED = "MIHA, averaged weights, soups of own orders"  # as miha.tune
 AVERAGED = {"averaging": 1.0, "candidate_annealing": False}
 OPTIONS: dict[str, dict[str, Any]] = {
     BEFORE: {},
@@ -42,7 +43,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "MIHA, put off": {"put_off": True},
     "MIHA, averaged weights": {"averaging": 1.0},
     "MIHA, averaged weights, candidates not annealed": AVERAGED,
-    "MIHA, averaged weights, soups of own orders": {**AVERAGED, "soups": True, "own_orders": True},
+    TUNED: {**AVERAGED, "soups": True, "own_orders": True},
     "MIHA, gentle swaps": {"transition": 1},
     BY_CHANNEL: {},
     STRONGLY: {},
@@ -228,15 +229,18 @@ def winners(results: Results, task: str) -> str:
 
 
 def pooled_table(results: Results) -> str:
-    """Table: what each column is worth over MIHA as it was, all tasks and seeds together."""
+    """Table: what each column is worth over MIHA without options, and as miha.tune, all tasks and seeds together."""
     rows = []
     for column in COLUMNS:
-        found = {name: ratios(results, name, column, BEFORE) for name in UNITS}
-        pairs = [ratio for values in found.values() for ratio in values]
-        if column != BEFORE and pairs:
-            means = [f"{name} {median_of(values).partition(' ')[0]}" for name, values in found.items() if values]
-            rows.append([column, median_of(pairs), str(len(pairs)), ", ".join(means)])
-    return table(["column", f"error over {BEFORE}'s, all pairs", "pairs", "by task"], rows)
+        cells = [column]
+        for one in (BEFORE, TUNED):
+            found = {name: values for name in UNITS if (values := ratios(results, name, column, one))}
+            pairs = [ratio for values in found.values() for ratio in values]
+            means = [f"{name} {median_of(values).partition(' ')[0]}" for name, values in found.items()]
+            cells += [median_of(pairs), str(len(pairs)), ", ".join(means)] if column != one and pairs else ["", "", ""]
+        if any(cells[1:]):
+            rows.append(cells)
+    return table(["column", *(f"over {BEFORE}", "pairs", "by task"), *("over miha.tune", "pairs", "by task")], rows)
 
 
 def tables(results: Results) -> str:
