@@ -1,5 +1,6 @@
 """``miha.tune``: what kinds of networks, data and mistakes it takes."""
 
+import pandas as pd
 import pytest
 import torch
 from torch import nn
@@ -297,7 +298,11 @@ MISTAKES = {
         r"train: the DataLoader has a sampler of its own \(WeightedRandomSampler\)",
     ),
     "schedule": ({"schedule": {}}, ConfigError, "makes schedule itself"),
-    "unknown": ({"sead": 1}, ConfigError, "sead: no such key"),
+    "unknown": ({"sead": 1}, ConfigError, "sead: no such key; did you mean 'seed'"),
+    "argument": ({"epoch": 9}, ConfigError, "epoch: no such key; did you mean 'epochs'"),
+    "network": ({"build": normalised()}, ConfigError, r"build is a network; .*build=lambda: Net\(…\)"),
+    "class": ({"loss": nn.MSELoss}, ConfigError, r"loss is a class; make one of it: MSELoss\(\)"),
+    "table": ({"train": pd.DataFrame({"a": [0.0]})}, DataError, r"train: DataFrame .*TensorDataset"),
 }
 
 
