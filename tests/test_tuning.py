@@ -342,3 +342,10 @@ def test_a_compiled_network_trains_and_is_judged_as_it_was_written(tmp_path):
     data = {key: TensorDataset(one[:][0], one[:][0][:, :3]) for key, one in of_tensors(4).items()}
     run = tune(tmp_path, compiled, data, search={"operators": {"activation": 1}})
     assert run.best.valid_loss == pytest.approx(loss_of(run, data["valid"]), rel=1e-4)
+
+
+def test_the_first_screen_of_the_report_shows_loss_and_metric(tmp_path):
+    run = tune(tmp_path, normalised, of_tensors(4))
+    first = (run.run_dir / "report.html").read_text().split("</section>")[0]
+    assert "<h1>Tuned network: run</h1>" in first
+    assert f"<p>validation mae {run.scores['mae']:.4f}" in first
