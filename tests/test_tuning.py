@@ -8,7 +8,7 @@ from torch.nn import functional
 from torch.utils.data import DataLoader, Dataset, TensorDataset
 
 import miha
-from miha.errors import ConfigError, DataError, RunError
+from miha.errors import ArchiveError, ConfigError, DataError, RunError
 from miha.records.archive import read_archive
 from miha.tuning import split
 from tests.support.runs import contents
@@ -349,3 +349,12 @@ def test_the_first_screen_of_the_report_shows_loss_and_metric(tmp_path):
     first = (run.run_dir / "report.html").read_text().split("</section>")[0]
     assert "<h1>Tuned network: run</h1>" in first
     assert f"<p>validation mae {run.scores['mae']:.4f}" in first
+
+
+def test_a_finished_run_is_opened_from_its_directory(tmp_path):
+    run = tune(tmp_path, normalised, of_tensors(4))
+    opened = miha.Run.open(run.run_dir)
+    assert opened.best == run.best
+    pd.testing.assert_frame_equal(opened.history, run.history)
+    with pytest.raises(ArchiveError, match="no such archive"):
+        miha.Run.open(tmp_path / "nowhere")
