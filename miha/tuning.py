@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from miha.config import RunConfig, Schedule, make_config
 from miha.errors import ConfigError
+from miha.evolution.point import SearchSpace
 from miha.experiment import Experiment
 from miha.problems.assembled import Assembled, Parts
 from miha.problems.dataset import Source
@@ -95,7 +96,10 @@ def tune(
     schedule = {**split(epochs).model_dump(), "patience": patience, "max_seconds": max_seconds}
     content = {"run_dir": run_dir, "schedule": schedule, **settings}
     if isinstance(size := getattr(train, "batch_size", None), int):
+        space: Any = SearchSpace()
+        bounds = {"min_batch_size": min(size, space.min_batch_size), "max_batch_size": max(size, space.max_batch_size)}
         content["start"] = {"batch_size": size, **content.get("start", {})}
+        content["search"] = {**bounds, **content.get("search", {})}
     unread = {"name": "miha.problems.assembled:Assembled", "identity": "", **of_problem}
     config = make_config({**content, "problem": unread})  # a mistake is reported before data are read
     if config.run.workers != 1:

@@ -184,6 +184,12 @@ def test_loaders_give_their_batch_size_and_collate_function_and_their_processes_
     assert contents(run("third", 1, run={"workers": 2}).run_dir) == contents(first.run_dir)
 
 
+@pytest.mark.parametrize("size", [2, 256])
+def test_the_batch_size_of_a_loader_may_lie_outside_of_what_is_searched_else(tmp_path, size):
+    loaders = {key: DataLoader(one, size) for key, one in of_tensors(4).items()}
+    assert tune(tmp_path, Tied, loaders).history.batch_size.iloc[1] == size
+
+
 def test_gradients_are_clipped_and_summed_up_as_is_asked(tmp_path):
     data = of_tensors(4)
     runs = {
