@@ -32,6 +32,7 @@ BEFORE = "MIHA"
 STRONGLY = "MIHA, strong start"
 BY_CHANNEL = "MIHA, activations by channel"
 RACE = {"population_size": 6, "racing": 1, "candidate_epochs": 3}  # 6·1 + 3·2 = 4·3
+AVERAGED = {"averaging": 1.0, "candidate_annealing": False}
 OPTIONS: dict[str, dict[str, Any]] = {
     BEFORE: {},
     "MIHA, soups": {"soups": True},
@@ -40,7 +41,8 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "MIHA, racing": RACE,
     "MIHA, put off": {"put_off": True},
     "MIHA, averaged weights": {"averaging": 1.0},
-    "MIHA, averaged weights, candidates not annealed": {"averaging": 1.0, "candidate_annealing": False},
+    "MIHA, averaged weights, candidates not annealed": AVERAGED,
+    "MIHA, averaged weights, soups of own orders": {**AVERAGED, "soups": True, "own_orders": True},
     "MIHA, gentle swaps": {"transition": 1},
     BY_CHANNEL: {},
     STRONGLY: {},

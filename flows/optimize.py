@@ -30,7 +30,7 @@ class Summary(BaseModel):
     valid_loss: float
     metrics: dict[str, float | None]
     epochs: int
-    changes: list[str]
+    changes: dict[int, str]  # by cycle
     gains: list[str]
 
     @classmethod
@@ -44,14 +44,14 @@ class Summary(BaseModel):
             valid_loss=record.valid_loss,
             metrics=record.epochs[-1].metrics,
             epochs=count_epochs(history),
-            changes=population[population.selected].change.tolist(),
+            changes=population[population.selected].set_index("cycle").change.to_dict(),
             gains=list(gains(base, record, population, read_provenance(run_dir).ended)),
         )
 
     def markdown(self) -> str:
         """The summary for people."""
         metrics = ", ".join(f"{name} {value:.4f}" for name, value in self.metrics.items() if value is not None)
-        lines = [f"- cycle {cycle}: {change}" for cycle, change in enumerate(self.changes, start=1)]
+        lines = [f"- cycle {cycle}: {change}" for cycle, change in self.changes.items()]
         return "\n".join(
             [
                 f"**{self.run_dir}**: best model `{self.best}`, validation loss {self.valid_loss:.4f} ({metrics}), "

@@ -10,6 +10,7 @@ from flows.optimize import carry_out
 from miha.config_files import read_config
 from miha.evolution.steps import FILE, read_steps
 from miha.gapfill.release import Verdict
+from miha.records.provenance import FILE as PROVENANCE
 from miha.records.provenance import read_provenance
 from tasks.releasing import prepare_if_changed, release
 
@@ -58,7 +59,7 @@ def schedule_to_replay(run_dir: Path, search_every: int) -> Path | None:
         run_dir: of the run; its siblings are named after their times.
         search_every: every so many runs search.
     """
-    finished = [one for one in run_dir.parent.glob("*") if one.name < run_dir.name and (one / FILE).exists()]
+    finished = [one for one in run_dir.parent.glob("*") if one.name < run_dir.name and (one / PROVENANCE).exists()]
     for run in sorted(finished, reverse=True)[: search_every - 1]:
         if not read_provenance(run).configuration.replay:
             return run / FILE

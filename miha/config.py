@@ -211,8 +211,6 @@ class RunConfig(Section):
             )
         if len(self.replay) == 1:
             raise ValueError("replay holds one step; a run has at least two, initial and final training")
-        if self.pretrained and self.replay:
-            raise ValueError("a replay starts from fresh weights, as its schedule did: leave pretrained out")
         self.search.check(self.start)
         return self
 

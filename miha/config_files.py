@@ -43,7 +43,7 @@ def read_value(text: str) -> Any:
 
 
 def _read_section(file: str) -> dict[str, Any]:
-    """The mapping in a YAML file, or in one section of it; an empty one stands for no keys."""
+    """The mapping in a YAML file, or in one section of it; an empty one, or an empty section in it, has no keys."""
     path, _, section = file.partition(":")
     try:
         values = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
@@ -55,7 +55,7 @@ def _read_section(file: str) -> dict[str, Any]:
         values = values[key]
     if not isinstance(values or {}, dict):
         raise ConfigError(f"{file} must hold sections like `schedule:`, but holds a {type(values).__name__}.")
-    return values or {}
+    return {key: value for key, value in (values or {}).items() if value is not None}
 
 
 def _merge(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:

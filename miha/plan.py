@@ -86,7 +86,7 @@ class Plan:
             offer=offer,
             start=start,
             legs=legs,
-            prior=read_prior(config.search.prior),
+            prior=read_prior(() if legs else config.search.prior),  # a replay draws nothing
             compute=Compute.resolve(execution.device, execution.precision, execution.threads, problem),
             run_dir=run_dir,
             pretrained=pretrained,

@@ -128,8 +128,9 @@ def _name(metric: Callable[[Any, Any], Any] | None) -> str:
 def split(epochs: int) -> Schedule:
     """A schedule of exactly so many epochs, all candidates counted.
 
-    About half is for final training, as is best for digits (docs/results.md); a candidate trains a thirtieth, at most
-    ten epochs.
+    About half is for final training, as is best for digits; a candidate trains a thirtieth, at most ten epochs. So
+    few tell most by weights that are averaged over a third of them, of candidates that see orders of their own and may
+    be averaged themselves (docs/results.md).
 
     Raises:
         ConfigError: fewer than one cycle of four candidates needs.
@@ -147,5 +148,7 @@ def split(epochs: int) -> Schedule:
         candidate_epochs=candidate,
         fixing_epochs=fixing,
         final_epochs=epochs - candidate - cycles * cycle,
-        candidate_annealing=candidate > 2,
+        averaging=candidate / 3,
+        soups=True,
+        own_orders=True,
     )

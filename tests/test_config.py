@@ -119,6 +119,15 @@ def test_sections_of_one_file_are_merged_in_their_order(tmp_path):
         read_config([f"{file}:datasets.atlantis"], [], {})
 
 
+def test_a_section_without_keys_leaves_those_of_other_files_and_of_the_command_line(tmp_path):
+    first, second = tmp_path / "first.yaml", tmp_path / "second.yaml"
+    first.write_text("schedule: {cycles: 7}\n")
+    second.write_text("problem:\nschedule:\n  # cycles: 5\nstart:\n")
+    assert read_config([str(second)], [], {}) == RunConfig()
+    assert read_config([str(first), str(second)], ["start.lr=0.1"], {}).schedule.cycles == 7
+    assert read_config([str(second)], ["schedule.cycles=9"], {"problem.data": "here"}).problem.data == Path("here")
+
+
 def test_the_name_of_the_problem_chooses_its_settings():
     config = read_config([], ["problem.hidden=50"], {"problem.name": "mnist"})
     assert isinstance(config.problem, Mnist)

@@ -1,13 +1,16 @@
+import shutil
+
 import pytest
 import yaml
 
 import miha
 from miha.errors import ConfigError
+from miha.events import RunEnded
 from miha.evolution.steps import read_steps
 from miha.records.archive import read_archive
 from miha.records.record import model_path
 from miha.replay import replay_config
-from tests.support.runs import contents
+from tests.support.runs import contents, of_kind, watch
 
 
 @pytest.fixture
@@ -26,7 +29,7 @@ def test_a_replay_with_the_same_seed_and_data_gives_the_bits_of_the_mainline_wit
     replayed = miha.optimize(replay_config(found.run_dir, tmp_path / "replay"))
     assert weights(replayed, "final") == weights(found, "final")
     assert not (replayed.run_dir / "population").exists()
-    assert "No changes of hyperparameters were tried" in (replayed.run_dir / "report.html").read_text()
+    assert "No change of hyperparameters was tried" in (replayed.run_dir / "report.html").read_text()
     assert len(replayed.history) < len(found.history)
     assert replayed.history.epoch.tolist() == list(range(len(replayed.history)))
 
@@ -41,10 +44,32 @@ def test_each_epoch_of_a_replay_is_that_of_the_mainline_though_means_and_transit
     assert {*replayed.history.valid_loss} <= {*run.history.valid_loss}
 
 
+def test_a_replay_needs_no_prior_of_its_run(found, tiny_config, tmp_path):
+    earlier = shutil.copytree(found.run_dir, tmp_path / "earlier")
+    run = miha.optimize(tiny_config("guided", search={"prior": [earlier]}))
+    shutil.rmtree(earlier)
+    replayed = miha.optimize(replay_config(run.run_dir, tmp_path / "replay"))
+    assert weights(replayed, "final") == weights(run, "final")
+
+
+def test_a_replay_starts_from_the_weights_that_its_run_started_from(found, tiny_config, tmp_path):
+    run = miha.optimize(tiny_config("later", seed=1, pretrained=found.model))
+    replayed = miha.optimize(replay_config(run.run_dir, tmp_path / "replay"))
+    for stage in ("base", "final"):
+        assert weights(replayed, stage) == weights(run, stage)
+
+
 def test_two_replays_with_another_seed_give_the_same_files(found, tmp_path):
     first, second = (miha.optimize(replay_config(found.run_dir, tmp_path / name, seed=5)) for name in ("one", "two"))
     assert contents(first.run_dir) == contents(second.run_dir)
     assert weights(first, "final") != weights(found, "final")
+
+
+def test_a_replay_that_changes_hyperparameters_does_not_say_that_it_left_them(found, tmp_path):
+    _, events = watch(replay_config(found.run_dir, tmp_path / "replay"))
+    (ended,) = of_kind(events, RunEnded)
+    assert "No change of hyperparameters was tried." in ended.gains
+    assert "unchanged" not in " ".join(ended.gains)
 
 
 def test_an_edited_schedule_is_followed(found, tmp_path):
@@ -56,6 +81,16 @@ def test_an_edited_schedule_is_followed(found, tmp_path):
     assert read_steps(run.run_dir / "schedule.yaml")[1].annealing
 
 
+def test_an_edited_schedule_may_name_an_optimizer_alone(found, tmp_path):
+    file = tmp_path / "edited.yaml"
+    file.write_text(
+        "- epochs: 1\n  set: {optimizer: Adam}\n- epochs: 1\n  set: {optimizer: SGD}\n"
+        "- epochs: 1\n  set: {optimizer: RMSprop}\n- epochs: 1\n  set: {optimizer: Adam}\n"
+    )
+    run = miha.optimize(replay_config(found.run_dir, tmp_path / "replay", schedule=file))
+    assert run.history.optimizer[1:].tolist() == ["Adam", "SGD", "RMSprop", "Adam"]
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
@@ -64,6 +99,8 @@ def test_an_edited_schedule_is_followed(found, tmp_path):
             "gives encoder.1 the activation ReLU.*body",
         ),
         ("- epochs: 2\n  set: {speed: 1}\n- epochs: 1\n", "step 1 .*speed"),
+        ("- epochs: 2\n  set: {activations: {act: Relu}}\n- epochs: 1\n", "step 1 .*unknown activation 'Relu'"),
+        ("- epochs: 2\n  set: {activations: {act: 3}}\n- epochs: 1\n", "step 1 .*activations"),
         ("- epochs: 2\n", "one step"),
         ("- epochs: none\n- epochs: 1\n", "no schedule: 0.epochs"),
         ("- {epochs: 1\n", "cannot be read as YAML"),

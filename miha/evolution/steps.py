@@ -14,6 +14,7 @@ from miha.errors import ConfigError
 from miha.evolution.change import Change
 from miha.evolution.hyperparameter import Offer, Section
 from miha.evolution.hyperparameters.activation import Mixed
+from miha.evolution.hyperparameters.optimizer import OPTIMIZERS
 from miha.evolution.point import Hyperparameters, Start
 from miha.files import write_text
 
@@ -69,12 +70,10 @@ def legs_of(steps: Sequence[Step], offer: Offer) -> list[Leg]:
     legs: list[Leg] = []
     for number, step in enumerate(steps, start=1):
         before = legs[-1].point if legs else None
-        values = before.model_dump() if before else {}
         activations = {**(before.activations if before else offer.activations), **_layers(number, step)}
         try:
-            values = {**values, **step.set, "activations": activations}
-            start = Start.model_validate({key: value for key, value in values.items() if key != "activations"})
-            point = start.point(offer).model_copy(update={"activations": activations})
+            start = Start.model_validate(_values(before, step))
+            point = Hyperparameters.model_validate({**start.point(offer).model_dump(), "activations": activations})
         except (ValidationError, ConfigError) as error:
             detail = error.errors()[0] if isinstance(error, ValidationError) else None
             reason = f"{'.'.join(map(str, detail['loc']))}: {detail['msg']}" if detail else str(error)
@@ -115,6 +114,14 @@ def write_steps(path: Path, steps: Iterable[Step]) -> None:
         lines.append(f"# epochs {first} to {first + step.epochs - 1}\n{entry}")
         first += step.epochs
     write_text(path, "".join(lines))
+
+
+def _values(before: Hyperparameters | None, step: Step) -> dict[str, Any]:
+    """All but activations: what a step sets, and else what was before it, as far as its optimizer has it."""
+    values = {**(before.model_dump() if before else {}), **step.set}
+    kind = OPTIMIZERS.get(str(values.get("optimizer")))
+    lacking = {key for key, own in kind.own.items() if own is None and key not in step.set} if kind else set()
+    return {key: value for key, value in values.items() if key not in {"activations", *lacking}}
 
 
 def _layers(number: int, step: Step) -> dict[str, str]:

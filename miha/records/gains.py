@@ -32,11 +32,11 @@ def _of_training(base: StageRecord, best: StageRecord) -> str:
 
 def _of_changes(population: pd.DataFrame) -> str:
     if population.empty:
-        return "No changes of hyperparameters were tried against each other."
+        return "No change of hyperparameters was tried."
     cycles, won = population.cycle.nunique(), int((population.selected & (population.operator != "")).sum())
     soups = int((population.selected & (population.members != "")).sum())
     return (
         f"In {won} of {plural(cycles, 'cycle')} a change of hyperparameters won over the unchanged control. How much "
-        "all changes gained together is not known; a second run without them (--unchanged) would show it."
+        "all changes gained together is not known; a second run with --unchanged would show it."
         + (f" In {soups} of them the mean of several candidates went on." if soups else "")
     )

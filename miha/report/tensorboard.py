@@ -42,7 +42,7 @@ class TensorBoard:
             self._named("mainline").add_text("selected", str(winner.change), event.selection.cycle)
 
     def _writer(self, stage: StageId) -> Any:
-        return self._named(stage.name if stage.kind == "candidate" else "mainline")
+        return self._named("mainline" if stage.candidate is None else f"{stage.cycle}_{stage.candidate}")
 
     def _named(self, name: str) -> Any:
         if name not in self.writers:

@@ -6,7 +6,7 @@ from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterKey, FlowRunFilter, FlowRunFilterId
 
 import miha
-from flows.optimize import optimize
+from flows.optimize import Summary, optimize
 from miha.errors import RunError
 from miha.events import StageRetried, observed_by
 from tests.support import faults
@@ -84,6 +84,14 @@ def test_each_cycle_leaves_a_table_and_the_run_a_summary(tiny, tiny_config):
     assert str(tiny_config().run_dir / "report.html") in str(found["summary"][0].data)
     assert "](data:image/png;base64," in found["history"][0].data
     assert (found["stages"][0].data, found["stages"][0].description) == (100, "5 of 5 stages done")
+
+
+def test_the_summary_names_the_cycle_of_each_change_though_populations_were_put_off(tiny_config):
+    schedule = {"cycles": 3, "put_off": True, "candidate_epochs": 1}
+    run = miha.optimize(tiny_config(schedule=schedule, fitness={"noise": 1e9}))
+    assert run.population.cycle.unique().tolist() == [1, 3], "the control won, so the second was put off"
+    text = Summary.of(run.run_dir).markdown()
+    assert "- cycle 1: unchanged\n- cycle 3: unchanged" in text
 
 
 def test_a_search_that_a_limit_ends_is_done_and_the_summary_says_which(tiny, tiny_config):

@@ -200,6 +200,14 @@ def test_between_searches_the_schedule_that_was_found_last_is_replayed(tiny_conf
     assert schedule_to_replay(folder / "week2", 1) is None
 
 
+def test_a_run_that_was_killed_before_its_end_has_no_schedule_to_replay(tiny_config, tmp_path):
+    folder = tmp_path / "weekly"
+    for week in ("week1", "week2"):
+        optimize(tiny_config(run_dir=folder / week, schedule={"cycles": 0}))
+    (folder / "week2/provenance.json").unlink()  # what a run writes last
+    assert schedule_to_replay(folder / "week3", 3) == folder / "week1/schedule.yaml"
+
+
 @pytest.mark.slow
 def test_every_second_retraining_searches_and_the_others_replay(site, tmp_path):
     settings = [*SMALL[:-1], "schedule.cycles=1", "schedule.population_size=2", "schedule.candidate_epochs=1"]

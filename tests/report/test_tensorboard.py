@@ -25,6 +25,15 @@ def test_curves_of_mainline_and_candidates_are_those_of_the_history(tiny_config,
     assert curve(tmp_path / "board" / "2_3", "loss/training") == pytest.approx(expected, rel=1e-6)
 
 
+def test_epochs_before_a_race_is_decided_belong_to_the_candidate_and_not_to_the_mainline(tiny_config, tmp_path):
+    with TensorBoard(tmp_path / "board") as board, observed_by(board):
+        history = miha.optimize(tiny_config(schedule={"racing": 1})).history
+    first = history[(history.cycle == 1) & (history.candidate == 0)]
+    for name, rows in (("mainline", history[history.candidate.isna()]), ("1_0", first)):
+        expected = dict(zip(rows.epoch, rows.valid_loss, strict=True))
+        assert curve(tmp_path / "board" / name, "loss/validation") == pytest.approx(expected, rel=1e-6)
+
+
 def test_the_command_line_writes_them_too(tmp_path):
     schedule = ("initial_epochs=1", "cycles=0", "final_epochs=1")
     command = ["optimize", "--problem", "tests.support.tiny:TinyProblem", "--run-dir", str(tmp_path / "run")]

@@ -68,9 +68,3 @@ def test_an_archive_of_another_network_is_refused_with_the_settings_that_differ(
 def test_a_missing_archive_is_named(tiny_config, tmp_path):
     with pytest.raises(ArchiveError, match=r"no such archive: .*nowhere\.zip"):
         miha.optimize(tiny_config(pretrained=tmp_path / "nowhere.zip"))
-
-
-def test_a_replay_starts_from_fresh_weights(tiny_config, tmp_path):
-    steps = [{"epochs": 1}, {"epochs": 1}]
-    with pytest.raises(miha.MihaError, match="leave pretrained out"):
-        tiny_config(pretrained=tmp_path / "any.zip", replay=steps)
