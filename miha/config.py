@@ -1,11 +1,11 @@
 """Everything a user can set. One :class:`RunConfig` serves params.yaml, the command line and the Prefect form."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, SerializeAsAny, ValidationError, model_validator
+from pydantic import BaseModel, BeforeValidator, Field, SerializeAsAny, ValidationError, model_validator
 
 from miha.errors import ConfigError
 from miha.evolution.fitness import FitnessSettings
@@ -14,7 +14,7 @@ from miha.evolution.point import SearchSpace, Start
 from miha.evolution.steps import Step
 from miha.problems.problem import BUILT_IN, Problem
 from miha.problems.registry import build_problem, problem_class
-from miha.wording import plural
+from miha.wording import meant, plural
 
 
 class Schedule(Section):
@@ -227,15 +227,26 @@ def make_config(values: dict[str, Any]) -> RunConfig:
         raise ConfigError("the configuration is wrong:\n" + "\n".join(_mistakes(error))) from None
 
 
-def _mistakes(error: ValidationError, section: str = "") -> Iterator[str]:
+def _mistakes(error: ValidationError, section: str = "", kind: type[BaseModel] | None = None) -> Iterator[str]:
     """A line for each mistake; of a problem, which is validated by itself, for each of its own."""
     for mistake in error.errors():
         key = section + ".".join(str(part) for part in mistake["loc"])
         inner = mistake.get("ctx", {}).get("error")
         if isinstance(inner, ValidationError):
-            yield from _mistakes(inner, f"{key}.")
+            yield from _mistakes(inner, f"{key}.", problem_class(mistake["input"]["name"]))
         elif mistake["type"] == "extra_forbidden":
-            yield f"  {key}: no such key"
+            *sections, last = map(str, mistake["loc"])
+            yield f"  {key}: no such key{meant(last, _keys(kind or RunConfig, sections))}"
         else:
             value = "" if mistake["type"] == "value_error" else f" (got {mistake['input']!r})"
             yield f"  {key or 'configuration'}: {mistake['msg'].removeprefix('Value error, ')}{value}"
+
+
+def _keys(kind: type[BaseModel], sections: Sequence[str]) -> Iterable[str]:
+    """The keys of a section of a model."""
+    for section in sections:
+        inner = kind.model_fields[section].annotation if section in kind.model_fields else None
+        if not (isinstance(inner, type) and issubclass(inner, BaseModel)):
+            return ()
+        kind = inner
+    return kind.model_fields

@@ -247,7 +247,7 @@ class Experiment:
                 raise RunError("the validation loss before training is not finite. Look at the network and the data.")
             raise RunError(
                 f"{record.name} ({record.stage.kind} training) diverged in epoch {record.last_epoch}: its loss is not "
-                "finite. Lower start.lr."
+                "finite. Lower start.lr, and look for NaN in the training data."
             )
         self.directory.write_tables(self.records, self.selections)
         return record

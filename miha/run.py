@@ -52,6 +52,16 @@ class Run:
     history: pd.DataFrame
     population: pd.DataFrame
 
+    @classmethod
+    def open(cls, run_dir: Path | str) -> "Run":
+        """A finished run, from its directory.
+
+        Raises:
+            ArchiveError: no finished run there, or its best model is damaged.
+        """
+        folder = Path(run_dir)
+        return cls(folder, read_manifest(model_path(folder, "best")).record, *read_tables(folder))
+
     def _repr_html_(self) -> str:
         from miha.report.notebook import run_html
 
@@ -108,8 +118,7 @@ def optimize(config: RunConfig) -> Run:
     from miha.report.page import write_report
 
     write_report(experiment.directory.path)
-    best = read_manifest(model_path(config.run_dir, "best")).record
-    return Run(config.run_dir, best, *read_tables(config.run_dir))
+    return Run.open(config.run_dir)
 
 
 class LocalRunner(Runner):

@@ -1,11 +1,13 @@
 """``miha.tune``: a network, two data sets and a loss are enough."""
 
+import inspect
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from miha.config import Schedule, make_config
+from miha.config import RunConfig, Schedule, make_config
 from miha.errors import ConfigError
+from miha.evolution.point import SearchSpace
 from miha.experiment import Experiment
 from miha.problems.assembled import Assembled, Parts
 from miha.problems.dataset import Source
@@ -14,6 +16,7 @@ from miha.report.display import plain_console
 from miha.report.watching import watched
 from miha.run import IN_THIS_PROCESS, Run, optimize
 from miha.script import refuse_import, refuse_unguarded
+from miha.wording import meant
 
 if TYPE_CHECKING:
     from torch import nn
@@ -80,6 +83,9 @@ def tune(
         raise ConfigError(
             f"miha.tune makes {' and '.join(sorted(own))} itself. For others: miha.optimize(miha.RunConfig(…))."
         )
+    for key in set(settings) - set(RunConfig.model_fields):
+        known = {*RunConfig.model_fields, *inspect.signature(tune).parameters}
+        raise ConfigError(f"{key}: no such key{meant(key, known)}")
     parts = Parts(build, Source.of("train", train, target), Source.of("valid", valid, target), loss, metric)
     of_problem: dict[str, Any] = {
         "metric": _name(metric),
@@ -90,7 +96,10 @@ def tune(
     schedule = {**split(epochs).model_dump(), "patience": patience, "max_seconds": max_seconds}
     content = {"run_dir": run_dir, "schedule": schedule, **settings}
     if isinstance(size := getattr(train, "batch_size", None), int):
+        space: Any = SearchSpace()
+        bounds = {"min_batch_size": min(size, space.min_batch_size), "max_batch_size": max(size, space.max_batch_size)}
         content["start"] = {"batch_size": size, **content.get("start", {})}
+        content["search"] = {**bounds, **content.get("search", {})}
     unread = {"name": "miha.problems.assembled:Assembled", "identity": "", **of_problem}
     config = make_config({**content, "problem": unread})  # a mistake is reported before data are read
     if config.run.workers != 1:

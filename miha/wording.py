@@ -1,4 +1,7 @@
-"""Numbers and nouns in sentences."""
+"""Numbers and nouns in sentences, and what a misspelt word may stand for."""
+
+from collections.abc import Iterable
+from difflib import get_close_matches
 
 
 def plural(count: int, noun: str) -> str:
@@ -9,3 +12,9 @@ def plural(count: int, noun: str) -> str:
         noun: in the singular; its plural ends in s.
     """
     return f"{count} {noun}{'' if count == 1 else 's'}"
+
+
+def meant(word: str, known: Iterable[str]) -> str:
+    """What comes after a word that is unknown: ``; did you mean 'epochs'?``, or nothing if no known word is alike."""
+    near = get_close_matches(word, list(known), n=1)
+    return f"; did you mean {near[0]!r}?" if near else ""

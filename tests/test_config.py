@@ -56,8 +56,8 @@ def test_all_mistakes_are_reported_at_once_by_name():
         )
     message = str(caught.value)
     for part in (
-        "sede: no such key",
-        "schedule.cycle: no such key",
+        "sede: no such key; did you mean 'seed'?",
+        "schedule.cycle: no such key; did you mean 'cycles'?",
         "schedule.initial_epochs",
         "(got 0)",
         "unknown optimizer 'Adamm'",

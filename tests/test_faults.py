@@ -167,7 +167,7 @@ def test_a_fault_in_a_stage(row, stage, outcome, tmp_path, undisturbed):
         assert faults.happened(tmp_path / "fault")
         faults.over(tmp_path / "fault")
     if outcome == TOO_HIGH:
-        assert ("before training" if stage == "base" else "Lower start.lr") in str(stopped.value)
+        assert ("before training" if stage == "base" else "Lower start.lr, and look for NaN in") in str(stopped.value)
         return
     run, events = watch(config)
     assert faults.happened(tmp_path / "fault")

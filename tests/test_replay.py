@@ -29,6 +29,7 @@ def test_a_replay_with_the_same_seed_and_data_gives_the_bits_of_the_mainline_wit
     replayed = miha.optimize(replay_config(found.run_dir, tmp_path / "replay"))
     assert weights(replayed, "final") == weights(found, "final")
     assert not (replayed.run_dir / "population").exists()
+    assert "No change of hyperparameters was tried" in (replayed.run_dir / "report.html").read_text()
     assert len(replayed.history) < len(found.history)
     assert replayed.history.epoch.tolist() == list(range(len(replayed.history)))
 

@@ -1,5 +1,6 @@
 """``miha.tune``: what kinds of networks, data and mistakes it takes."""
 
+import pandas as pd
 import pytest
 import torch
 from torch import nn
@@ -7,7 +8,7 @@ from torch.nn import functional
 from torch.utils.data import DataLoader, Dataset, TensorDataset
 
 import miha
-from miha.errors import ConfigError, DataError, RunError
+from miha.errors import ArchiveError, ConfigError, DataError, RunError
 from miha.records.archive import read_archive
 from miha.tuning import split
 from tests.support.runs import contents
@@ -183,6 +184,12 @@ def test_loaders_give_their_batch_size_and_collate_function_and_their_processes_
     assert contents(run("third", 1, run={"workers": 2}).run_dir) == contents(first.run_dir)
 
 
+@pytest.mark.parametrize("size", [2, 256])
+def test_the_batch_size_of_a_loader_may_lie_outside_of_what_is_searched_else(tmp_path, size):
+    loaders = {key: DataLoader(one, size) for key, one in of_tensors(4).items()}
+    assert tune(tmp_path, Tied, loaders).history.batch_size.iloc[1] == size
+
+
 def test_gradients_are_clipped_and_summed_up_as_is_asked(tmp_path):
     data = of_tensors(4)
     runs = {
@@ -299,7 +306,11 @@ MISTAKES = {
         r"train: the DataLoader has a sampler of its own \(WeightedRandomSampler\)",
     ),
     "schedule": ({"schedule": {}}, ConfigError, "makes schedule itself"),
-    "unknown": ({"sead": 1}, ConfigError, "sead: no such key"),
+    "unknown": ({"sead": 1}, ConfigError, "sead: no such key; did you mean 'seed'"),
+    "argument": ({"epoch": 9}, ConfigError, "epoch: no such key; did you mean 'epochs'"),
+    "network": ({"build": normalised()}, ConfigError, r"build is a network; .*build=lambda: Net\(…\)"),
+    "class": ({"loss": nn.MSELoss}, ConfigError, r"loss is a class; make one of it: MSELoss\(\)"),
+    "table": ({"train": pd.DataFrame({"a": [0.0]})}, DataError, r"train: DataFrame .*TensorDataset"),
 }
 
 
@@ -339,3 +350,19 @@ def test_a_compiled_network_trains_and_is_judged_as_it_was_written(tmp_path):
     data = {key: TensorDataset(one[:][0], one[:][0][:, :3]) for key, one in of_tensors(4).items()}
     run = tune(tmp_path, compiled, data, search={"operators": {"activation": 1}})
     assert run.best.valid_loss == pytest.approx(loss_of(run, data["valid"]), rel=1e-4)
+
+
+def test_the_first_screen_of_the_report_shows_loss_and_metric(tmp_path):
+    run = tune(tmp_path, normalised, of_tensors(4))
+    first = (run.run_dir / "report.html").read_text().split("</section>")[0]
+    assert "<h1>Tuned network: run</h1>" in first
+    assert f"<p>validation mae {run.scores['mae']:.4f}" in first
+
+
+def test_a_finished_run_is_opened_from_its_directory(tmp_path):
+    run = tune(tmp_path, normalised, of_tensors(4))
+    opened = miha.Run.open(run.run_dir)
+    assert opened.best == run.best
+    pd.testing.assert_frame_equal(opened.history, run.history)
+    with pytest.raises(ArchiveError, match="no such archive"):
+        miha.Run.open(tmp_path / "nowhere")

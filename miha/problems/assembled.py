@@ -2,6 +2,7 @@
 
 import functools
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,7 +15,8 @@ from miha.errors import ArchiveError, ConfigError, DataError, MihaError
 from miha.files import digest_json, replacing, stamp_files
 from miha.problems.dataset import Arguments, DatasetSamples, Source
 from miha.problems.identity import identity
-from miha.problems.problem import Problem
+from miha.problems.presentation import Presentation
+from miha.problems.problem import ParallelMap, Problem
 from miha.problems.samples import Batch, Data, count
 
 
@@ -118,6 +120,9 @@ class Assembled(Problem):
     def losses(self, output: Any, batch: Batch) -> tuple[Tensor, int]:
         n = count(batch)
         return self.parts.loss(output, batch.target).mean() * n, n
+
+    def present(self, archive: Path, parallel_map: ParallelMap, thorough: bool = False) -> Presentation:
+        return replace(super().present(archive, parallel_map, thorough), subject="Tuned network")
 
     def offered_losses(self) -> tuple[str, ...]:
         return self.losses_offered

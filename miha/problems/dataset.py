@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import cloudpickle
 import numpy as np
+import pandas as pd
 import torch
 from torch import Tensor
 from torch.utils.data import (
@@ -70,6 +71,11 @@ class Source:
                     "the samples itself. Leave sampler and batch_sampler out, and weigh samples in the loss."
                 )
             source = cls(data.dataset, data.collate_fn, data.num_workers, target)
+        if isinstance(source.dataset, pd.DataFrame | pd.Series):
+            raise DataError(
+                f"{name}: {type(source.dataset).__name__} gives no sample by its number. Make tensors of its columns: "
+                "TensorDataset(torch.tensor(x.to_numpy(), dtype=torch.float32), torch.tensor(y.to_numpy()))."
+            )
         if isinstance(source.dataset, IterableDataset) or not hasattr(source.dataset, "__getitem__"):
             raise DataError(
                 f"{name}: {type(source.dataset).__name__} gives no sample by its number. Make it a map-style "

@@ -39,6 +39,9 @@ def try_out(problem: Assembled, activations_may_change: bool) -> None:
             change; a loss or metric that is no number.
         DataError: batches that the network does not take, or whose loss is not finite.
     """
+    for part, given in (("loss", problem.parts.loss), ("metric", problem.parts.measure)):
+        if isinstance(given, type):
+            raise ConfigError(f"{part} is a class; make one of it: {given.__name__}().")
     network = _built(problem.parts.build)
     for name in ("train", "valid"):
         source: Source = getattr(problem.parts, name)
@@ -58,6 +61,8 @@ def try_out(problem: Assembled, activations_may_change: bool) -> None:
 
 
 def _built(build: Callable[[], nn.Module]) -> nn.Module:
+    if isinstance(build, nn.Module):
+        raise ConfigError("build is a network; give a function that makes a fresh one each time: build=lambda: Net(…).")
     with torch.random.fork_rng(devices=[]):
         network = build()
     if not isinstance(network, nn.Module):

@@ -11,6 +11,7 @@ from typing import Any
 import jinja2
 import numpy as np
 import rasterio
+from matplotlib.dates import AutoDateLocator
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from rasterio.crs import CRS
@@ -82,6 +83,7 @@ def _cover(days: Sequence[DayRecord]) -> Figure:
     axes = figure.add_subplot()
     axes.bar([day.date for day in days], [100 * day.valid for day in days], width=1.0, color=BAR)  # type: ignore[arg-type]
     axes.set(ylabel="seen, %", ylim=(0, 100))
+    axes.xaxis.set_major_locator(AutoDateLocator(maxticks=7))  # type: ignore[no-untyped-call]
     axes.spines[["top", "right"]].set_visible(False)
     return figure
 

@@ -233,7 +233,8 @@ def _checked(kind: type[_Model], given: dict[str, Any], where: str, place: str) 
             raise ConfigError(f"{where}{place}: unknown key {key!r}; known are {known}.") from None
         if first["type"] == "missing":
             raise ConfigError(f"{where}{place}: key {key!r} is missing.") from None
-        raise ConfigError(f"{where}{place}: {key}: {first['msg'].removeprefix('Value error, ')}.") from None
+        got = "" if first["type"] == "value_error" else f" (got {first['input']!r})"
+        raise ConfigError(f"{where}{place}: {key}: {first['msg'].removeprefix('Value error, ')}{got}.") from None
 
 
 def _known_keys(kind: type[BaseModel], location: tuple[int | str, ...]) -> list[str]:

@@ -2,6 +2,7 @@
 
 import glob
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import scipy  # loads its ndimage on first use
@@ -23,6 +24,11 @@ class BitRule(BaseModel):
         "none: the number as stored",
     )
     values: tuple[int, ...] = Field(min_length=1, description="numbers of clear pixels")
+
+    @field_validator("bits", "values", mode="before")
+    @classmethod
+    def _one_or_several(cls, given: Any) -> Any:
+        return (given,) if isinstance(given, int) else given
 
     @field_validator("bits")
     @classmethod

@@ -122,7 +122,9 @@ def read_archive(path: Path | str) -> Archive:
 
 def _read(path: Path, wanted: tuple[str, ...]) -> tuple[Manifest, dict[str, bytes]]:
     if not path.is_file():
-        raise ArchiveError(f"no such archive: {path}")
+        raise ArchiveError(
+            f"no such archive: {path}. Models of a run are RUN/model/model_best.zip and others beside it."
+        )
     try:
         with zipfile.ZipFile(path) as archive:
             _check_members(path, archive.infolist())

@@ -58,6 +58,14 @@ def test_layers_and_forms_of_download_override_what_the_product_says():
         product.of_layer("c")
 
 
+def test_one_bit_and_one_value_need_no_list():
+    one, lists = (
+        parse_product(f"{MINE}clear: {rule}\n", "mine.yaml")
+        for rule in ("{bits: 2, values: 0}", "{bits: [2], values: [0]}")
+    )
+    assert one.of_layer(None) == lists.of_layer(None)
+
+
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
@@ -68,6 +76,7 @@ def test_layers_and_forms_of_download_override_what_the_product_says():
         (MINE + "layers: [a]\n", "layers must hold names of layers"),
         (MINE + "valid_range: 5\n", "mine.yaml: valid_range: "),
         (MINE + "resampling: spline\n", "mine.yaml: resampling: Input should be 'nearest'"),
+        (MINE + "scale: ten\n", r"scale: .* \(got 'ten'\)"),
         (MINE + "store: {dtype: int16}\n", "integers need a nodata number"),
         (MINE.replace("title: My own", ""), r"mine\.yaml: key 'title' is missing"),
         ("name: x\ntitle: y\n", r"mine\.yaml: key 'files' is missing"),
