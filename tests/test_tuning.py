@@ -182,6 +182,13 @@ def test_loaders_give_their_batch_size_and_collate_function_and_their_processes_
     assert contents(run("second", 2).run_dir) == contents(first.run_dir)
 
 
+@pytest.mark.parametrize("size", [2, 256])
+def test_a_loader_may_start_with_a_batch_size_beyond_the_usual_bounds_of_the_search(tmp_path, size):
+    data = of_tensors(4)
+    run = tune(tmp_path, normalised, {**data, "train": DataLoader(data["train"], size)})
+    assert run.history.batch_size.iloc[1] == size
+
+
 def test_gradients_are_clipped_and_summed_up_as_is_asked(tmp_path):
     data = of_tensors(4)
     runs = {
