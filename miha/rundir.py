@@ -172,4 +172,7 @@ class RunDirectory:
 
 def _flat(content: dict[str, Any]) -> dict[str, Any]:
     flat = pd.json_normalize(content).iloc[0].to_dict()
-    return {str(key): json.dumps(value) if isinstance(value, list | dict) else value for key, value in flat.items()}
+    return {
+        str(key): json.dumps(value, sort_keys=True) if isinstance(value, list | dict) else value
+        for key, value in flat.items()
+    }
