@@ -96,14 +96,14 @@ class RunDirectory:
             raise RunError(f"{self.shown} holds archives of another configuration: {'; '.join(lost)}. {advice}")
 
     def claim(self, decisive: dict[str, Any]) -> None:
-        """Write ``config.json``; a run of another configuration that ended here has then not ended.
+        """Write ``config.json``; a run that ended here has then not ended, since its tables are written anew.
 
         Of a run that is extended, ``model_final`` is kept as ``model_final_of_N_cycles.zip``. Samples of other data, of
         another problem or of other code are removed.
         """
         former, final = self._former_if_whole(), model_path(self.path, "final")
+        (self.path / provenance.FILE).unlink(missing_ok=True)
         if former != decisive:
-            (self.path / provenance.FILE).unlink(missing_ok=True)
             if former and final.exists():
                 final.rename(final.with_name(f"model_final_of_{former['schedule']['cycles']}_cycles.zip"))
             if former and any(former.get(key) != decisive[key] for key in DECISIVE_FOR_SAMPLES):

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from miha.config import RunConfig, Schedule, make_config
 from miha.errors import ConfigError
-from miha.evolution.point import SearchSpace
+from miha.evolution.hyperparameters.batch_size import BatchSize
 from miha.experiment import Experiment
 from miha.problems.assembled import Assembled, Parts
 from miha.problems.dataset import Source
@@ -96,8 +96,8 @@ def tune(
     schedule = {**split(epochs).model_dump(), "patience": patience, "max_seconds": max_seconds}
     content = {"run_dir": run_dir, "schedule": schedule, **settings}
     if isinstance(size := getattr(train, "batch_size", None), int):
-        space: Any = SearchSpace()
-        bounds = {"min_batch_size": min(size, space.min_batch_size), "max_batch_size": max(size, space.max_batch_size)}
+        low, high, *_ = BatchSize.limits["batch_size"]
+        bounds = {"min_batch_size": min(size, low), "max_batch_size": max(size, high)}
         content["start"] = {"batch_size": size, **content.get("start", {})}
         content["search"] = {**bounds, **content.get("search", {})}
     unread = {"name": "miha.problems.assembled:Assembled", "identity": "", **of_problem}

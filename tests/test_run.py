@@ -7,9 +7,10 @@ import torch
 
 import miha
 from miha.errors import RunError
-from miha.events import RunStarted, StageStarted, observed_by
+from miha.events import RunStarted, StageReused, StageStarted, observed_by
 from miha.evolution.crossover import cross
 from miha.records.archive import read_archive, read_manifest
+from miha.report.page import write_report
 from tests.support.runs import contents, cutting, trained, watch
 from tests.support.tiny import TunableProblem
 
@@ -41,6 +42,18 @@ def test_the_budget_is_kept_and_printed_before_the_run(tiny_config):
     assert config.schedule.budget == budget == run.history.epoch.gt(0).sum() == len(run.history) - 1
     assert isinstance(events[0], RunStarted)
     assert events[0].budget == budget
+
+
+def test_a_finished_run_that_is_called_again_and_killed_is_no_finished_run_until_it_ends_again(tiny_config):
+    run = miha.optimize(tiny_config())
+    before = contents(run.run_dir)
+    with observed_by(cutting(StageReused, "init")), pytest.raises(KeyboardInterrupt):
+        miha.optimize(tiny_config())
+    with pytest.raises(RunError, match="not the directory of a finished run"):
+        write_report(run.run_dir)  # its tables end where it was killed
+    miha.optimize(tiny_config())
+    assert contents(run.run_dir) == before
+    write_report(run.run_dir)
 
 
 def test_candidates_with_the_most_steps_are_started_first(tiny_config):

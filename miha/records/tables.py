@@ -14,14 +14,17 @@ from miha.records.selection import Selection, won
 
 
 def history_frame(records: Iterable[StageRecord]) -> pd.DataFrame:
-    """One row per (stage, cycle, candidate, epoch); ``candidate`` is empty on the mainline."""
+    """One row per (stage, cycle, candidate, epoch); ``candidate`` is empty on the mainline.
+
+    A metric that is called as another column is, as ``lr``, has the column ``metric_lr``.
+    """
     rows: list[dict[str, Any]] = []
     for record in records:
         place = {"stage": record.stage.kind, "cycle": record.stage.cycle, "candidate": record.stage.candidate}
         for epoch in record.epochs:
-            values = epoch.model_dump()
-            metrics = values.pop("metrics")
-            del values["shares"]  # archives have them
+            values = epoch.model_dump(exclude={"metrics", "shares"})  # archives have the shares
+            columns = place | values
+            metrics = {f"metric_{name}" if name in columns else name: one for name, one in epoch.metrics.items()}
             last = {key: values.pop(key) for key in ("batch_size", "optimizer", "lr")}
             rows.append({**place, **values, **metrics, **last})
     return pd.DataFrame(rows).astype({"candidate": "Int64"})

@@ -77,6 +77,8 @@ def _sentence(rows: pd.DataFrame) -> str:
     failed = int((~trained.status.isin(("ok", STOPPED))).sum())
     lost = f" {failed} of {plural(len(trained), 'candidate')} failed." if failed else ""
     lost += f" {stopped} of {len(trained)} stopped early." if stopped else ""
+    if not tried:
+        return "There was no change to try."
     if winner.candidate == 0:
         many = "The one change" if tried == 1 else f"None of the {tried} changes"
         verb = "that was tried did not lower" if tried == 1 else "that were tried lowered"

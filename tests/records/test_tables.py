@@ -93,3 +93,13 @@ def test_a_run_without_cycles_has_an_empty_population(tmp_path):
     history, population = read_tables(tmp_path)
     assert (len(history), len(population)) == (1, 0)
     assert population.columns.tolist() == population_frame([SELECTION]).columns.tolist()
+
+
+@pytest.mark.parametrize("metric", ["valid_loss", "epoch", "lr"])
+def test_a_metric_with_the_name_of_a_column_stands_beside_that_column(metric):
+    losses = {"train_loss": 0.5, "valid_loss": 2.0, "metrics": {metric: 9.0}}
+    epoch = Epoch(epoch=3, batch_size=8, optimizer="SGD", lr=0.01, **losses)
+    trained = RECORDS[1].model_copy(update={"epochs": (epoch,)})
+    (row,) = history_frame([trained]).to_dict("records")
+    assert (row["epoch"], row["valid_loss"], row["lr"]) == (3, 2.0, 0.01)
+    assert row[f"metric_{metric}"] == 9.0

@@ -62,6 +62,10 @@ def test_a_cycle_that_changed_nothing_says_so_and_counts_failures():
     )
 
 
+def test_a_cycle_of_the_control_alone_says_that_there_was_no_change_to_try():
+    assert cycle_sentences(frame(row(Change(), selected=True))) == {2: "There was no change to try."}
+
+
 def test_a_winner_beside_a_control_that_failed_has_no_gain():
     rows = frame(row(Change(), status="diverged"), row(FASTER, candidate=1, level=0.05, noise=0.01, selected=True))
     assert "its gain is not known" in cycle_sentences(rows)[2]
