@@ -1,8 +1,10 @@
-"""Which visible pixels tell most about others: the nearest ones, and those along the gaps."""
+"""Which visible pixels tell most about others, the nearest ones and those along the gaps; and which lie together."""
 
 import numpy as np
 import scipy
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 
 def earlier_neighbours(positions: NDArray[np.float32], count: int) -> NDArray[np.int64]:
@@ -33,3 +35,10 @@ def along_gaps(
     distance = scipy.ndimage.distance_transform_edt(seen).flat[others]
     near = others[np.argsort(distance, kind="stable")[: at_most - len(drawn)]]
     return rng.permutation(np.concatenate([drawn, near]))
+
+
+def squares(positions: Tensor, side: int) -> tuple[Tensor, ...]:
+    """Numbers of points (n, 2), by the square of ``side`` that they lie in."""
+    _, square, counts = torch.unique((positions / side).floor(), dim=0, return_inverse=True, return_counts=True)
+    numbers: tuple[Tensor, ...] = square.argsort(stable=True).split(counts.tolist())
+    return numbers

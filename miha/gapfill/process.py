@@ -17,7 +17,7 @@ from miha.gapfill.fitting import Numbers, fit_to_scene
 from miha.gapfill.full_scale import JITTER, FullScale
 from miha.gapfill.guess import WHOLE, Window, drawn
 from miha.gapfill.kernel import LEARNED, Kernel, Pixels, covariance, variance
-from miha.gapfill.neighbours import along_gaps
+from miha.gapfill.neighbours import along_gaps, squares
 from miha.gapfill.predictors import Background
 from miha.rasters.stack import Image
 from miha.threads import fixed_threads
@@ -26,6 +26,7 @@ SMALL = 12_000  # visible pixels up to which a scene is solved densely
 MOST_VISIBLE = 30_000  # of larger ones that are fitted
 LOOKED_AT = 4_000_000  # pixels of a scene at most among which visible ones are drawn
 LEAST = 0.25  # that a deviation is multiplied by: a few pixels may be predicted well by chance
+SQUARE = 12  # pixels a side, of what is left out together to see how sure a dense process may be
 PART = 10_000  # pixels that are looked at together: memory does not grow with the gap
 
 
@@ -192,8 +193,9 @@ class _Dense:
     """The process, given visible pixels, with the covariance of all of them.
 
     Attributes:
-        off: (n), errors of visible pixels, each predicted from all others, over the deviations that the kernel says
-            (Dubrule 1983, Math. Geol. 15, 687-699).
+        off: (n), errors of visible pixels, each predicted from those outside of its square of SQUARE pixels a side,
+            over the deviations that the kernel says. A pixel is too easily told from those beside it. All follow from
+            one inverse of the covariance (Ginsbourger and Schärer 2021, arXiv 2101.03108).
     """
 
     def __init__(self, kernel: Kernel, visible: Pixels, values: Tensor) -> None:
@@ -203,7 +205,11 @@ class _Dense:
         self.root = torch.linalg.cholesky(within)
         self.weights = torch.cholesky_solve(values.float()[:, None], self.root)[:, 0]
         inverse = torch.linalg.solve_triangular(self.root, torch.eye(len(self.root)), upper=False)
-        self.off = self.weights / (inverse**2).sum(0).sqrt()
+        self.off = torch.empty(len(values), dtype=torch.float64)
+        for square in squares(visible.positions, SQUARE):
+            some = inverse[:, square].double()
+            left = torch.linalg.inv(some.mT @ some)
+            self.off[square] = left @ self.weights[square].double() / left.diagonal().sqrt()
 
     def at(self, asked: Pixels) -> tuple[Tensor, Tensor]:
         """Mean and variance, noise included, of pixels that are not visible, in deviations of the scene."""
