@@ -1,12 +1,14 @@
 """Whether intervals hold as much of the truth as they say: ``python -m bench.intervals DATA DATA …``.
 
 Gaps are pasted on clear days of histories, the same as in ``bench.peers``, and filled by the base. Its standard
-deviation is that of the Gaussian process: as the kernel says, times one number in all scenes, or as it is calibrated by
-the visible pixels of each scene. No day of ``truth/`` is read.
+deviation is that of the Gaussian process: as the kernel says, times one number in all scenes, or calibrated by the
+visible pixels of each scene: by single ones, each predicted from all others, or by squares that are left out. No day of
+``truth/`` is read.
 """
 
 from pathlib import Path
 from statistics import mean
+from typing import Any
 
 import numpy as np
 import torch
@@ -24,8 +26,9 @@ from miha.gapfill.regressions import GuessSettings
 from miha.threads import fixed_threads
 
 WIDENED = 1.2
-KERNELS, ALIKE, CALIBRATED = "as the kernel says", f"times {WIDENED:g} in all scenes", "calibrated to each scene"
-ROWS = (KERNELS, ALIKE, CALIBRATED)
+KERNELS, ALIKE = "as the kernel says", f"times {WIDENED:g} in all scenes"
+SINGLES, CALIBRATED = "calibrated to each scene by single pixels", "calibrated to each scene by squares"
+ROWS = (KERNELS, ALIKE, SINGLES, CALIBRATED)
 
 
 @fixed_threads(1)
@@ -43,9 +46,17 @@ def measure(data: Path, number: int) -> Result:
         (background.level.ravel() + expected).reshape(scene.shape).astype(np.float32), guess, process.calibration
     )
     std = deviation.reshape(scene.shape).astype(np.float32)
-    factors = {KERNELS: 1 / process.calibration, ALIKE: WIDENED / process.calibration, CALIBRATED: 1.0}
+    own = {KERNELS: 1.0, ALIKE: WIDENED, SINGLES: by_single_pixels(process), CALIBRATED: process.calibration}
+    factors = {row: factor / process.calibration for row, factor in own.items()}
     sureness = {row: case.sureness(Posterior(filled, factor * std)) for row, factor in factors.items()}
     return {"sureness": sureness, "calibration": process.calibration, "day": case.day.isoformat(), "gap": case.gap}
+
+
+def by_single_pixels(process: Process) -> float:
+    """Calibration by visible pixels, each predicted from all others (Dubrule 1983, Math. Geol. 15, 687-699)."""
+    fitted: Any = process.fitted
+    inverse = torch.linalg.solve_triangular(fitted.root, torch.eye(len(fitted.root)), upper=False)
+    return float((fitted.weights**2 / (inverse**2).sum(0)).mean().sqrt())
 
 
 def tables(kept: Results) -> str:
