@@ -298,6 +298,11 @@ MISTAKES = {
     "no target": ({"train": TensorDataset(torch.zeros(9, 4))}, DataError, r"a list of one, but .*an autoencoder's is"),
     "not finite": ({"train": not_finite()}, DataError, "train: the loss of the first batch is nan .* an input is NaN"),
     "shape": ({"train": TensorDataset(*tensors(5, n=N))}, DataError, r"train: .*network\(\(16, 5\)\): mat1 and mat2"),
+    "flat targets": (
+        {"train": TensorDataset(torch.rand(9, 4), torch.rand(9))},
+        DataError,
+        r"train: the loss would compare each output with every target \(output \(9, 1\), target \(9,\)\).*target\[:, None\]",
+    ),
     "loss": ({"loss": nn.CrossEntropyLoss()(torch.zeros(1, 2), torch.zeros(1).long()).item}, ConfigError, "loss or m"),
     "no gradient": ({"loss": lambda output, target: (output.detach() - target).mean()}, ConfigError, "no gradient"),
     "own sampler": (

@@ -1,5 +1,6 @@
 """A network tried out on one batch before anything is trained, so that a mistake is reported at once and by name."""
 
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -90,7 +91,14 @@ def _output(network: nn.Module, problem: Assembled, batch: Batch, name: str) -> 
 def _check_loss(problem: Assembled, output: Any, batch: Batch, name: str) -> None:
     shapes = f"output {_shape(output)}, target {_shape(batch.target)}"
     try:
-        loss, metric, _ = problem.validation(output, batch)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("error", "Using a target size", UserWarning)
+            loss, metric, _ = problem.validation(output, batch)
+    except UserWarning as error:
+        raise DataError(
+            f"{name}: the loss would compare each output with every target ({shapes}). Give them one shape, e.g. "
+            "target[:, None], or squeeze(1) at the end of the network."
+        ) from error
     except (RuntimeError, TypeError, ValueError, IndexError, AttributeError) as error:
         raise ConfigError(f"loss or metric does not take what there is ({name}: {shapes}): {error}") from error
     if not loss.isfinite():
