@@ -25,7 +25,7 @@ from torch.utils.data import (
 )
 
 from miha.errors import DataError
-from miha.problems.samples import Batch, SampleSource, equal_blocks, map_tensors
+from miha.problems.samples import Batch, SampleSource, batch_sizes, equal_blocks, map_tensors
 
 PROBES = 64  # samples that tell whether a data set is another one
 
@@ -208,11 +208,8 @@ class DatasetSamples(SampleSource):
         return len(self.source.dataset)
 
     def batches(self, size: int, order: Tensor | None = None, seed: int = 0) -> Iterator[Batch]:
-        indices = list(range(len(self))) if order is None else order.tolist()
-        parts = [indices[start : start + size] for start in range(0, len(indices), size)]
-        if len(parts) > 1 and len(parts[-1]) == 1:
-            parts[-2:] = [[*parts[-2], *parts[-1]]]
-        yield from self._read(parts, seed)
+        indices = torch.arange(len(self)) if order is None else order
+        yield from self._read([part.tolist() for part in indices.split(batch_sizes(len(self), size))], seed)
 
     def by_block(self, size: int) -> Iterator[tuple[int, Batch]]:
         parts = [

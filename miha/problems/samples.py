@@ -61,7 +61,7 @@ class SampleSource(ABC):
         """Yield batches of about ``size`` samples, in the given order of indices.
 
         Args:
-            size: samples of a batch; the last may have fewer.
+            size: samples of a batch, but for the last, see :func:`batch_sizes`.
             order: of all samples; None: their own.
             seed: of whatever is random in reading them.
         """
@@ -69,6 +69,20 @@ class SampleSource(ABC):
     @abstractmethod
     def by_block(self, size: int) -> Iterator[tuple[int, Batch]]:
         """Yield all samples in their order: the number of a block, and a batch of it of at most ``size`` samples."""
+
+
+def batch_sizes(samples: int, size: int) -> list[int]:
+    """Sizes of the batches of an epoch. The last may have fewer samples.
+
+    A single one, of which batch normalisation can make nothing, joins the batch before.
+    """
+    whole, rest = divmod(samples, size)
+    sizes = [size] * whole
+    if rest == 1 and whole:
+        sizes[-1] += 1
+    elif rest:
+        sizes.append(rest)
+    return sizes
 
 
 def equal_blocks(samples: int) -> list[int]:
@@ -106,19 +120,21 @@ class Samples(SampleSource):
         return len(self.tensors.inputs)
 
     def batches(self, size: int, order: Tensor | None = None, seed: int = 0) -> Iterator[Batch]:
+        sizes = batch_sizes(len(self), size)
         if order is None:
-            yield from _split(self.tensors, size)
+            yield from _split(self.tensors, sizes)
             return
         per_sample = sum(part[0].nbytes for part in self.tensors if part is not None)
         batches_at_once = max(1, _CHUNK_BYTES // (per_sample * size))
-        for piece in order.split(batches_at_once * size):
+        groups = [sizes[first : first + batches_at_once] for first in range(0, len(sizes), batches_at_once)]
+        for group, piece in zip(groups, order.split([sum(group) for group in groups]), strict=True):
             inputs, target, mask = self.tensors
             gathered = Batch(
                 inputs.index_select(0, piece),
                 target.index_select(0, piece),
                 None if mask is None else mask.index_select(0, piece),
             )
-            yield from _split(gathered, size)
+            yield from _split(gathered, group)
 
     def by_block(self, size: int) -> Iterator[tuple[int, Batch]]:
         inputs, target, mask = self.tensors
@@ -128,12 +144,12 @@ class Samples(SampleSource):
                 yield number, batch
 
 
-def _split(batch: Batch, size: int) -> Iterator[Batch]:
-    inputs, targets = batch.inputs.split(size), batch.target.split(size)
+def _split(batch: Batch, sizes: int | list[int]) -> Iterator[Batch]:
+    inputs, targets = batch.inputs.split(sizes), batch.target.split(sizes)
     if batch.mask is None:
         yield from map(Batch, inputs, targets)
     else:
-        yield from map(Batch, inputs, targets, batch.mask.split(size))
+        yield from map(Batch, inputs, targets, batch.mask.split(sizes))
 
 
 def pieces(batch: Batch, size: int | None) -> list[Batch]:

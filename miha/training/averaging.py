@@ -1,6 +1,5 @@
 """Means of weights: of several networks, or of one along its training."""
 
-import math
 from collections.abc import Mapping, Sequence
 
 import torch
@@ -42,11 +41,6 @@ class RunningMean:
         """Give the mean whatever else the network has besides weights."""
         for mine, its in zip(self.mean.buffers(), self.network.buffers(), strict=True):
             mine.copy_(its)
-
-
-def steps_per_epoch(samples: SampleSource, batch_size: int) -> int:
-    """How many times the weights change in an epoch."""
-    return math.ceil(len(samples) / batch_size)
 
 
 def mean_weights(states: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:

@@ -15,9 +15,9 @@ from miha.evolution.point import Hyperparameters
 from miha.evolution.seeds import torch_seed
 from miha.problems.evaluation import forward, to_device, validate
 from miha.problems.problem import Problem
-from miha.problems.samples import Batch, Data, map_tensors, pieces
+from miha.problems.samples import Batch, Data, batch_sizes, map_tensors, pieces
 from miha.records.record import Epoch
-from miha.training.averaging import RunningMean, estimate_batch_norm, steps_per_epoch
+from miha.training.averaging import RunningMean, estimate_batch_norm
 from miha.training.compute import Compute
 from miha.training.transition import Blend
 
@@ -108,11 +108,12 @@ class Trainer:
     def _train_epoch(self, number: int, span: Span) -> float:
         """Train one epoch; returns the mean training loss."""
         problem, point, samples, device = self.problem, self.point, self.data.train, self.compute.device
-        steps = steps_per_epoch(samples, point.batch_size)
+        sizes = batch_sizes(len(samples), point.batch_size)
+        steps = len(sizes)
         place = (number, self.order) if self.order else (number,)
         generator = torch.Generator().manual_seed(torch_seed(self.seed, "augmentation", *place))
         draws, more_draws = (  # the second after the first, so that a sibling without distortion gets the same first
-            torch.rand(len(samples), count, generator=generator).split(point.batch_size)
+            torch.rand(len(samples), count, generator=generator).split(sizes)
             for count in (problem.draws_per_sample, problem.draws_per_distortion if point.augmentation else 0)
         )
         order_generator = torch.Generator().manual_seed(torch_seed(self.seed, "order", *place))

@@ -16,10 +16,11 @@ from miha.events import EpochEnded, StageEnded, StageReused, StageStarted, publi
 from miha.evolution.seeds import torch_seed
 from miha.files import append_line
 from miha.problems.evaluation import configure, load_weights
+from miha.problems.samples import batch_sizes
 from miha.records.archive import Archive, with_raw
 from miha.records.record import Epoch, StageRecord
 from miha.training.archives import read_if_whole, read_parent, save
-from miha.training.averaging import RunningMean, steps_per_epoch
+from miha.training.averaging import RunningMean
 from miha.training.loop import Trainer, network_to_device, seeded
 from miha.training.optimizers import build_optimizer, carry_state, restore_state, state_of
 from miha.training.soup import make_soup
@@ -71,7 +72,7 @@ class _Stage:
 
     def _average(self, begun: Archive | None) -> RunningMean:
         """The mean of the weights, as far as it has come; a stage begins one of its own."""
-        steps = steps_per_epoch(self.opened.data.train, self.spec.hyperparameters.batch_size)
+        steps = len(batch_sizes(len(self.opened.data.train), self.spec.hyperparameters.batch_size))
         mean = self._network(begun.weights if begun else None)
         return RunningMean(self.network, mean, max(1, round(self.spec.averaging * steps)), steps * len(self.epochs))
 

@@ -3,7 +3,7 @@ import torch
 
 from miha.problems.evaluation import to_device, validate
 from miha.problems.problem import Problem
-from miha.problems.samples import Batch, Data, Samples, correct
+from miha.problems.samples import Batch, Data, Samples, batch_sizes, correct
 from tests.support.tiny import TinyProblem
 
 
@@ -28,7 +28,14 @@ def test_every_sample_is_handed_out_once_in_the_order_asked_for(size, masked):
 def test_large_samples_are_gathered_in_pieces_of_whole_batches():
     samples = Samples(torch.arange(10.0)[:, None].expand(10, 3 * 2**20), torch.arange(10))  # 12 MiB each
     order = torch.arange(10).flip(0)
-    assert [batch.target.tolist() for batch in samples.batches(3, order)] == [[9, 8, 7], [6, 5, 4], [3, 2, 1], [0]]
+    assert [batch.target.tolist() for batch in samples.batches(3, order)] == [[9, 8, 7], [6, 5, 4], [3, 2, 1, 0]]
+
+
+@pytest.mark.parametrize(("samples", "sizes"), [(1, [1]), (4, [4]), (5, [5]), (6, [4, 2]), (9, [4, 5])])
+def test_a_single_sample_that_is_left_joins_the_batch_before(samples, sizes):
+    assert batch_sizes(samples, 4) == sizes
+    inputs = torch.arange(float(samples))[:, None]
+    assert [len(batch.inputs) for batch in Samples(inputs, inputs).batches(4)] == sizes
 
 
 def test_the_shape_of_an_input_is_that_of_one_sample():
