@@ -81,11 +81,14 @@ class Comparison:
     def gain_sentence(self, network: str, base: str, corrects: bool = True) -> str:
         """What a network adds to the base it starts from, in a sentence; ``corrects``: it is not the zero map."""
         gain = self.gain(network, base)
-        verb, size = "lowers" if gain.value > 0 else "raises", f"{100 * abs(gain.value):.1f} %"
+        size = f"{100 * abs(gain.value):.1f} %"
+        does = f"{'lowers' if gain.value > 0 else 'raises'} the error of the base by {size}"
+        if size == "0.0 %":
+            does = "leaves the error of the base as it is"
         interval = f"95 % interval of the gain {100 * gain.low:+.1f} to {100 * gain.high:+.1f} %"
         chance = ": it may be chance" if gain.low <= 0 <= gain.high else ""
         what = "The network" if corrects else "No network corrects the base; the mean of several bases"
-        return f"{what} {verb} the error of the base by {size} ({interval}){chance}."
+        return f"{what} {does} ({interval}){chance}."
 
     @cached_property
     def _resampled(self) -> NDArray[np.float64]:

@@ -57,6 +57,8 @@ def test_a_gain_is_stated_with_its_interval(comparison):
         "No network corrects the base; the mean of several bases lowers the error of the base by 50.0 %"
     )
     assert harm.startswith("The network raises the error of the base by 100.0 % (95 % interval of the gain -100.0")
+    same = comparison.gain_sentence("ours", "ours")
+    assert same.startswith("The network leaves the error of the base as it is (95 % interval of the gain +0.0 to +0.0")
 
 
 def test_a_difference_that_is_luck_may_be_chance():

@@ -50,7 +50,7 @@ def test_the_first_screen_says_how_well_beside_the_base_and_others_with_interval
     for method in ("base, untrained", "trained network", "ridge regression", "pixel mean plus offset"):
         row = first[first.index(f'<th scope="row">{method}</th>') :]
         assert re.search(r"\d\.\d\d\d? <span class=\"soft\">\d\.\d+ to \d\.\d+</span>", row)
-    for sentence in ("The base alone, which needs no training", " the error of the base by ", "Of the true values"):
+    for sentence in ("The base alone, which needs no training", " the error of the base ", "Of the true values"):
         assert sentence in first
     assert '<div class="frame">' in first
 
