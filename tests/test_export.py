@@ -15,7 +15,7 @@ from miha.export import export
 from miha.problems.evaluation import configure, trained_network
 from miha.records.archive import read_archive, write_archive
 from tests.support.tiny import TinyNet, TinyProblem
-from tests.test_tuning import Attending, Dictionaries, Recurrent, TwoInputs, mae, normalised, of_tensors, two_inputs
+from tests.support.tuned import Attending, Dictionaries, Recurrent, TwoInputs, mae, normalised, of_tensors, two_inputs
 
 SAME = {"atol": 1e-5, "rtol": 0}
 

@@ -5,14 +5,26 @@ import pytest
 import torch
 from torch import nn
 from torch.nn import functional
-from torch.utils.data import DataLoader, Dataset, TensorDataset
+from torch.utils.data import DataLoader, TensorDataset
 
 import miha
 from miha.errors import ArchiveError, ConfigError, RunError
 from miha.records.archive import read_archive
 from miha.tuning import split
 from tests.support.runs import contents
-from tests.support.tuned import VALID, N, normalised, of_tensors, tensors, tune
+from tests.support.tuned import (
+    VALID,
+    Attending,
+    Dictionaries,
+    N,
+    Recurrent,
+    TwoInputs,
+    normalised,
+    of_tensors,
+    tensors,
+    tune,
+    two_inputs,
+)
 
 
 def loss_of(run, valid):
@@ -20,26 +32,6 @@ def loss_of(run, valid):
     with torch.no_grad():
         *inputs, target = valid[:]
         return float(functional.mse_loss(run.network()(*inputs), target))
-
-
-class Recurrent(nn.Module):
-    def __init__(self):
-        super().__init__()
-        self.lstm, self.act, self.head = nn.LSTM(2, 8, batch_first=True), nn.Tanh(), nn.Linear(8, 1)
-
-    def forward(self, series):
-        return self.head(self.act(self.lstm(series)[0][:, -1]))
-
-
-class Attending(nn.Module):
-    def __init__(self):
-        super().__init__()
-        self.embed = nn.Linear(2, 8)
-        self.block = nn.TransformerEncoderLayer(8, 2, 16, dropout=0.1, activation=nn.ReLU(), batch_first=True)
-        self.head = nn.Linear(8, 1)
-
-    def forward(self, series):
-        return self.head(self.block(self.embed(series)).mean(dim=1))
 
 
 def convolutional():
@@ -93,34 +85,6 @@ def test_layers_that_are_frozen_keep_every_bit(tmp_path):
     before, after = (read_archive(run.run_dir / "model" / f"model_{name}.zip").weights for name in ("base", "final"))
     assert torch.equal(before["0.weight"], after["0.weight"])
     assert not torch.equal(before["4.weight"], after["4.weight"])
-
-
-class TwoInputs(nn.Module):
-    def __init__(self):
-        super().__init__()
-        self.one, self.two, self.act, self.head = nn.Linear(3, 8), nn.Linear(1, 8), nn.ReLU(), nn.Linear(8, 1)
-
-    def forward(self, one, two):
-        return self.head(self.act(self.one(one) + self.two(two)))
-
-
-class Dictionaries(Dataset):
-    """Samples are dictionaries, and drawn anew each time."""
-
-    def __init__(self, n):
-        self.rows = [{"two": row[:1], "one": row[1:], "y": row.sum(0, keepdim=True)} for row in tensors(4, n=n)[0]]
-
-    def __len__(self):
-        return len(self.rows)
-
-    def __getitem__(self, index):
-        row = self.rows[index]
-        return {**row, "one": row["one"] + 0.01 * torch.randn(3)}
-
-
-def two_inputs(n):
-    inputs = tensors(4, n=n)[0]
-    return TensorDataset(inputs[:, 1:], inputs[:, :1], inputs.sum(dim=1, keepdim=True))
 
 
 def test_a_network_takes_several_inputs_by_position(tmp_path):
