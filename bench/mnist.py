@@ -2,9 +2,7 @@
 
 import re
 import time
-from collections.abc import Callable
 from functools import partial
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -12,20 +10,20 @@ import typer
 
 from bench.results import DOCUMENT, RESULTS, RUNS, Result, Results, spread, table
 from bench.runs import ARTICLE_OPERATORS, DIGITS_BATCH, count_parameters, figures_of
+from bench.tuners import NEEDS, OPTUNA, PB2, PBT, is_missing, search_with
 from miha import Mnist, RunConfig, optimize
 from miha.config import Schedule
 from miha.evolution.point import SearchSpace
 from miha.problems.judgement import OURS
+from miha.problems.registry import archived_problem
+from miha.records.archive import read_manifest
 
 TRIAL_EPOCHS = 44  # of Optuna
 
 UNCHANGED, ARTICLES, FULL = "unchanged", "MIHA, article's operators", "MIHA, all operators"
 STRONG, STRONGLY = "strong start, unchanged", "MIHA, strong start"
 OURS_HERE = (UNCHANGED, ARTICLES, FULL, STRONG, STRONGLY)
-OPTUNA_ARTICLES, OPTUNA_OURS, PBT = "Optuna, article's space", "Optuna, our space", "Ray Tune PBT, our space"
-COLUMNS = (*OURS_HERE, OPTUNA_ARTICLES, OPTUNA_OURS, PBT)
-NEEDS = {OPTUNA_ARTICLES: "optuna", OPTUNA_OURS: "optuna", PBT: "ray"}
-
+COLUMNS = (*OURS_HERE, *NEEDS)
 
 # What one who knows the field would choose.
 STRONG_START = {
@@ -36,8 +34,9 @@ STRONG_START = {
     "loss": "label_smoothing",
     "augmentation": 1.0,
 }
+ALL = {**SearchSpace().operators, "augmentation": 3.0}
 OPERATORS: dict[str, dict[str, float]] = {
-    FULL: {**SearchSpace().operators, "augmentation": 3.0},
+    **dict.fromkeys((FULL, OPTUNA, PBT, PB2), ALL),
     # Without the loss: validation by cross-entropy would part with label smoothing at once, for it costs confidence.
     STRONGLY: {**SearchSpace().operators, "loss": 0.0},
 }
@@ -73,20 +72,15 @@ def run_miha(column: str, problem: Mnist, schedule: Schedule, runs: Path, seed: 
     return {**accuracies, **figures_of(run), "parameters": count_parameters(problem.build_network())}
 
 
-def peers(problem: Mnist, schedule: Schedule, trial_epochs: int) -> dict[str, Callable[[int], Result]]:
-    """The other methods, those that are installed."""
-    found: dict[str, Callable[[int], Result]] = {}
-    if find_spec("optuna"):
-        from bench.optuna_search import fixed, layered
-        from bench.optuna_search import search as optuna_search
-
-        for column, space in ((OPTUNA_ARTICLES, layered), (OPTUNA_OURS, fixed)):
-            found[column] = partial(optuna_search, space, problem, budget=schedule.budget, trial_epochs=trial_epochs)
-    if find_spec("ray"):
-        from bench.pbt import search as pbt_search
-
-        found[PBT] = partial(pbt_search, problem, budget=schedule.budget, annealed=schedule.closing_epochs)
-    return found
+def run_tuner(column: str, problem: Mnist, schedule: Schedule, trial_epochs: int, runs: Path, seed: int) -> Result:
+    """One search of another tuner, and its best model's accuracy."""
+    config = configuration(column, problem, schedule, runs, seed)
+    config.run_dir.mkdir(parents=True, exist_ok=True)
+    found = search_with(column, config, model := config.run_dir / "model.zip", trial_epochs)
+    trained = archived_problem(read_manifest(model).problem, problem.data)
+    judged = trained.judge({OURS: model}, config.run_dir / "cache", seed).metrics
+    accuracies = {key: judged[key] for key in ("accuracy", "accuracy_first_500")}
+    return {**found, **accuracies, "parameters": count_parameters(trained.build_network())}
 
 
 def rows_of(results: Results) -> list[list[str]]:
@@ -148,15 +142,12 @@ def main(
         "strong": STRONG_START,
     }
     kept = Results("mnist", settings, fresh, results, document)
-    methods: dict[str, Callable[[int], Result]] = {
-        column: partial(run_miha, column, problem, schedule, runs) for column in OURS_HERE
-    }
-    methods |= peers(problem, schedule, trial_epochs)
+    methods = {column: partial(run_miha, column, problem, schedule, runs) for column in OURS_HERE}
+    methods |= {column: partial(run_tuner, column, problem, schedule, trial_epochs, runs) for column in NEEDS}
+    chosen = [column for column in COLUMNS if not only or any(word in column for word in only)]
+    chosen = [column for column in chosen if not is_missing(column)]
     started = time.monotonic()
-    chosen = [column for column in methods if not only or any(word in column for word in only)]
     kept.each([(column, seed, partial(methods[column], seed)) for seed in range(seeds) for column in chosen], processes)
-    for column in NEEDS.keys() - methods.keys():
-        print(f"{column}: left out, since {NEEDS[column]} is not installed (pip install 'miha[bench]')")
     kept.save()
     print(f"{schedule.budget} epochs each; {time.monotonic() - started:.0f} s")
     kept.publish(

@@ -32,7 +32,7 @@ DRAWS = 2  # halves of the channels that are tried of each swap
 
 def swaps(name: str, seed: int, digits: Path, scenes: Path, runs: Path) -> Result:
     """Losses on validation after a candidate's epochs, over those of the control, by kind and swap."""
-    task, run_dir = tasks(digits, scenes)[name], runs / f"{name}-{seed}"
+    task, run_dir = tasks(digits, scenes, scenes)[name], runs / f"{name}-{seed}"
     found: dict[str, Any] = {}
     for kind, epochs in {AT_ONCE: 0, **GENTLY}.items():
         plan = _plan(task, seed, run_dir, epochs)
@@ -109,7 +109,7 @@ def main(
 ) -> None:
     """Train every swap of an activation that a trained parent offers, in each way, for one candidate's epochs."""
     history = without_truth(scenes, runs / "madrid")
-    known = tasks(digits, history)
+    known = tasks(digits, history, history)
     kept = Results("swaps", {name: known[name].schedule for name in TASKS}, fresh, results, document)
     jobs: list[Job] = [
         (name, seed, partial(swaps, name, seed, digits, history, runs))

@@ -18,6 +18,8 @@ import typer
 from bench.heldout import without_truth
 from bench.results import DOCUMENT, RESULTS, RUNS, Job, Result, Results, spread, table
 from bench.runs import figures_of
+from bench.stacks import stack
+from bench.tuners import OPTUNA, PB2, PBT, is_missing, search_with
 from bench.tuning_tasks import UNITS, Task, tasks
 from miha import RunConfig, optimize, plan
 from miha.config import Schedule
@@ -51,7 +53,8 @@ OPTIONS: dict[str, dict[str, Any]] = {
 PRIOR, BOTH = "MIHA, prior", "MIHA, soups of own orders, prior"
 REPLAY, RANDOM = "MIHA's schedule replayed", "random search, constant"
 DRAWS, CHANGES = 3, 2  # settings that the random search tries, and how many changes away from the start they are
-COLUMNS = (ARTICLE, STRONG, ALONE, RANDOM, *OPTIONS, PRIOR, BOTH, REPLAY)
+OTHERS = (OPTUNA, PBT, PB2)
+COLUMNS = (ARTICLE, STRONG, ALONE, RANDOM, *OTHERS, *OPTIONS, PRIOR, BOTH, REPLAY)
 
 
 @contextmanager
@@ -91,9 +94,9 @@ def configuration(task: Task, problem: Problem, column: str, seed: int, run_dir:
     )
 
 
-def run_one(name: str, column: str, seed: int, digits: Path, scenes: Path, runs: Path) -> Result:
+def run_one(name: str, column: str, seed: int, digits: Path, scenes: Path, year: Path, runs: Path) -> Result:
     """One run in this process alone, and the error of its best model on the test."""
-    task = tasks(digits, scenes)[name]
+    task = tasks(digits, scenes, year)[name]
     problem, run_dir = task.problem(), runs / f"{name}-{re.sub('[^a-z]+', '-', column.lower())}-{seed}"
     shared = runs / "samples" / f"{name}-{seed}"
     for folder in (run_dir, shared):
@@ -101,12 +104,17 @@ def run_one(name: str, column: str, seed: int, digits: Path, scenes: Path, runs:
     if not (run_dir / "cache").exists():
         (run_dir / "cache").symlink_to(shared.absolute(), target_is_directory=True)
     config = configuration(task, problem, column, seed, run_dir)
+    if column in OTHERS:
+        found = search_with(column, config, model := run_dir / "model.zip", config.budget // DRAWS)
+        error, loss = task.errors(problem, model)
+        shutil.rmtree(run_dir)
+        return {**found, "error": error, "loss": loss, "used": None, "won": ""}
     if column in (PRIOR, BOTH):
         earlier = [run_before(task, problem, seed + 100 * number, run_dir / f"before{number}") for number in (1, 2)]
         config = config.model_copy(update={"search": config.search.model_copy(update={"prior": tuple(earlier)})})
     if column == REPLAY:
-        found = run_before(task, problem, seed + 100, run_dir / "before")
-        config = config.model_copy(update={"replay": tuple(read_steps(found / FILE))})
+        before = run_before(task, problem, seed + 100, run_dir / "before")
+        config = config.model_copy(update={"replay": tuple(read_steps(before / FILE))})
     if column == RANDOM:
         runs_made = [optimize(one) for one in random_search(config)]
         run = min(runs_made, key=lambda one: one.best.valid_loss)
@@ -267,15 +275,17 @@ def main(
 ) -> None:
     """Compare, at one budget of epochs, an unchanged training, MIHA, and MIHA with each further part."""
     history = without_truth(scenes, runs / "madrid")
-    known = tasks(digits, history)
+    year = without_truth(stack(RUNS / "scale" / "200x96", 200, 96), runs / "year")
+    known = tasks(digits, history, year)
     settings = {name: {**one.schedule, "start": one.start, "strong": one.strong} for name, one in known.items()}
     kept = Results("tuning", settings, fresh, results, document)
+    chosen = [column for column in COLUMNS if (not only or column in only) and not is_missing(column)]
     jobs: list[Job] = [
-        (key_of(name, column), seed, partial(run_one, name, column, seed, digits, history, runs))
+        (key_of(name, column), seed, partial(run_one, name, column, seed, digits, history, year, runs))
         for seed in range(seeds)
         for name in known
-        for column in COLUMNS
-        if (not task or name in task) and (not only or column in only)
+        for column in chosen
+        if not task or name in task
     ]
     started = time.monotonic()
     kept.each(jobs, processes)

@@ -1,10 +1,12 @@
 """The trainings that ``bench.tuning`` compares: small networks of several kinds, each with a test of its own."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -12,7 +14,13 @@ from torch.nn import functional
 from bench.heldout import held_out_errors
 from miha import Batch, Data, GapFill, Mnist, Problem, Samples
 from miha.evolution.point import SearchSpace
+from miha.gapfill.encoding import Encoded, Normalisation, encode_scene
+from miha.gapfill.guess import WHOLE, Window
+from miha.gapfill.predictors import Background, Static, analogues
+from miha.gapfill.process import Posterior
+from miha.gapfill.unet import UNet
 from miha.problems.evaluation import trained_network, validate
+from miha.rasters.stack import Image
 from miha.records.archive import read_archive
 from miha.threads import fixed_threads
 
@@ -59,6 +67,39 @@ class ReadDigits(Mnist):
 
     def build_network(self) -> nn.Module:
         return RowReader()
+
+
+class BareUNet(GapFill):
+    """A U-Net that sees a scene and the days most like it, and no base."""
+
+    network: Literal["unet", "autoencoder"] = "autoencoder"  # which sees values, not what the base leaves
+    width: int = 12
+    levels: int = 3
+
+    @property
+    def channels(self) -> int:
+        return 2 * (1 + self.analogues)
+
+    def build_network(self) -> nn.Module:
+        return UNet(self.channels, self.width, self.levels)
+
+    def encode(
+        self,
+        scene: Image,
+        background: Background,
+        static: Static,
+        rng: np.random.Generator,
+        window: Window = WHOLE,
+        process: Posterior | None = None,
+        normalisation: Normalisation | None = None,
+    ) -> Encoded:
+        normalisation = normalisation or Normalisation.of(background)
+        days = analogues(scene, background, self.analogues)
+        similar = background.level + background.offsets[days, None, None] + background.anomalies[days]
+        seen = np.concatenate([scene[None], similar])[:, *window]
+        values = np.nan_to_num((seen - normalisation.mean) / normalisation.std)
+        base = encode_scene(scene, normalisation, window)
+        return replace(base, channels=np.concatenate([values, ~np.isnan(seen)]).astype(np.float32))
 
 
 class NoisyQuadratic(Problem):
@@ -145,7 +186,7 @@ def error_in_gaps(problem: Problem, model: Path) -> tuple[float, float]:
 
 UNITS = {
     **dict.fromkeys(("digits", "LeNet", "LSTM"), "wrong test digits, %"),
-    "autoencoder": "squared error in gaps of held-out days",
+    **dict.fromkeys(("autoencoder", "U-Net"), "squared error in gaps of held-out days"),
     "deceptive": "loss on fresh samples",
 }
 ADAM = {"optimizer": "Adam"}
@@ -163,12 +204,13 @@ SCHEDULE = {
 }  # 60 in all
 
 
-def tasks(digits: Path, scenes: Path) -> dict[str, Task]:
+def tasks(digits: Path, scenes: Path, year: Path) -> dict[str, Task]:
     """All tasks by name.
 
     Args:
         digits: folder that ``miha fetch mnist`` wrote.
-        scenes: a data set without truth.
+        scenes: a data set without truth, of the autoencoder.
+        year: another, of the U-Net.
     """
 
     def classes(kind: type[Mnist], samples: int) -> Task:
@@ -196,6 +238,14 @@ def tasks(digits: Path, scenes: Path) -> dict[str, Task]:
             {**ADAM, "batch_size": 32},
             {**ADAMW, "batch_size": 32},
             {**dict.fromkeys(EVERY, 0.25), "activation": 6.0, "lr": 4.0, "dropout": 1.0},
+            error_in_gaps,
+        ),
+        "U-Net": Task(
+            partial(BareUNet, data=year, train_samples=160, valid_samples=64, patch=64),
+            SCHEDULE,
+            {**ADAM, "batch_size": 16},
+            {**ADAMW, "batch_size": 16},
+            EVERY,
             error_in_gaps,
         ),
         "deceptive": Task(

@@ -18,13 +18,13 @@ from bench.gapfill import main as gapfill
 from bench.growth import exponent
 from bench.heldout import without_truth
 from bench.loops import NoiseDigits, NoiseScenes, Task, bare_epochs, our_epochs, usual_epochs
-from bench.mnist import OPTUNA_OURS, PBT
 from bench.mnist import main as mnist
 from bench.overhead import Training, archives, carry_out, many_candidates
 from bench.results import Results
 from bench.runs import count_parameters, value_of
 from bench.speed import Part
 from bench.speed import main as speed
+from bench.tuners import NEEDS, OPTUNA, PB2, PBT, is_missing
 from miha.config import Schedule
 from miha.events import observed_by
 from miha.evolution.change import Change
@@ -48,7 +48,9 @@ def digits(tmp_path):
     return folder
 
 
-@pytest.mark.parametrize(("module", "columns"), [("optuna", ["Optuna"]), ("bench", ["all operators", "strong start"])])
+@pytest.mark.parametrize(
+    ("module", "columns"), [("optuna", ["Optuna"]), ("ray", ["Ray"]), ("bench", ["all operators", "strong start"])]
+)
 def test_digits(digits, tmp_path, module, columns):
     pytest.importorskip(module, reason="a peer of the benchmarks: pip install 'miha[bench]'")
     document = tmp_path / "results.md"
@@ -56,9 +58,15 @@ def test_digits(digits, tmp_path, module, columns):
     epochs |= {"final_epochs": 1, "trial_epochs": 3}
     mnist(seeds=1, data=digits, **epochs, samples=200, only=columns, runs=tmp_path, results=tmp_path, document=document)
     results = json.loads((tmp_path / "mnist.json").read_text())["results"]
-    assert {figures["0"]["epochs"] for figures in results.values()} == {7}
-    assert PBT not in results
-    assert OPTUNA_OURS in document.read_text() or module == "bench"
+    assert {figures["0"]["epochs"] for figures in results.values()} == ({4} if module == "ray" else {7})
+    assert {column for column in NEEDS if column in results} == {c for c, need in NEEDS.items() if need == module}
+    assert all(column in document.read_text() for column in results)
+
+
+def test_a_tuner_that_is_not_installed_is_left_out_and_named(monkeypatch, capsys):
+    monkeypatch.setattr("bench.tuners.find_spec", lambda name: None if name == "ray" else name)
+    assert [is_missing(column) for column in (PBT, OPTUNA, "MIHA")] == [True, False, False]
+    assert "since ray is not installed" in capsys.readouterr().out
 
 
 @pytest.mark.slow
@@ -67,19 +75,23 @@ def test_every_column_of_the_small_trainings_has_a_row(digits, simulated, tmp_pa
     monkeypatch.setattr(tuning_tasks, "SCHEDULE", {**tuning_tasks.SCHEDULE, **epochs})
     document, history = tmp_path / "results.md", without_truth(simulated, tmp_path / "scenes")
     kept = Results("tuning", {}, False, tmp_path, document)
-    for column in tuning.COLUMNS:
+    columns = [column for column in tuning.COLUMNS if not is_missing(column)]
+    for column in columns:
         key = tuning.key_of("deceptive", column)
-        kept.once(key, 0, lambda column=column: tuning.run_one("deceptive", column, 0, digits, history, tmp_path))
+        given = (digits, history, history, tmp_path)
+        kept.once(key, 0, lambda column=column, given=given: tuning.run_one("deceptive", column, 0, *given))
     rows = tuning.error_table(kept, "deceptive", tuning_tasks.UNITS["deceptive"]).splitlines()[2:]
-    assert [row.split(" | ")[0].removeprefix("| ") for row in rows] == list(tuning.COLUMNS)
-    spent = {column: kept.results[tuning.key_of("deceptive", column)]["0"]["epochs"] for column in tuning.COLUMNS}
+    assert [row.split(" | ")[0].removeprefix("| ") for row in rows] == columns
+    spent = {column: kept.results[tuning.key_of("deceptive", column)]["0"]["epochs"] for column in columns}
+    others = {spent.pop(column, 12) for column in (PBT, PB2)}
+    assert others == {12}, "four members have as many epochs each"
     assert set(spent.values()) == {15, 6}, "but for the replay all have one budget"
     assert spent[tuning.REPLAY] == 6
 
 
 @pytest.mark.slow
 def test_swaps(digits, tmp_path, monkeypatch):
-    task = tuning_tasks.tasks(digits, tmp_path)["digits"]
+    task = tuning_tasks.tasks(digits, tmp_path, tmp_path)["digits"]
     problem = task.problem().model_copy(update={"samples": 100})
     schedule = {**task.schedule, "initial_epochs": 1, "candidate_epochs": 1}
     small = task._replace(problem=lambda: problem, schedule=schedule)
@@ -93,7 +105,7 @@ def test_swaps(digits, tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("name", ["digits", "LeNet", "LSTM"])
 def test_the_networks_of_the_small_trainings_tell_ten_classes_apart(digits, simulated, name):
-    problem = tuning_tasks.tasks(digits, simulated)[name].problem()
+    problem = tuning_tasks.tasks(digits, simulated, simulated)[name].problem()
     output = problem.build_network()(problem.test().tensors.inputs[:3])
     assert output.exp().sum(dim=1).tolist() == pytest.approx([1.0] * 3)
 
