@@ -76,6 +76,8 @@ def search(config: RunConfig, model: Path, annealed: int, kind: Kind = "pbt") ->
         annealed: how many epochs of the budget, at the end, let the learning rate fall to zero.
         kind: exchanges by perturbation, or by a bandit with a Gaussian process (``pb2``).
     """
+    problem = config.problem.model_copy(update={"data": config.problem.data.absolute()})  # members work elsewhere
+    config = config.model_copy(update={"problem": problem, "run_dir": config.run_dir.absolute()})
     epochs = config.budget // MEMBERS
     random.seed(config.seed)
     np.random.seed(config.seed)
