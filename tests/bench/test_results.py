@@ -25,6 +25,7 @@ from bench import (
 )
 from bench.gapfill import ablation_table, comparison, winners
 from bench.results import DOCUMENT, RESULTS, Results, put_block, spread, table
+from bench.tuners import OPTUNA, OPTUNA_ARTICLES, PBT
 from miha.errors import MihaError
 from miha.gapfill.kernel import LEARNED
 from tests.support.processes import ROOT, alive, descendants, environment, logged, running, wait_for
@@ -210,7 +211,7 @@ def test_the_readme_shows_the_stored_errors_of_st_petersburg():
 
 def test_the_readme_shows_the_stored_accuracies_of_digits():
     results = stored("mnist")
-    columns = (mnist.UNCHANGED, mnist.OPTUNA_ARTICLES, mnist.OPTUNA_OURS, mnist.PBT, mnist.FULL)
+    columns = (mnist.UNCHANGED, OPTUNA_ARTICLES, OPTUNA, PBT, mnist.FULL)
     accuracies = [results.values(column, "accuracy") for column in columns]
     best = max(accuracies, key=mean)
     row = line_of([f"**{spread(one)}**" if one is best else spread(one) for one in accuracies])
