@@ -2,12 +2,14 @@
 
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
+from tempfile import TemporaryFile, gettempdir
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from miha.errors import StorageError
 from miha.gapfill.base import Base
 from miha.gapfill.encoding import Encoded, Normalisation, encode_maps
 from miha.gapfill.features import REACH
@@ -23,7 +25,6 @@ from miha.threads import fixed_threads
 SIDE = 512  # pixels of a window that the network is asked about, a side
 ALIGNED = 64  # windows begin at multiples of it, as the pixels do that a network pools: up to seven resolutions
 SPREAD = round(4 * SPREAD_SCALES[-1])  # pixels from which a spread residual takes something
-CACHE = 1_000_000_000  # bytes of maps that are kept, so that windows side by side do not compute them twice
 PROBES, SAME = (256, 512, 1024), 1e-5  # sides of what a network is tried on; difference of outputs that are one
 
 
@@ -58,8 +59,9 @@ class NetworkOverBase:
         self.similar = analogues(self.base.sample.scene[None], background, problem.analogues)
         tiles = list(view.tiles())
         self.side = tiles[0][0].stop, tiles[0][1].stop
-        size = 4 * self.side[0] * self.side[1] * (4 + problem.analogues + (TRENDS + 3) * len(mirrorings))
-        self._maps = lru_cache(maxsize=max(9, CACHE // size))(self._compute)
+        rows = 2 + (SIDE + 2 * (reach + ALIGNED + SPREAD)) // self.side[0]  # that a window touches at most
+        kept = rows * (1 + view.shape[1] // self.side[1])  # until the windows of the next row have used them
+        self._maps = lru_cache(maxsize=kept)(lambda *tile: Spooled(self._compute(*tile)))
 
     @fixed_threads(1)
     def fill(self, where: Window) -> Posterior:
@@ -110,7 +112,7 @@ class NetworkOverBase:
         shape = where[0].stop - where[0].start, where[1].stop - where[1].start
         joined: NDArray[np.float32] | None = None
         for tile in self._tiles(where):
-            maps = self._maps(*((part.start, part.stop) for part in tile))
+            maps = self._maps(*((part.start, part.stop) for part in tile)).read()
             if joined is None:
                 joined = np.empty((len(maps), *shape), np.float32)
             shared = tuple(
@@ -152,6 +154,29 @@ class NetworkOverBase:
             found = guess.at(numbers[0] * self.view.shape[1] + numbers[1], around)
             maps += [one.reshape(shape) for one in (*found.refined, found.climatology, found.ridge, found.spread)]
         return np.stack(maps)
+
+
+class Spooled:
+    """Maps in an unnamed file, which is gone when they are: those of a row of tiles may be gigabytes.
+
+    Raises:
+        StorageError: the folder of temporary files is full.
+    """
+
+    def __init__(self, maps: NDArray[np.float32]) -> None:
+        self.shape = maps.shape
+        try:
+            self.file = TemporaryFile()  # noqa: SIM115
+            maps.tofile(self.file)
+        except OSError as error:
+            raise StorageError(
+                f"cannot keep maps in {gettempdir()}: {error.strerror or error}. Free space, or name another folder in "
+                "the environment variable TMPDIR."
+            ) from error
+
+    def read(self) -> NDArray[np.float32]:
+        """The maps, in memory as far as they are looked at."""
+        return np.memmap(self.file, np.float32, "r", shape=self.shape)
 
 
 def _guess(scene: Image, maps: NDArray[np.float32], where: Window) -> Guess:

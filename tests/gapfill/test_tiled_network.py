@@ -3,7 +3,7 @@ import pytest
 import torch
 from torch import nn
 
-from miha.errors import ArchiveError
+from miha.errors import ArchiveError, StorageError
 from miha.gapfill import problem as problems
 from miha.gapfill import tiled_network, view
 from miha.gapfill.autoencoder import Autoencoder
@@ -106,6 +106,20 @@ def test_no_border_shows_where_windows_join(run, tmp_path, monkeypatch):
     at_once = filled(80, filler.reach, 8)
     assert np.abs(filled(16, filler.reach, 8) - at_once)[gap].max() < 1e-4
     assert np.abs(filled(16, 0, 0) - at_once)[gap].max() > 1e-3
+
+
+def test_the_maps_of_a_tile_are_computed_once_for_all_windows(run, simulated, small_tiles, monkeypatch):
+    filler, computed = NetworkFiller(model_path(run.run_dir, "final"), simulated), []
+    scene, compute = filler.read(list_rasters(simulated / "gapped")[3]), NetworkOverBase._compute
+    monkeypatch.setattr(NetworkOverBase, "_compute", lambda self, *tile: computed.append(tile) or compute(self, *tile))
+    filler._fill(Arrays(scene.values, filler.background(scene), filler.static))(whole(scene.values.shape))
+    assert len(computed) == len(set(computed)) == 16
+
+
+def test_a_full_disk_for_maps_is_named_with_its_remedy(monkeypatch):
+    monkeypatch.setattr(tiled_network, "TemporaryFile", lambda: open("/dev/full", "wb"))  # noqa: PTH123, SIM115
+    with pytest.raises(StorageError, match=r"cannot keep maps in .*Free space, or name another folder in .* TMPDIR"):
+        tiled_network.Spooled(np.zeros((2, 64, 64), np.float32))
 
 
 def test_an_autoencoder_fills_no_stack_that_is_opened(simulated, tmp_path, monkeypatch):
