@@ -117,7 +117,7 @@ def test_the_maps_of_a_tile_are_computed_once_for_all_windows(run, simulated, sm
 
 
 def test_a_full_disk_for_maps_is_named_with_its_remedy(monkeypatch):
-    monkeypatch.setattr(tiled_network, "TemporaryFile", lambda: open("/dev/full", "wb"))  # noqa: PTH123, SIM115
+    monkeypatch.setattr(tiled_network, "TemporaryFile", lambda: open("/dev/full", "wb"))  # noqa: SIM115
     with pytest.raises(StorageError, match=r"cannot keep maps in .*Free space, or name another folder in .* TMPDIR"):
         tiled_network.Spooled(np.zeros((2, 64, 64), np.float32))
 
