@@ -2,7 +2,7 @@
 
 import hashlib
 import random
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import accumulate, pairwise
@@ -76,7 +76,7 @@ class Source:
                 f"{name}: {type(source.dataset).__name__} gives no sample by its number. Make tensors of its columns: "
                 "TensorDataset(torch.tensor(x.to_numpy(), dtype=torch.float32), torch.tensor(y.to_numpy()))."
             )
-        if isinstance(source.dataset, IterableDataset) or not hasattr(source.dataset, "__getitem__"):
+        if isinstance(source.dataset, IterableDataset | Mapping | str) or not hasattr(source.dataset, "__getitem__"):
             raise DataError(
                 f"{name}: {type(source.dataset).__name__} gives no sample by its number. Make it a map-style "
                 "torch.utils.data.Dataset, with __getitem__ and __len__."

@@ -1,5 +1,6 @@
 """A network tried out on one batch before anything is trained, so that a mistake is reported at once and by name."""
 
+import inspect
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -64,6 +65,12 @@ def try_out(problem: Assembled, activations_may_change: bool) -> None:
 def _built(build: Callable[[], nn.Module]) -> nn.Module:
     if isinstance(build, nn.Module):
         raise ConfigError("build is a network; give a function that makes a fresh one each time: build=lambda: Net(…).")
+    try:
+        inspect.signature(build).bind()
+    except TypeError as error:
+        raise ConfigError(f"build is called with nothing, but {error}: build=lambda: Net(…).") from error
+    except ValueError:
+        pass  # of what is written in C nothing is known
     with torch.random.fork_rng(devices=[]):
         network = build()
     if not isinstance(network, nn.Module):
