@@ -134,7 +134,7 @@ class Experiment:
         config, compute = self.config, self.plan.compute
         with self.directory.held():
             self.directory.refuse_loss(self.plan.decisive(), config.replace)
-            self.directory.claim(self.plan.decisive())
+            self.directory.claim(self.plan.decisive(), config.replace)
             description = config.describe()
             publish(RunStarted(config.budget, description, str(config.run_dir), compute.device, compute.precision))
             if prior := self.plan.prior:
@@ -301,8 +301,7 @@ class Experiment:
         self.directory.write_best(best.stage)
         apart = bool(config.schedule.averaging or config.schedule.transition)
         write_steps(self.directory.path / FILE, steps_of(self.legs, apart))
-        if config.replace:
-            self.directory.remove_leftovers(self.records, self.selections, self.budget.files)
+        self.directory.remove_leftovers(self.records, self.selections, self.budget.files)
         self.directory.write_provenance(
             {
                 "configuration": config.model_dump(mode="json"),
