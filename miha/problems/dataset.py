@@ -26,6 +26,7 @@ from torch.utils.data import (
 
 from miha.errors import DataError
 from miha.problems.samples import Batch, SampleSource, batch_sizes, equal_blocks, map_tensors
+from miha.sockets import socket_folder
 
 PROBES = 64  # samples that tell whether a data set is another one
 
@@ -224,6 +225,7 @@ class DatasetSamples(SampleSource):
         batches = _Batches(self.source, parts, seed)
         if self.source.processes == 0:
             return (batches[number] for number in range(len(batches)))
+        socket_folder()  # by whose sockets tensors come
         return iter(
             DataLoader(
                 batches,

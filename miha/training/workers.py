@@ -17,6 +17,7 @@ from pebble import ProcessPool
 from miha import events
 from miha.errors import MihaError, StorageError
 from miha.script import refuse_unguarded
+from miha.sockets import socket_folder
 
 # A server that has imported PyTorch once forks each worker, in milliseconds; it never computes, so forking it is safe.
 _CONTEXT = multiprocessing.get_context("forkserver")
@@ -76,6 +77,7 @@ class _Workers:
 
 def warm_up() -> None:
     """Start the server that forks workers, so that it imports PyTorch while this process does."""
+    socket_folder()
     forkserver.ensure_running()
 
 
@@ -90,6 +92,7 @@ def working(processes: int) -> Iterator[None]:
         RunError: a script that processes would run again, or cannot read: :func:`miha.script.refuse_unguarded`.
     """
     refuse_unguarded("a pool of workers")
+    warm_up()
     with events.receiving() as address, working_in(_Workers(processes, address)):
         yield
 
