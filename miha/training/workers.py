@@ -4,6 +4,7 @@ import logging
 import multiprocessing
 import os
 import signal
+import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import CancelledError, Future
@@ -76,9 +77,20 @@ class _Workers:
 
 
 def warm_up() -> None:
-    """Start the server that forks workers, so that it imports PyTorch while this process does."""
+    """Start the server that forks workers, so that it imports PyTorch while this process does.
+
+    It looks for modules where this process does, not in the current folder first.
+    """
     socket_folder()
-    forkserver.ensure_running()
+    where = {"PYTHONPATH": os.pathsep.join(path or os.curdir for path in sys.path), "PYTHONSAFEPATH": "1"}
+    former = {key: os.environ[key] for key in where if key in os.environ}
+    os.environ.update(where)
+    try:
+        forkserver.ensure_running()
+    finally:
+        for key in where:
+            del os.environ[key]
+        os.environ.update(former)
 
 
 _current: ContextVar[Pool | None] = ContextVar("workers", default=None)

@@ -74,6 +74,12 @@ def work(tmp_path, **more):
     return subprocess.run([sys.executable, script], **call, env=environment(tmp_path / "home", **more)).stdout
 
 
+def test_what_lies_in_the_current_folder_is_no_library_of_the_workers(tmp_path):
+    (tmp_path / "miha").mkdir()
+    (tmp_path / "miha" / "__init__.py").write_text("print('another miha')")
+    assert work(tmp_path) == f"{ROOT / 'miha' / '__init__.py'}\nTrue\n"
+
+
 def test_sockets_are_put_where_their_paths_are_short_enough(tmp_path):
     folder = tmp_path / ("long" * 25)
     folder.mkdir()
