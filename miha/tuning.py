@@ -19,6 +19,7 @@ from miha.problems.trial import try_out
 from miha.report.display import plain_console
 from miha.report.watching import watched
 from miha.run import IN_THIS_PROCESS, Run, optimize
+from miha.rundir import RunDirectory
 from miha.script import refuse_import, refuse_unguarded
 from miha.wording import meant
 
@@ -142,16 +143,14 @@ def tune(
     config = make_config({**content, "problem": unread})  # a mistake is reported before data are read
     if config.run.workers != 1:
         refuse_unguarded("miha.tune", IN_THIS_PROCESS)
-    problem = Assembled.save(parts, config.run_dir.absolute(), **of_problem)
     swaps = any(config.search.operators.get(name, 0) > 0 for name in ("activation", "neuron_activation"))
-    try_out(problem, activations_may_change=swaps)
-    chosen = config.model_copy(update={"problem": problem})
-    Experiment(chosen).check()
+    directory = RunDirectory(config.run_dir)
+    with directory.held(), Assembled.saved(parts, directory.path, **of_problem) as problem:
+        try_out(problem, activations_may_change=swaps)
+        chosen = config.model_copy(update={"problem": problem})
+        Experiment(chosen).check()
     with watched(plain_console() if given.show else None, given.tensorboard, given.mlflow):
-        run = optimize(chosen)
-    for file in set(problem.data.glob("problem_*.pkl")) - {problem.file} if config.replace else ():
-        file.unlink()  # of what was replaced
-    return run
+        return optimize(chosen)
 
 
 def _name(metric: Callable[[Any, Any], Any] | None) -> str:

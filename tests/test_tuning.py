@@ -1,5 +1,7 @@
 """``miha.tune``: what kinds of networks and data it takes."""
 
+import os
+
 import pandas as pd
 import pytest
 import torch
@@ -9,6 +11,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 import miha
 from miha.errors import ArchiveError, ConfigError, RunError
+from miha.events import RunStarted, observed_by
 from miha.records.archive import read_archive
 from miha.tuning import split
 from tests.support.runs import contents
@@ -179,6 +182,7 @@ def test_another_loss_or_other_data_make_another_run_whose_parts_harm_no_former_
     for changed in ({"loss": functional.l1_loss}, {"valid": TensorDataset(*tensors(4, n=9))}):
         with pytest.raises(RunError, match=r"archives of another configuration: .*problem\.identity was"):
             tune(tmp_path, Tied, of_tensors(4) | changed)
+    assert len(list(first.run_dir.glob("problem_*.pkl"))) == 1, "what is refused leaves none"
     assert torch.equal(first.network()(torch.ones(1, 4)), before)
 
 
@@ -196,6 +200,19 @@ def test_what_a_run_replaces_leaves_no_parts_behind(tmp_path):
     run = tune(tmp_path, Tied, of_tensors(4), loss=functional.l1_loss, replace=True)
     assert len(list(run.run_dir.glob("problem_*.pkl"))) == 1
     assert run.network()(torch.ones(1, 4)).isfinite()
+
+
+def test_a_call_leaves_the_parts_of_one_that_runs_in_its_directory_alone(tmp_path):
+    def intrude(event):
+        if isinstance(event, RunStarted):
+            before = {path: path.stat().st_mtime_ns for path in (tmp_path / "run").glob("problem_*.pkl")}
+            for changed in ({}, {"loss": functional.l1_loss, "replace": True}):
+                with pytest.raises(RunError, match=f"run is in use by process {os.getpid()}"):
+                    tune(tmp_path, Tied, of_tensors(4), **changed)
+            assert {path: path.stat().st_mtime_ns for path in (tmp_path / "run").glob("problem_*.pkl")} == before
+
+    with observed_by(intrude):
+        tune(tmp_path, Tied, of_tensors(4))
 
 
 @pytest.mark.slow
