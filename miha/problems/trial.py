@@ -2,7 +2,7 @@
 
 import inspect
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -31,6 +31,7 @@ _BY_FUNCTION = {
     if hasattr(place, name)
 }
 TRIED = 16  # samples
+_MANY = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 
 
 def try_out(problem: Assembled, activations_may_change: bool) -> None:
@@ -85,14 +86,34 @@ def _built(build: Callable[[], nn.Module]) -> nn.Module:
 
 
 def _output(network: nn.Module, problem: Assembled, batch: Batch, name: str) -> Any:
+    positional, named = problem.arguments(batch)
+    if named:
+        _check_names(network, named, name)
     try:
         return forward(network, problem, batch)
     except (RuntimeError, TypeError, ValueError, IndexError) as error:
-        positional, named = problem.arguments(batch)
         shapes = [*map(_shape, positional), *(f"{key}={_shape(value)}" for key, value in named.items())]
         raise DataError(
             f"{name}: the network does not take a batch of these data, network({', '.join(shapes)}): {error}"
         ) from error
+
+
+def _check_names(network: nn.Module, named: Mapping[str, Any], name: str) -> None:
+    """Refuse a batch whose keys are not the arguments of the network."""
+    taken = inspect.signature(network.forward).parameters
+    any_name = any(one.kind is one.VAR_KEYWORD for one in taken.values())
+    required = {key for key, one in taken.items() if one.default is one.empty and one.kind not in _MANY}
+    extra, lacking = sorted(named.keys() - (named if any_name else taken)), sorted(required - named.keys())
+    advice = [
+        *(
+            [f"It does not take {', '.join(map(repr, extra))}: leave that out in __getitem__ or collate_fn."]
+            * bool(extra)
+        ),
+        *([f"It lacks {', '.join(map(repr, lacking))}: give samples such a key."] * bool(lacking)),
+    ]
+    if advice:
+        called = f"forward({', '.join(taken)})"
+        raise DataError(f"{name}: keys of a batch go to the network by name, {called}. {' '.join(advice)}")
 
 
 def _check_loss(problem: Assembled, output: Any, batch: Batch, name: str) -> None:

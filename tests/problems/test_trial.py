@@ -11,7 +11,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from miha.errors import ConfigError, DataError
 from tests.support.runs import contents
-from tests.support.tuned import N, normalised, of_tensors, tensors, tune
+from tests.support.tuned import Dictionaries, N, normalised, of_tensors, tensors, tune
 
 
 class Functional(nn.Module):
@@ -26,6 +26,15 @@ class Functional(nn.Module):
 class Nothing(nn.Module):
     def forward(self, inputs):
         return inputs.sum(dim=1, keepdim=True)
+
+
+class OfOne(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Linear(3, 1)
+
+    def forward(self, one):
+        return self.layer(one)
 
 
 def all_frozen():
@@ -90,6 +99,16 @@ MISTAKES = {
     "class": ({"loss": nn.MSELoss}, ConfigError, r"loss is a class; make one of it: MSELoss\(\)"),
     "build takes more": ({"build": lambda width: normalised()}, ConfigError, "with nothing, but missing .* 'width'"),
     "dictionary": ({"train": {"x": torch.zeros(9, 4)}}, DataError, "train: dict gives no sample by its number"),
+    "key too many": (
+        {"build": OfOne, "train": Dictionaries(N), "valid": Dictionaries(N), "target": "y"},
+        DataError,
+        r"train: keys of a batch go .* forward\(one\)\. It does not take 'two': leave that out in __getitem__ or collate_fn\.$",
+    ),
+    "other keys": (
+        {"train": Dictionaries(N), "valid": Dictionaries(N), "target": "y"},
+        DataError,
+        r"forward\(input\)\. It does not take 'one', 'two': .*\. It lacks 'input': give samples such a key\.$",
+    ),
     "folder": ({"valid": "data/valid"}, DataError, "valid: str gives no sample by its number"),
     "table": ({"train": pd.DataFrame({"a": [0.0]})}, DataError, r"train: DataFrame .*TensorDataset"),
 }
