@@ -4,8 +4,9 @@ from pathlib import Path
 
 from miha.config import RunConfig, make_config
 from miha.errors import ConfigError
-from miha.evolution.steps import FILE, read_steps
+from miha.evolution.steps import FILE, legs_of, read_steps
 from miha.records.provenance import read_provenance
+from miha.training.spec import offer_of
 
 
 def replay_config(
@@ -34,3 +35,14 @@ def replay_config(
     values["seed"] = values["seed"] if seed is None else seed
     values["problem"] = {**values["problem"], **({} if data is None else {"data": data})}
     return make_config(values)
+
+
+def along(config: RunConfig, schedule: Path) -> RunConfig:
+    """A configuration that trains along a schedule, without a population.
+
+    Raises:
+        ConfigError: no schedule, or one that the problem or its network has no place for.
+    """
+    steps = read_steps(schedule)
+    legs_of(steps, offer_of(config.problem))
+    return config.model_copy(update={"replay": tuple(steps)})
