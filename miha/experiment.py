@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
+from pathlib import Path
 
 from miha.budget import Budget
 from miha.config import RunConfig
@@ -298,6 +299,7 @@ class Experiment:
 
     def _conclude(self) -> None:
         best, config, plan = self.best, self.config, self.plan
+        data, folder = Path(plan.problem.data), self.directory.path
         self.directory.write_best(best.stage)
         apart = bool(config.schedule.averaging or config.schedule.transition)
         write_steps(self.directory.path / FILE, steps_of(self.legs, apart))
@@ -305,7 +307,7 @@ class Experiment:
         self.directory.write_provenance(
             {
                 "configuration": config.model_dump(mode="json"),
-                "data": plan.problem.data,
+                "data": str(data.relative_to(folder) if data.is_relative_to(folder) else data),
                 "data_digest": plan.problem.fingerprint,
                 "device": plan.compute.device,
                 "precision": plan.compute.precision,

@@ -30,10 +30,11 @@ def replay_config(
     """
     if run.resolve() == run_dir.resolve():
         raise ConfigError(f"the replay of {run} would be written over it. Choose another --run-dir.")
-    values = read_provenance(run).configuration.model_dump(mode="json")
+    provenance = read_provenance(run)
+    values = provenance.configuration.model_dump(mode="json")
     values |= {"run_dir": run_dir, "replay": read_steps(schedule or run / FILE), "unchanged": False, "replace": False}
     values["seed"] = values["seed"] if seed is None else seed
-    values["problem"] = {**values["problem"], **({} if data is None else {"data": data})}
+    values["problem"] = {**values["problem"], "data": data or provenance.data}
     return make_config(values)
 
 

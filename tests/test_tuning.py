@@ -13,6 +13,7 @@ import miha
 from miha.errors import ArchiveError, ConfigError, RunError
 from miha.events import RunStarted, observed_by
 from miha.records.archive import read_archive
+from miha.replay import replay_config
 from miha.tuning import split
 from tests.support.runs import contents
 from tests.support.tuned import (
@@ -230,6 +231,14 @@ def test_the_first_screen_of_the_report_shows_loss_and_metric(tmp_path):
     first = (run.run_dir / "report.html").read_text().split("</section>")[0]
     assert "<h1>Tuned network: run</h1>" in first
     assert f"<p>validation mae {run.scores['mae']:.4f}" in first
+
+
+def test_a_run_is_opened_and_replayed_wherever_its_folder_is_moved_to(tmp_path):
+    run = tune(tmp_path, Tied, of_tensors(4))
+    moved = miha.Run.open(run.run_dir.rename(tmp_path / "moved"))
+    assert moved.best.valid_loss == pytest.approx(loss_of(moved, of_tensors(4)["valid"]), rel=1e-4)
+    replayed = miha.optimize(replay_config(moved.run_dir, tmp_path / "replayed"))
+    assert loss_of(replayed, of_tensors(4)["valid"]) < replayed.history.valid_loss.iloc[0]
 
 
 def test_a_finished_run_is_opened_from_its_directory(tmp_path):
