@@ -241,6 +241,16 @@ def test_a_run_is_opened_and_replayed_wherever_its_folder_is_moved_to(tmp_path):
     assert loss_of(replayed, of_tensors(4)["valid"]) < replayed.history.valid_loss.iloc[0]
 
 
+def valid_loss(output, target):
+    return (output - target).abs().max()
+
+
+def test_a_metric_that_is_called_as_the_loss_does_not_take_its_place(tmp_path):
+    run = tune(tmp_path, Tied, of_tensors(4), metric=valid_loss)
+    assert run.scores["valid_loss"] == run.best.valid_loss < run.scores["metric_valid_loss"]
+    assert run.history.metric_valid_loss.notna().all()
+
+
 def test_a_finished_run_is_opened_from_its_directory(tmp_path):
     run = tune(tmp_path, normalised, of_tensors(4))
     opened = miha.Run.open(run.run_dir)
