@@ -63,14 +63,8 @@ class Source:
         """
         source = cls(data, target=target)
         if isinstance(data, DataLoader):
-            usual = isinstance(data.sampler, RandomSampler | SequentialSampler) and isinstance(
-                data.batch_sampler, BatchSampler
-            )
-            if not isinstance(data.dataset, IterableDataset) and not usual:
-                raise DataError(
-                    f"{name}: the DataLoader has a sampler of its own ({type(data.sampler).__name__}), but MIHA orders "
-                    "the samples itself. Leave sampler and batch_sampler out, and weigh samples in the loss."
-                )
+            if not isinstance(data.dataset, IterableDataset):  # which is refused below
+                _refuse_own_batches(name, data)
             source = cls(data.dataset, data.collate_fn, data.num_workers, target)
         if isinstance(source.dataset, pd.DataFrame | pd.Series):
             raise DataError(
@@ -126,6 +120,20 @@ class Source:
         n = len(self.dataset)
         probes = sorted({round(place) for place in np.linspace(0, n - 1, min(PROBES, n))})
         return [n, [digest(self.read([index], 0)) for index in probes]]
+
+
+def _refuse_own_batches(name: str, loader: "DataLoader[Any]") -> None:
+    if loader.batch_sampler is None:
+        raise DataError(
+            f"{name}: the DataLoader makes no batches (batch_size=None), but MIHA makes them of samples. Give it a "
+            "batch_size, and a data set of single samples."
+        )
+    usual = isinstance(loader.sampler, RandomSampler | SequentialSampler)
+    if not (usual and isinstance(loader.batch_sampler, BatchSampler)):
+        raise DataError(
+            f"{name}: the DataLoader has a sampler of its own ({type(loader.sampler).__name__}), but MIHA orders the "
+            "samples itself. Leave sampler and batch_sampler out, and weigh samples in the loss."
+        )
 
 
 def digest(value: Any) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 from torch.nn import functional
+from torch.nn.parameter import is_lazy
 from torch.overrides import TorchFunctionMode
 
 from miha.errors import ConfigError, DataError
@@ -76,6 +77,11 @@ def _built(build: Callable[[], nn.Module]) -> nn.Module:
         network = build()
     if not isinstance(network, nn.Module):
         raise ConfigError(f"build must return a torch.nn.Module, but returned {type(network).__name__}.")
+    if any(map(is_lazy, network.parameters())):
+        raise ConfigError(
+            "the network has layers whose shapes a first batch decides (nn.Lazy…). Let build give it one: "
+            "network(torch.zeros(…)), before it returns the network."
+        )
     if not any(parameter.requires_grad for parameter in network.parameters()):
         found = "all parameters are frozen" if list(network.parameters()) else "it has no parameters"
         raise ConfigError(

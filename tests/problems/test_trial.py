@@ -99,6 +99,12 @@ MISTAKES = {
     "class": ({"loss": nn.MSELoss}, ConfigError, r"loss is a class; make one of it: MSELoss\(\)"),
     "build takes more": ({"build": lambda width: normalised()}, ConfigError, "with nothing, but missing .* 'width'"),
     "dictionary": ({"train": {"x": torch.zeros(9, 4)}}, DataError, "train: dict gives no sample by its number"),
+    "no batches": (
+        {"train": DataLoader(of_tensors(4)["train"], batch_size=None)},
+        DataError,
+        r"train: the DataLoader makes no batches \(batch_size=None\)",
+    ),
+    "lazy": ({"build": lambda: nn.LazyLinear(1)}, ConfigError, "a first batch decides .* Let build give it one"),
     "key too many": (
         {"build": OfOne, "train": Dictionaries(N), "valid": Dictionaries(N), "target": "y"},
         DataError,
