@@ -8,10 +8,12 @@ from prefect.runtime import flow_run
 
 from flows.optimize import carry_out
 from miha.config_files import read_config
-from miha.evolution.steps import FILE, read_steps
+from miha.errors import ConfigError
+from miha.evolution.steps import FILE
 from miha.gapfill.release import Verdict
 from miha.records.provenance import FILE as PROVENANCE
 from miha.records.provenance import read_provenance
+from miha.replay import along
 from tasks.releasing import prepare_if_changed, release
 
 
@@ -38,7 +40,7 @@ def retrain(
         runs: folder of the run directories, each named after the time its run was scheduled for, so that another try
             of the same run continues it.
         search_every: search hyperparameters anew in every n-th run only, and replay in between what was found last, at
-            the cost of its mainline alone.
+            the cost of its mainline alone; where that does not fit the network any more, the run searches, too.
     """
     if raw:
         prepare_if_changed(raw, data, models / dataset / "prepared.sha256")
@@ -46,8 +48,11 @@ def retrain(
     run_dir = runs / dataset / when
     chosen = read_config(config, settings, {"problem.data": str(data), "run_dir": str(run_dir)})
     if found := schedule_to_replay(run_dir, search_every):
-        get_run_logger().info("trains along %s, without a population", found)
-        chosen = chosen.model_copy(update={"replay": tuple(read_steps(found))})
+        try:
+            chosen = along(chosen, found)
+            get_run_logger().info("trains along %s, without a population", found)
+        except ConfigError as error:  # e.g. the network is another one by now
+            get_run_logger().warning("searches anew, since %s cannot be replayed: %s", found, error)
     carry_out(chosen)
     return release(run_dir, data, models / dataset)
 

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, Field, SerializeAsAny, ValidationError, model_validator
 
@@ -15,6 +15,8 @@ from miha.evolution.steps import Step
 from miha.problems.problem import BUILT_IN, Problem
 from miha.problems.registry import build_problem, problem_class
 from miha.wording import meant, plural
+
+_Section = TypeVar("_Section", bound=Section)
 
 
 class Schedule(Section):
@@ -221,22 +223,31 @@ def make_config(values: dict[str, Any]) -> RunConfig:
     Raises:
         ConfigError: unknown keys and bad values, all of them, by name.
     """
+    return validated(RunConfig, values)
+
+
+def validated(kind: type[_Section], values: dict[str, Any]) -> _Section:
+    """Validate the keys of one section.
+
+    Raises:
+        ConfigError: unknown keys and bad values, all of them, by name.
+    """
     try:
-        return RunConfig.model_validate(values)
+        return kind.model_validate(values)
     except ValidationError as error:
-        raise ConfigError("the configuration is wrong:\n" + "\n".join(_mistakes(error))) from None
+        raise ConfigError("the configuration is wrong:\n" + "\n".join(_mistakes(error, kind))) from None
 
 
-def _mistakes(error: ValidationError, section: str = "", kind: type[BaseModel] | None = None) -> Iterator[str]:
+def _mistakes(error: ValidationError, kind: type[BaseModel], section: str = "") -> Iterator[str]:
     """A line for each mistake; of a problem, which is validated by itself, for each of its own."""
     for mistake in error.errors():
         key = section + ".".join(str(part) for part in mistake["loc"])
         inner = mistake.get("ctx", {}).get("error")
         if isinstance(inner, ValidationError):
-            yield from _mistakes(inner, f"{key}.", problem_class(mistake["input"]["name"]))
+            yield from _mistakes(inner, problem_class(mistake["input"]["name"]), f"{key}.")
         elif mistake["type"] == "extra_forbidden":
             *sections, last = map(str, mistake["loc"])
-            yield f"  {key}: no such key{meant(last, _keys(kind or RunConfig, sections))}"
+            yield f"  {key}: no such key{meant(last, _keys(kind, sections))}"
         else:
             value = "" if mistake["type"] == "value_error" else f" (got {mistake['input']!r})"
             yield f"  {key or 'configuration'}: {mistake['msg'].removeprefix('Value error, ')}{value}"

@@ -23,7 +23,7 @@ def read_config(files: Sequence[str], settings: Sequence[str], overrides: dict[s
     """
     values: dict[str, Any] = {}
     for file in files:
-        values = _merge(values, _read_section(file))
+        values = merge(values, _read_section(file))
     for setting in settings:
         key, equals, value = setting.partition("=")
         if not equals or not key.strip():
@@ -58,12 +58,12 @@ def _read_section(file: str) -> dict[str, Any]:
     return {key: value for key, value in (values or {}).items() if value is not None}
 
 
-def _merge(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
+def merge(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
     """Both mappings, section by section; where both have a value, that of ``over``."""
     merged = {**base, **over}
     for key in base.keys() & over.keys():
         if isinstance(base[key], dict) and isinstance(over[key], dict):
-            merged[key] = _merge(base[key], over[key])
+            merged[key] = merge(base[key], over[key])
     return merged
 
 

@@ -19,6 +19,7 @@ from pydantic.dataclasses import dataclass
 from miha.evolution.change import Change
 from miha.records.record import Epoch, StageId
 from miha.records.selection import Selection
+from miha.sockets import socket_folder
 
 _LOG = logging.getLogger(__name__)
 
@@ -221,7 +222,7 @@ def from_json(message: bytes | str) -> Event:
 def receiving() -> Iterator[str]:
     """Publish here what worker processes send; yields the address to give them."""
     with (
-        tempfile.TemporaryDirectory(prefix="miha-") as folder,
+        tempfile.TemporaryDirectory(prefix="miha-", dir=socket_folder()) as folder,
         socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as inbox,
     ):
         address = str(Path(folder) / "events")

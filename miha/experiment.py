@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
+from pathlib import Path
 
 from miha.budget import Budget
 from miha.config import RunConfig
@@ -134,7 +135,7 @@ class Experiment:
         config, compute = self.config, self.plan.compute
         with self.directory.held():
             self.directory.refuse_loss(self.plan.decisive(), config.replace)
-            self.directory.claim(self.plan.decisive())
+            self.directory.claim(self.plan.decisive(), config.replace)
             description = config.describe()
             publish(RunStarted(config.budget, description, str(config.run_dir), compute.device, compute.precision))
             if prior := self.plan.prior:
@@ -298,15 +299,15 @@ class Experiment:
 
     def _conclude(self) -> None:
         best, config, plan = self.best, self.config, self.plan
+        data, folder = Path(plan.problem.data), self.directory.path
         self.directory.write_best(best.stage)
         apart = bool(config.schedule.averaging or config.schedule.transition)
         write_steps(self.directory.path / FILE, steps_of(self.legs, apart))
-        if config.replace:
-            self.directory.remove_leftovers(self.records, self.selections, self.budget.files)
+        self.directory.remove_leftovers(self.records, self.selections, self.budget.files)
         self.directory.write_provenance(
             {
                 "configuration": config.model_dump(mode="json"),
-                "data": plan.problem.data,
+                "data": str(data.relative_to(folder) if data.is_relative_to(folder) else data),
                 "data_digest": plan.problem.fingerprint,
                 "device": plan.compute.device,
                 "precision": plan.compute.precision,

@@ -4,8 +4,9 @@ from pathlib import Path
 
 from miha.config import RunConfig, make_config
 from miha.errors import ConfigError
-from miha.evolution.steps import FILE, read_steps
+from miha.evolution.steps import FILE, legs_of, read_steps
 from miha.records.provenance import read_provenance
+from miha.training.spec import offer_of
 
 
 def replay_config(
@@ -29,8 +30,20 @@ def replay_config(
     """
     if run.resolve() == run_dir.resolve():
         raise ConfigError(f"the replay of {run} would be written over it. Choose another --run-dir.")
-    values = read_provenance(run).configuration.model_dump(mode="json")
+    provenance = read_provenance(run)
+    values = provenance.configuration.model_dump(mode="json")
     values |= {"run_dir": run_dir, "replay": read_steps(schedule or run / FILE), "unchanged": False, "replace": False}
     values["seed"] = values["seed"] if seed is None else seed
-    values["problem"] = {**values["problem"], **({} if data is None else {"data": data})}
+    values["problem"] = {**values["problem"], "data": data or provenance.data}
     return make_config(values)
+
+
+def along(config: RunConfig, schedule: Path) -> RunConfig:
+    """A configuration that trains along a schedule, without a population.
+
+    Raises:
+        ConfigError: no schedule, or one that the problem or its network has no place for.
+    """
+    steps = read_steps(schedule)
+    legs_of(steps, offer_of(config.problem))
+    return config.model_copy(update={"replay": tuple(steps)})

@@ -74,9 +74,10 @@ class Run:
 
     @property
     def scores(self) -> dict[str, float | None]:
-        """Validation loss and metric of the best model."""
+        """Validation loss and metric of the best model; a metric called ``valid_loss`` is ``metric_valid_loss``."""
         last = self.best.epochs[-1]
-        return {"valid_loss": last.valid_loss, **last.metrics}
+        metrics = {"metric_valid_loss" if name == "valid_loss" else name: one for name, one in last.metrics.items()}
+        return {"valid_loss": last.valid_loss, **metrics}
 
     def network(self) -> nn.Module:
         """The network with the weights and the activations of the best model, ready to use.

@@ -20,6 +20,7 @@ from miha.records.record import StageId, StageRecord, model_path
 from miha.records.selection import Selection
 from miha.records.tables import history_frame, population_frame
 
+_REPLACING = ".replacing"  # stands in the directory until what another configuration left there is removed
 KEPT = ("base", "final", "best")  # archives of a finished run that keeps its final models only
 DECISIVE_FOR_SAMPLES = ("problem", "network_digest", "data_digest", "seed", "format_version")  # keys of config.json
 
@@ -95,16 +96,19 @@ class RunDirectory:
         if lost:
             raise RunError(f"{self.shown} holds archives of another configuration: {'; '.join(lost)}. {advice}")
 
-    def claim(self, decisive: dict[str, Any]) -> None:
+    def claim(self, decisive: dict[str, Any], replace: bool) -> None:
         """Write ``config.json``; a run that ended here has then not ended, since its tables are written anew.
 
         Of a run that is extended, ``model_final`` is kept as ``model_final_of_N_cycles.zip``. Samples of other data, of
-        another problem or of other code are removed.
+        another problem or of other code are removed. A run that replaces another does so at its end, also if it is
+        interrupted, and continued by a call that does not ask for it: until then archives may serve it.
         """
         former, final = self._former_if_whole(), model_path(self.path, "final")
         (self.path / provenance.FILE).unlink(missing_ok=True)
+        if replace:
+            (self.path / _REPLACING).touch()
         if former != decisive:
-            if former and final.exists():
+            if former and final.exists() and not (self.path / _REPLACING).exists():
                 final.rename(final.with_name(f"model_final_of_{former['schedule']['cycles']}_cycles.zip"))
             if former and any(former.get(key) != decisive[key] for key in DECISIVE_FOR_SAMPLES):
                 shutil.rmtree(self.cache, ignore_errors=True)
@@ -147,7 +151,15 @@ class RunDirectory:
     def remove_leftovers(
         self, records: Sequence[StageRecord], selections: Sequence[Selection], files: Sequence[Path]
     ) -> None:
-        """Remove what is not of this run: neither its records' and selections', nor among these files."""
+        """Where this run replaces another, remove archives and decisions that are not its own.
+
+        Args:
+            records: of this run.
+            selections: of this run.
+            files: other files of this run.
+        """
+        if not (self.path / _REPLACING).exists():
+            return
         ours = {*files, model_path(self.path, "best"), *(record.stage.archive(self.path) for record in records)}
         for selection in selections:
             names = [f"{selection.cycle}_selection.json"]
@@ -155,9 +167,10 @@ class RunDirectory:
                 name = f"{selection.cycle}_{number}"
                 names += [f"{name}_failure.json", f"{name}_heat_failure.json", f"{name}_heat_model.zip"]
             ours |= {self.path / "population" / name for name in names}
-        for folder in ("model", "population"):
-            for path in set((self.path / folder).glob("*")) - ours:
+        for pattern in ("model/*.zip", "population/*.zip", "population/*.json"):
+            for path in set(self.path.glob(pattern)) - ours:
                 path.unlink()
+        (self.path / _REPLACING).unlink()
 
     def keep_final_only(self) -> None:
         """Remove all archives but those of KEPT, and the samples."""

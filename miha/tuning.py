@@ -5,8 +5,12 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from miha.config import RunConfig, Schedule, make_config
+from pydantic import Field
+
+from miha.config import RunConfig, Schedule, make_config, validated
+from miha.config_files import merge
 from miha.errors import ConfigError
+from miha.evolution.hyperparameter import Section
 from miha.evolution.hyperparameters.batch_size import BatchSize
 from miha.experiment import Experiment
 from miha.problems.assembled import Assembled, Parts
@@ -15,6 +19,7 @@ from miha.problems.trial import try_out
 from miha.report.display import plain_console
 from miha.report.watching import watched
 from miha.run import IN_THIS_PROCESS, Run, optimize
+from miha.rundir import RunDirectory
 from miha.script import refuse_import, refuse_unguarded
 from miha.wording import meant
 
@@ -23,6 +28,22 @@ if TYPE_CHECKING:
     from torch.utils.data import DataLoader, Dataset
 
 POPULATION = Schedule().population_size
+
+
+class _Given(Section):
+    """What ``miha.tune`` is given beside data sets and what the sections of a run check."""
+
+    build: Callable[..., Any]
+    loss: Callable[..., Any]
+    metric: Callable[..., Any] | None
+    epochs: int
+    target: str
+    losses: tuple[str, ...]
+    max_gradient_norm: float | None = Field(gt=0)
+    largest_piece: int | None = Field(ge=1)
+    show: bool
+    tensorboard: Path | None
+    mlflow: Path | None
 
 
 def tune(
@@ -71,7 +92,8 @@ def tune(
         tensorboard: folder for the curves, to look at in TensorBoard.
         mlflow: folder for ``mlflow.db``, to look at in MLflow.
         settings: other keys of :class:`miha.RunConfig`, e.g. ``seed=1``, ``start={"optimizer": "AdamW"}``,
-            ``run={"workers": 1}``, ``unchanged=True`` for the baseline that changes nothing.
+            ``run={"workers": 1}``, ``unchanged=True`` for the baseline that changes nothing. None
+            stands for the default.
 
     Raises:
         ConfigError: a wrong setting, or a function that does not do its part.
@@ -86,35 +108,49 @@ def tune(
     for key in set(settings) - set(RunConfig.model_fields):
         known = {*RunConfig.model_fields, *inspect.signature(tune).parameters}
         raise ConfigError(f"{key}: no such key{meant(key, known)}")
-    parts = Parts(build, Source.of("train", train, target), Source.of("valid", valid, target), loss, metric)
+    given = validated(
+        _Given,
+        {
+            "build": build,
+            "loss": loss,
+            "metric": metric,
+            "epochs": epochs,
+            "target": target,
+            "losses": losses,
+            "max_gradient_norm": max_gradient_norm,
+            "largest_piece": largest_piece,
+            "show": show,
+            "tensorboard": tensorboard,
+            "mlflow": mlflow,
+        },
+    )
+    training, validation = Source.of("train", train, given.target), Source.of("valid", valid, given.target)
+    parts = Parts(build, training, validation, loss, metric)
     of_problem: dict[str, Any] = {
         "metric": _name(metric),
-        "losses_offered": tuple(losses),
-        "gradient_norm": max_gradient_norm,
-        "piece": largest_piece,
+        "losses_offered": given.losses,
+        "gradient_norm": given.max_gradient_norm,
+        "piece": given.largest_piece,
     }
-    schedule = {**split(epochs).model_dump(), "patience": patience, "max_seconds": max_seconds}
-    content = {"run_dir": run_dir, "schedule": schedule, **settings}
+    schedule = {**split(given.epochs).model_dump(), "patience": patience, "max_seconds": max_seconds}
+    content: dict[str, Any] = {"run_dir": run_dir, "schedule": schedule}
     if isinstance(size := getattr(train, "batch_size", None), int):
         low, high, *_ = BatchSize.limits["batch_size"]
-        bounds = {"min_batch_size": min(size, low), "max_batch_size": max(size, high)}
-        content["start"] = {"batch_size": size, **content.get("start", {})}
-        content["search"] = {**bounds, **content.get("search", {})}
+        content["start"] = {"batch_size": size}
+        content["search"] = {"min_batch_size": min(size, low), "max_batch_size": max(size, high)}
+    content = merge(content, {key: value for key, value in settings.items() if value is not None})
     unread = {"name": "miha.problems.assembled:Assembled", "identity": "", **of_problem}
     config = make_config({**content, "problem": unread})  # a mistake is reported before data are read
     if config.run.workers != 1:
         refuse_unguarded("miha.tune", IN_THIS_PROCESS)
-    problem = Assembled.save(parts, config.run_dir.absolute(), **of_problem)
     swaps = any(config.search.operators.get(name, 0) > 0 for name in ("activation", "neuron_activation"))
-    try_out(problem, activations_may_change=swaps)
-    chosen = config.model_copy(update={"problem": problem})
-    Experiment(chosen).check()
-    folders = (Path(folder) if folder else None for folder in (tensorboard, mlflow))
-    with watched(plain_console() if show else None, *folders):
-        run = optimize(chosen)
-    for file in set(problem.data.glob("problem_*.pkl")) - {problem.file} if config.replace else ():
-        file.unlink()  # of what was replaced
-    return run
+    directory = RunDirectory(config.run_dir)
+    with directory.held(), Assembled.saved(parts, directory.path, **of_problem) as problem:
+        try_out(problem, activations_may_change=swaps)
+        chosen = config.model_copy(update={"problem": problem})
+        Experiment(chosen).check()
+    with watched(plain_console() if given.show else None, given.tensorboard, given.mlflow):
+        return optimize(chosen)
 
 
 def _name(metric: Callable[[Any, Any], Any] | None) -> str:

@@ -2,6 +2,7 @@ import shutil
 
 import pytest
 import yaml
+from torch import nn
 
 import miha
 from miha.errors import ConfigError
@@ -9,8 +10,16 @@ from miha.events import RunEnded
 from miha.evolution.steps import read_steps
 from miha.records.archive import read_archive
 from miha.records.record import model_path
-from miha.replay import replay_config
+from miha.replay import along, replay_config
 from tests.support.runs import contents, of_kind, watch
+from tests.support.tiny import TinyProblem
+
+
+class Smaller(TinyProblem):
+    """Its network has no dropout."""
+
+    def build_network(self):
+        return nn.Sequential(nn.Linear(2, 4), nn.ReLU(), nn.Linear(4, 1), nn.Flatten(0))
 
 
 @pytest.fixture
@@ -110,6 +119,13 @@ def test_a_schedule_that_does_not_fit_is_refused_in_one_sentence(found, tmp_path
     (tmp_path / "wrong.yaml").write_text(text)
     with pytest.raises(ConfigError, match=message):
         miha.optimize(replay_config(found.run_dir, tmp_path / "replay", schedule=tmp_path / "wrong.yaml"))
+
+
+def test_a_configuration_goes_along_a_schedule_that_fits_its_network(found, tiny_config, tmp_path):
+    run = miha.optimize(along(tiny_config("other", seed=3, schedule={"cycles": 9}), found.run_dir / "schedule.yaml"))
+    assert (run.run_dir / "schedule.yaml").read_bytes() == (found.run_dir / "schedule.yaml").read_bytes()
+    with pytest.raises(ConfigError, match=r"step 1 .* does not fit: start\.dropout is 0\.1, but the network has no"):
+        along(tiny_config("smaller", problem=Smaller()), found.run_dir / "schedule.yaml")
 
 
 def test_a_replay_is_not_written_over_its_run(found):

@@ -28,6 +28,28 @@ def test_replace_leaves_what_a_fresh_run_leaves(tiny_config):
     assert contents(replaced.run_dir) == contents(fresh.run_dir)
 
 
+@pytest.mark.parametrize("change", [{}, {"schedule": {"cycles": 2}}], ids=["as it was", "with more cycles"])
+def test_a_run_that_replaces_another_goes_on_doing_so_when_it_is_continued_without_being_asked(tiny_config, change):
+    miha.optimize(tiny_config(schedule={"cycles": 3}))
+    with observed_by(cutting(StageStarted, "1")), pytest.raises(KeyboardInterrupt):
+        miha.optimize(tiny_config(seed=1, schedule={"cycles": 1}, replace=True))
+    continued = miha.optimize(tiny_config(**{"seed": 1, "schedule": {"cycles": 1}} | change))
+    fresh = miha.optimize(tiny_config("fresh", **{"seed": 1, "schedule": {"cycles": 1}} | change))
+    assert contents(continued.run_dir) == contents(fresh.run_dir)
+    extended = miha.optimize(tiny_config(seed=1, schedule={"cycles": 4}))
+    assert list(extended.run_dir.glob("model/*_cycles.zip")), "and then loses nothing any more"
+
+
+def test_replace_removes_no_files_of_the_users_own(tiny_config):
+    run = miha.optimize(tiny_config())
+    own = [run.run_dir / name for name in ("model/exported.onnx", "model/notes/a.zip", "population/b.png")]
+    for path in own:
+        path.parent.mkdir(exist_ok=True)
+        path.write_text("mine")
+    miha.optimize(tiny_config(seed=1, replace=True))
+    assert all(path.exists() for path in own)
+
+
 def test_archives_without_a_configuration_are_not_overwritten(tiny_config):
     run = miha.optimize(tiny_config())
     (run.run_dir / "config.json").unlink()

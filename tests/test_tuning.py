@@ -1,5 +1,7 @@
 """``miha.tune``: what kinds of networks and data it takes."""
 
+import os
+
 import pandas as pd
 import pytest
 import torch
@@ -9,7 +11,9 @@ from torch.utils.data import DataLoader, TensorDataset
 
 import miha
 from miha.errors import ArchiveError, ConfigError, RunError
+from miha.events import RunStarted, observed_by
 from miha.records.archive import read_archive
+from miha.replay import replay_config
 from miha.tuning import split
 from tests.support.runs import contents
 from tests.support.tuned import (
@@ -179,6 +183,7 @@ def test_another_loss_or_other_data_make_another_run_whose_parts_harm_no_former_
     for changed in ({"loss": functional.l1_loss}, {"valid": TensorDataset(*tensors(4, n=9))}):
         with pytest.raises(RunError, match=r"archives of another configuration: .*problem\.identity was"):
             tune(tmp_path, Tied, of_tensors(4) | changed)
+    assert len(list(first.run_dir.glob("problem_*.pkl"))) == 1, "what is refused leaves none"
     assert torch.equal(first.network()(torch.ones(1, 4)), before)
 
 
@@ -198,6 +203,19 @@ def test_what_a_run_replaces_leaves_no_parts_behind(tmp_path):
     assert run.network()(torch.ones(1, 4)).isfinite()
 
 
+def test_a_call_leaves_the_parts_of_one_that_runs_in_its_directory_alone(tmp_path):
+    def intrude(event):
+        if isinstance(event, RunStarted):
+            before = {path: path.stat().st_mtime_ns for path in (tmp_path / "run").glob("problem_*.pkl")}
+            for changed in ({}, {"loss": functional.l1_loss, "replace": True}):
+                with pytest.raises(RunError, match=f"run is in use by process {os.getpid()}"):
+                    tune(tmp_path, Tied, of_tensors(4), **changed)
+            assert {path: path.stat().st_mtime_ns for path in (tmp_path / "run").glob("problem_*.pkl")} == before
+
+    with observed_by(intrude):
+        tune(tmp_path, Tied, of_tensors(4))
+
+
 @pytest.mark.slow
 def test_a_compiled_network_trains_and_is_judged_as_it_was_written(tmp_path):
     def compiled():
@@ -213,6 +231,24 @@ def test_the_first_screen_of_the_report_shows_loss_and_metric(tmp_path):
     first = (run.run_dir / "report.html").read_text().split("</section>")[0]
     assert "<h1>Tuned network: run</h1>" in first
     assert f"<p>validation mae {run.scores['mae']:.4f}" in first
+
+
+def test_a_run_is_opened_and_replayed_wherever_its_folder_is_moved_to(tmp_path):
+    run = tune(tmp_path, Tied, of_tensors(4))
+    moved = miha.Run.open(run.run_dir.rename(tmp_path / "moved"))
+    assert moved.best.valid_loss == pytest.approx(loss_of(moved, of_tensors(4)["valid"]), rel=1e-4)
+    replayed = miha.optimize(replay_config(moved.run_dir, tmp_path / "replayed"))
+    assert loss_of(replayed, of_tensors(4)["valid"]) < replayed.history.valid_loss.iloc[0]
+
+
+def valid_loss(output, target):
+    return (output - target).abs().max()
+
+
+def test_a_metric_that_is_called_as_the_loss_does_not_take_its_place(tmp_path):
+    run = tune(tmp_path, Tied, of_tensors(4), metric=valid_loss)
+    assert run.scores["valid_loss"] == run.best.valid_loss < run.scores["metric_valid_loss"]
+    assert run.history.metric_valid_loss.notna().all()
 
 
 def test_a_finished_run_is_opened_from_its_directory(tmp_path):

@@ -24,7 +24,7 @@ from miha.wording import plural
 MORE = " The command miha report RUN --full tests on every gap, and compares with 300 trees."
 QUICK_GAPS = 4  # that the report of every run judges by: four seconds each for 10,000 pixels
 Job = tuple[Path, Path, str, bool, int]  # archive, data set, stamp of the archive, thorough or not, number of the gap
-NETWORK, BASE = "trained network", "base, untrained"
+NETWORK, BASES, BASE = "trained network", "mean of several bases", "base, untrained"
 NAMES = {"mean_plus_offset": "pixel mean plus offset", "ridge": "ridge regression", "trees": "300 trees", "base": BASE}
 
 
@@ -45,20 +45,21 @@ def present_fills(archive: Path, data: Path, parallel_map: ParallelMap, thorough
     filler, chosen = _opened(*source)
     fills = parallel_map(_fill, [(*source, number) for number in range(len(chosen))])
     filled = [FilledCase(case, maps, std) for case, (maps, std) in zip(chosen, fills, strict=True)]
-    comparison, unit = Comparison(filled, NETWORK), filler.unit or "units"
+    ours, unit = _ours(filler), filler.unit or "units"
+    comparison = Comparison(filled, ours)
     looks = styles(comparison, BASE)
     shown = chosen_cases(filled, 3)
-    rows = [map_row(one.case, one.maps[NETWORK], one.std, unit) for one in (shown[1:2] or shown[:1])]
-    rows += [map_row(one.case, one.maps[NETWORK], one.std, unit) for one in (*shown[:1], *shown[2:]) if len(shown) > 1]
+    rows = [map_row(one.case, one.maps[ours], one.std, unit) for one in (shown[1:2] or shown[:1])]
+    rows += [map_row(one.case, one.maps[ours], one.std, unit) for one in (*shown[:1], *shown[2:]) if len(shown) > 1]
     means = comparison.means()
-    estimates = [Estimate(name, mean.value, mean.low, mean.high, name == NETWORK) for name, mean in means.items()]
+    estimates = [Estimate(name, mean.value, mean.low, mean.high, name == ours) for name, mean in means.items()]
     return Presentation(
         title="Maps",
         subject="Gap filling",
         what=_what(filler, chosen) + ("" if thorough else MORE),
-        headline=f"{means[NETWORK].value:#.3g} {unit}",
-        meaning=f"mean absolute error inside hidden gaps (95 % interval {means[NETWORK].low:#.3g} to "
-        f"{means[NETWORK].high:#.3g})",
+        headline=f"{means[ours].value:#.3g} {unit}",
+        meaning=f"mean absolute error inside hidden gaps (95 % interval {means[ours].low:#.3g} to "
+        f"{means[ours].high:#.3g})",
         sentences=_sentences(comparison, unit, filler.corrects),
         estimates=sorted(estimates, key=lambda one: one.value),
         measure=f"mean absolute error, {unit}; lower is better",
@@ -98,7 +99,12 @@ def _fill(job: Job) -> tuple[dict[str, Image], Image]:
     maps: dict[str, Image] = {f"{name} (published)": read_published(filler, path) for name, path in _published(case)}
     maps |= {NAMES[name]: values for name, values in others.items()}
     publish(Counted("gaps of the report", number + 1, len(cases), f"{case.gap} %"))
-    return {**maps, NETWORK: network.mean}, network.std
+    return {**maps, _ours(filler): network.mean}, network.std
+
+
+def _ours(filler: NetworkFiller) -> str:
+    """What the model is: where the base is the best one, its network does nothing."""
+    return NETWORK if filler.corrects else BASES
 
 
 def _published(case: Case) -> list[tuple[str, Path]]:
@@ -111,9 +117,10 @@ def _what(filler: NetworkFiller, cases: Sequence[Case]) -> str:
     judged = sorted({case.day for case in cases})
     on = judged[0].isoformat() if len(judged) == 1 else f"{len(judged)} days"
     windows = f", in windows of at most {SIDE} × {SIDE} pixels" if filler.opened else ""
+    tested = "It was" if filler.corrects else "None of its states bettered the base, which was"
     return (
         f"Clouds hide parts of these scenes. A network learned to fill such gaps from {len(filler.split.train)} of "
-        f"{days} days ({first} to {last}, {height} × {width} pixels). It was tested on "
+        f"{days} days ({first} to {last}, {height} × {width} pixels). {tested} tested on "
         f"{plural(len(cases), 'gap')} of {on}, which it never saw{windows}."
     )
 
@@ -121,8 +128,8 @@ def _what(filler: NetworkFiller, cases: Sequence[Case]) -> str:
 def _sentences(comparison: Comparison, unit: str, corrects: bool) -> list[str]:
     means = comparison.means()
     found = [f"The base alone, which needs no training, has an error of {means[BASE].value:#.3g} {unit}."]
-    found.append(comparison.gain_sentence(NETWORK, BASE, corrects))
-    others = {name: mean for name, mean in means.items() if name not in (NETWORK, BASE)}
+    found.append(comparison.gain_sentence(comparison.ours, BASE, corrects))
+    others = {name: mean for name, mean in means.items() if name not in (comparison.ours, BASE)}
     if others:
         best = min(others, key=lambda name: others[name].value)
         found.append(f"The best other method here, {best}, has an error of {others[best].value:#.3g} {unit}.")

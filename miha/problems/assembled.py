@@ -1,7 +1,8 @@
 """A problem put together from functions and data sets, which worker processes get as one pickled file."""
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -51,8 +52,11 @@ class Assembled(Problem):
     piece: int | None = Field(None, ge=1, description="samples that memory holds")
 
     @classmethod
-    def save(cls, parts: Parts, folder: Path, **settings: Any) -> "Assembled":
-        """Write the parts into a folder; the same parts into the same file.
+    @contextmanager
+    def saved(cls, parts: Parts, folder: Path, **settings: Any) -> Iterator["Assembled"]:
+        """Write the parts into a folder for a block that may refuse them; the same parts into the same file.
+
+        If the block raises, no new file is left; else none but this one.
 
         Raises:
             DataError: a data set cannot be read or pickled.
@@ -63,10 +67,17 @@ class Assembled(Problem):
         functions = identity([parts.build, parts.loss, parts.measure, ways])
         digest = digest_json([functions, *(source.fingerprint() for source in sources)])
         problem = cls(data=folder, identity=digest, **settings)
-        pickled = _pickled(parts)
+        pickled, former = _pickled(parts), set(folder.glob("problem_*.pkl"))
         with replacing(problem.file) as temporary:
             temporary.write_bytes(pickled)
-        return problem
+        try:
+            yield problem
+        except BaseException:
+            if problem.file not in former:
+                problem.file.unlink()
+            raise
+        for file in former - {problem.file}:
+            file.unlink()
 
     @property
     def file(self) -> Path:

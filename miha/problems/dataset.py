@@ -2,7 +2,7 @@
 
 import hashlib
 import random
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import accumulate, pairwise
@@ -26,6 +26,7 @@ from torch.utils.data import (
 
 from miha.errors import DataError
 from miha.problems.samples import Batch, SampleSource, batch_sizes, equal_blocks, map_tensors
+from miha.sockets import socket_folder
 
 PROBES = 64  # samples that tell whether a data set is another one
 
@@ -62,21 +63,15 @@ class Source:
         """
         source = cls(data, target=target)
         if isinstance(data, DataLoader):
-            usual = isinstance(data.sampler, RandomSampler | SequentialSampler) and isinstance(
-                data.batch_sampler, BatchSampler
-            )
-            if not isinstance(data.dataset, IterableDataset) and not usual:
-                raise DataError(
-                    f"{name}: the DataLoader has a sampler of its own ({type(data.sampler).__name__}), but MIHA orders "
-                    "the samples itself. Leave sampler and batch_sampler out, and weigh samples in the loss."
-                )
+            if not isinstance(data.dataset, IterableDataset):  # which is refused below
+                _refuse_own_batches(name, data)
             source = cls(data.dataset, data.collate_fn, data.num_workers, target)
         if isinstance(source.dataset, pd.DataFrame | pd.Series):
             raise DataError(
                 f"{name}: {type(source.dataset).__name__} gives no sample by its number. Make tensors of its columns: "
                 "TensorDataset(torch.tensor(x.to_numpy(), dtype=torch.float32), torch.tensor(y.to_numpy()))."
             )
-        if isinstance(source.dataset, IterableDataset) or not hasattr(source.dataset, "__getitem__"):
+        if isinstance(source.dataset, IterableDataset | Mapping | str) or not hasattr(source.dataset, "__getitem__"):
             raise DataError(
                 f"{name}: {type(source.dataset).__name__} gives no sample by its number. Make it a map-style "
                 "torch.utils.data.Dataset, with __getitem__ and __len__."
@@ -125,6 +120,20 @@ class Source:
         n = len(self.dataset)
         probes = sorted({round(place) for place in np.linspace(0, n - 1, min(PROBES, n))})
         return [n, [digest(self.read([index], 0)) for index in probes]]
+
+
+def _refuse_own_batches(name: str, loader: "DataLoader[Any]") -> None:
+    if loader.batch_sampler is None:
+        raise DataError(
+            f"{name}: the DataLoader makes no batches (batch_size=None), but MIHA makes them of samples. Give it a "
+            "batch_size, and a data set of single samples."
+        )
+    usual = isinstance(loader.sampler, RandomSampler | SequentialSampler)
+    if not (usual and isinstance(loader.batch_sampler, BatchSampler)):
+        raise DataError(
+            f"{name}: the DataLoader has a sampler of its own ({type(loader.sampler).__name__}), but MIHA orders the "
+            "samples itself. Leave sampler and batch_sampler out, and weigh samples in the loss."
+        )
 
 
 def digest(value: Any) -> str:
@@ -224,6 +233,7 @@ class DatasetSamples(SampleSource):
         batches = _Batches(self.source, parts, seed)
         if self.source.processes == 0:
             return (batches[number] for number in range(len(batches)))
+        socket_folder()  # by whose sockets tensors come
         return iter(
             DataLoader(
                 batches,

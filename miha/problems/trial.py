@@ -1,13 +1,15 @@
 """A network tried out on one batch before anything is trained, so that a mistake is reported at once and by name."""
 
+import inspect
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch import nn
 from torch.nn import functional
+from torch.nn.parameter import is_lazy
 from torch.overrides import TorchFunctionMode
 
 from miha.errors import ConfigError, DataError
@@ -30,6 +32,7 @@ _BY_FUNCTION = {
     if hasattr(place, name)
 }
 TRIED = 16  # samples
+_MANY = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 
 
 def try_out(problem: Assembled, activations_may_change: bool) -> None:
@@ -64,10 +67,21 @@ def try_out(problem: Assembled, activations_may_change: bool) -> None:
 def _built(build: Callable[[], nn.Module]) -> nn.Module:
     if isinstance(build, nn.Module):
         raise ConfigError("build is a network; give a function that makes a fresh one each time: build=lambda: Net(…).")
+    try:
+        inspect.signature(build).bind()
+    except TypeError as error:
+        raise ConfigError(f"build is called with nothing, but {error}: build=lambda: Net(…).") from error
+    except ValueError:
+        pass  # of what is written in C nothing is known
     with torch.random.fork_rng(devices=[]):
         network = build()
     if not isinstance(network, nn.Module):
         raise ConfigError(f"build must return a torch.nn.Module, but returned {type(network).__name__}.")
+    if any(map(is_lazy, network.parameters())):
+        raise ConfigError(
+            "the network has layers whose shapes a first batch decides (nn.Lazy…). Let build give it one: "
+            "network(torch.zeros(…)), before it returns the network."
+        )
     if not any(parameter.requires_grad for parameter in network.parameters()):
         found = "all parameters are frozen" if list(network.parameters()) else "it has no parameters"
         raise ConfigError(
@@ -78,14 +92,34 @@ def _built(build: Callable[[], nn.Module]) -> nn.Module:
 
 
 def _output(network: nn.Module, problem: Assembled, batch: Batch, name: str) -> Any:
+    positional, named = problem.arguments(batch)
+    if named:
+        _check_names(network, named, name)
     try:
         return forward(network, problem, batch)
     except (RuntimeError, TypeError, ValueError, IndexError) as error:
-        positional, named = problem.arguments(batch)
         shapes = [*map(_shape, positional), *(f"{key}={_shape(value)}" for key, value in named.items())]
         raise DataError(
             f"{name}: the network does not take a batch of these data, network({', '.join(shapes)}): {error}"
         ) from error
+
+
+def _check_names(network: nn.Module, named: Mapping[str, Any], name: str) -> None:
+    """Refuse a batch whose keys are not the arguments of the network."""
+    taken = inspect.signature(network.forward).parameters
+    any_name = any(one.kind is one.VAR_KEYWORD for one in taken.values())
+    required = {key for key, one in taken.items() if one.default is one.empty and one.kind not in _MANY}
+    extra, lacking = sorted(named.keys() - (named if any_name else taken)), sorted(required - named.keys())
+    advice = [
+        *(
+            [f"It does not take {', '.join(map(repr, extra))}: leave that out in __getitem__ or collate_fn."]
+            * bool(extra)
+        ),
+        *([f"It lacks {', '.join(map(repr, lacking))}: give samples such a key."] * bool(lacking)),
+    ]
+    if advice:
+        called = f"forward({', '.join(taken)})"
+        raise DataError(f"{name}: keys of a batch go to the network by name, {called}. {' '.join(advice)}")
 
 
 def _check_loss(problem: Assembled, output: Any, batch: Batch, name: str) -> None:

@@ -9,6 +9,7 @@ import numpy as np
 import rasterio
 from affine import Affine
 from numpy.typing import NDArray
+from rasterio.errors import RasterioError
 from rasterio.io import DatasetReader
 
 from miha.errors import DataError
@@ -28,7 +29,7 @@ def open_layer(path: str, subdataset: str | None, band: Band) -> Iterator[tuple[
         band: its number, from 1, or its name.
 
     Raises:
-        DataError: no such subdataset or band, or an HDF4 file that neither GDAL nor pyhdf reads here.
+        DataError: no such subdataset or band, or an HDF4 file that neither GDAL nor pyhdf reads here or in an archive.
         RasterioError: GDAL cannot open it.
     """
     if needs_pyhdf(path):
@@ -36,13 +37,28 @@ def open_layer(path: str, subdataset: str | None, band: Band) -> Iterator[tuple[
         with grids.open(_chosen(path, {name: name for name in grids.names}, subdataset)) as raster:
             yield raster, _band(path, raster, band)
         return
-    with rasterio.open(path) as file:
+    with _opened(path) as file:
         if file.subdatasets:
             named = {re.split("[:/]", name)[-1].strip('"'): name for name in file.subdatasets}
             with rasterio.open(_chosen(path, named, subdataset)) as raster:
                 yield raster, _band(path, raster, band)
         else:
             yield file, _band(path, file, band)
+
+
+@contextmanager
+def _opened(path: str) -> Iterator[DatasetReader]:
+    try:
+        file = rasterio.open(path)
+    except RasterioError as error:
+        if path.startswith("/vsi") and path.lower().endswith(".hdf"):
+            raise DataError(
+                f"{path} cannot be read in an archive or from the web: {error} If it is an HDF4 file, unpack or "
+                "download it, and give its folder."
+            ) from error
+        raise
+    with file:
+        yield file
 
 
 def _chosen(path: str, named: Mapping[str, str], wanted: str | None) -> str:

@@ -38,7 +38,7 @@ class Provenance(BaseModel):
 
     Attributes:
         configuration: of the run, as JSON.
-        data: path of the data set.
+        data: path of the data set; in the file, of one in the folder of the run relative to that, which may be moved.
         data_digest: its fingerprint.
         epochs: of the whole run.
         ended: why its search ended before its last cycle, a sentence; "" if it did not.
@@ -70,7 +70,8 @@ def read_provenance(run_dir: Path) -> Provenance:
     file = run_dir / FILE
     if not file.exists():
         raise RunError(f"{run_dir} is not the directory of a finished run: it has no {FILE}. Run optimize first.")
-    return read_document(file, Provenance, RunError, "Remove it and run optimize again.")
+    read = read_document(file, Provenance, RunError, "Remove it and run optimize again.")
+    return read.model_copy(update={"data": str(run_dir.absolute() / read.data)})
 
 
 def write_provenance(run_dir: Path, content: dict[str, Any]) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pandas as pd
 
-from miha.errors import ConfigError
+from miha.errors import ConfigError, RunError
 from miha.evolution.change import Change
 from miha.evolution.prior import Tally
 from miha.records.record import StageRecord
@@ -62,8 +62,10 @@ def read_tables(run_dir: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
     """``history.csv`` and ``population.csv`` of a run, with the types they were written with.
 
     Values before and after a change are text, since each hyperparameter has a type of its own.
+
+    Raises:
+        RunError: one of them is missing, damaged, or of another version.
     """
-    history = pd.read_csv(run_dir / "history.csv").astype({"candidate": "Int64"})
     types = {
         "cycle": "int64",
         "candidate": "Int64",
@@ -75,8 +77,15 @@ def read_tables(run_dir: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
         "selected": "bool",
     }
     texts = ("operator", "target", "before", "after", "members")
-    population = pd.read_csv(run_dir / "population.csv", dtype=dict.fromkeys(texts, str))
-    return history, population.fillna(dict.fromkeys(texts, "")).astype(types)
+    try:
+        history = pd.read_csv(run_dir / "history.csv").astype({"candidate": "Int64"})
+        population = pd.read_csv(run_dir / "population.csv", dtype=dict.fromkeys(texts, str))
+        return history, population.fillna(dict.fromkeys(texts, "")).astype(types)[POPULATION_COLUMNS]
+    except (OSError, ValueError, KeyError) as error:
+        raise RunError(
+            f"{run_dir} holds no history.csv and population.csv of a run of this version ({error}). Run the same "
+            "optimize again; it writes them."
+        ) from error
 
 
 def read_prior(runs: Sequence[Path]) -> Tally | None:
@@ -89,11 +98,9 @@ def read_prior(runs: Sequence[Path]) -> Tally | None:
     for run in runs:
         try:
             _, population = read_tables(run)
-            changes = population[list(CHANGE_COLUMNS[:-1])].to_dict("records")
-        except (OSError, ValueError, KeyError) as error:
-            raise ConfigError(
-                f"search.prior: {run} holds no history.csv and population.csv of a run of this version ({error})."
-            ) from error
+        except RunError as error:
+            raise ConfigError(f"search.prior: {error}") from error
+        changes = population[list(CHANGE_COLUMNS[:-1])].to_dict("records")
         controls = population[(population.operator == "") & (population.members == "")].set_index("cycle").level
         levels = population.cycle.map(controls)
         tried = [

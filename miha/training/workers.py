@@ -4,6 +4,7 @@ import logging
 import multiprocessing
 import os
 import signal
+import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import CancelledError, Future
@@ -17,6 +18,7 @@ from pebble import ProcessPool
 from miha import events
 from miha.errors import MihaError, StorageError
 from miha.script import refuse_unguarded
+from miha.sockets import socket_folder
 
 # A server that has imported PyTorch once forks each worker, in milliseconds; it never computes, so forking it is safe.
 _CONTEXT = multiprocessing.get_context("forkserver")
@@ -75,8 +77,20 @@ class _Workers:
 
 
 def warm_up() -> None:
-    """Start the server that forks workers, so that it imports PyTorch while this process does."""
-    forkserver.ensure_running()
+    """Start the server that forks workers, so that it imports PyTorch while this process does.
+
+    It looks for modules where this process does, not in the current folder first.
+    """
+    socket_folder()
+    where = {"PYTHONPATH": os.pathsep.join(path or os.curdir for path in sys.path), "PYTHONSAFEPATH": "1"}
+    former = {key: os.environ[key] for key in where if key in os.environ}
+    os.environ.update(where)
+    try:
+        forkserver.ensure_running()
+    finally:
+        for key in where:
+            del os.environ[key]
+        os.environ.update(former)
 
 
 _current: ContextVar[Pool | None] = ContextVar("workers", default=None)
@@ -90,6 +104,7 @@ def working(processes: int) -> Iterator[None]:
         RunError: a script that processes would run again, or cannot read: :func:`miha.script.refuse_unguarded`.
     """
     refuse_unguarded("a pool of workers")
+    warm_up()
     with events.receiving() as address, working_in(_Workers(processes, address)):
         yield
 

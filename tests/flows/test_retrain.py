@@ -218,3 +218,15 @@ def test_every_second_retraining_searches_and_the_others_replay(site, tmp_path):
     assert (searched / "population/1_selection.json").exists()
     assert not (replayed / "population").exists()
     assert (replayed / "schedule.yaml").read_bytes() == (searched / "schedule.yaml").read_bytes()
+
+
+@pytest.mark.slow
+def test_a_retraining_whose_network_was_changed_searches_anew_and_says_why(site, tmp_path, caplog):
+    settings = [*SMALL[:-1], "schedule.cycles=1", "schedule.population_size=2", "schedule.candidate_epochs=1"]
+    for levels in (2, 1):
+        retrain(**site, settings=[*settings, f"problem.levels={levels}"], runs=tmp_path / "runs", search_every=3)
+        time.sleep(1)  # runs are named after the second they were scheduled for
+    first, second = sorted((tmp_path / "runs/sim").iterdir())
+    assert f"searches anew, since {first}/schedule.yaml cannot be replayed: step 1" in caplog.text
+    assert (second / "population/1_selection.json").exists()
+    assert schedule_to_replay(tmp_path / "runs/sim/zzz", 3) == second / "schedule.yaml"

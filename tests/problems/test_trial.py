@@ -1,5 +1,7 @@
 """Mistakes in what ``miha.tune`` is given are named before anything is trained."""
 
+import re
+
 import pandas as pd
 import pytest
 import torch
@@ -8,7 +10,8 @@ from torch.nn import functional
 from torch.utils.data import DataLoader, TensorDataset
 
 from miha.errors import ConfigError, DataError
-from tests.support.tuned import N, normalised, of_tensors, tensors, tune
+from tests.support.runs import contents
+from tests.support.tuned import Dictionaries, N, normalised, of_tensors, tensors, tune
 
 
 class Functional(nn.Module):
@@ -23,6 +26,15 @@ class Functional(nn.Module):
 class Nothing(nn.Module):
     def forward(self, inputs):
         return inputs.sum(dim=1, keepdim=True)
+
+
+class OfOne(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Linear(3, 1)
+
+    def forward(self, one):
+        return self.layer(one)
 
 
 def all_frozen():
@@ -85,6 +97,25 @@ MISTAKES = {
     "argument": ({"epoch": 9}, ConfigError, "epoch: no such key; did you mean 'epochs'"),
     "network": ({"build": normalised()}, ConfigError, r"build is a network; .*build=lambda: Net\(…\)"),
     "class": ({"loss": nn.MSELoss}, ConfigError, r"loss is a class; make one of it: MSELoss\(\)"),
+    "build takes more": ({"build": lambda width: normalised()}, ConfigError, "with nothing, but missing .* 'width'"),
+    "dictionary": ({"train": {"x": torch.zeros(9, 4)}}, DataError, "train: dict gives no sample by its number"),
+    "no batches": (
+        {"train": DataLoader(of_tensors(4)["train"], batch_size=None)},
+        DataError,
+        r"train: the DataLoader makes no batches \(batch_size=None\)",
+    ),
+    "lazy": ({"build": lambda: nn.LazyLinear(1)}, ConfigError, "a first batch decides .* Let build give it one"),
+    "key too many": (
+        {"build": OfOne, "train": Dictionaries(N), "valid": Dictionaries(N), "target": "y"},
+        DataError,
+        r"train: keys of a batch go .* forward\(one\)\. It does not take 'two': leave that out in __getitem__ or collate_fn\.$",
+    ),
+    "other keys": (
+        {"train": Dictionaries(N), "valid": Dictionaries(N), "target": "y"},
+        DataError,
+        r"forward\(input\)\. It does not take 'one', 'two': .*\. It lacks 'input': give samples such a key\.$",
+    ),
+    "folder": ({"valid": "data/valid"}, DataError, "valid: str gives no sample by its number"),
     "table": ({"train": pd.DataFrame({"a": [0.0]})}, DataError, r"train: DataFrame .*TensorDataset"),
 }
 
@@ -94,6 +125,43 @@ def test_a_mistake_is_reported_before_anything_is_trained(tmp_path, settings, ki
     with pytest.raises(kind, match=message):
         tune(tmp_path, **{"build": normalised, "data": of_tensors(4)} | settings)
     assert not (tmp_path / "run" / "model").exists()
+
+
+@pytest.mark.parametrize(
+    ("argument", "value"),
+    [
+        ("epochs", "twenty"),
+        ("epochs", 7.5),
+        ("epochs", None),
+        ("metric", "mae"),
+        ("losses", "mse"),
+        ("target", 3),
+        ("max_gradient_norm", 0),
+        ("largest_piece", 2.5),
+        ("patience", "long"),
+        ("max_seconds", 0),
+        ("show", "yes, please"),
+        ("tensorboard", True),
+        ("mlflow", 3),
+        ("run_dir", None),
+        ("seed", -1),
+        ("start", 3),
+        ("search", "lr"),
+        ("run", [1]),
+    ],
+)
+def test_an_argument_of_a_wrong_type_is_named_with_its_value(tmp_path, argument, value):
+    loaders = {name: DataLoader(one, 8) for name, one in of_tensors(4).items()}
+    with pytest.raises(ConfigError, match=rf"wrong:\n  (schedule\.)?{argument}: .* \(got {re.escape(repr(value))}\)$"):
+        tune(tmp_path, normalised, loaders, **{argument: value})
+    assert not (tmp_path / "run").exists()
+
+
+def test_none_stands_for_the_default_and_a_number_may_be_text(tmp_path):
+    loaders = {name: DataLoader(one, 8) for name, one in of_tensors(4).items()}
+    plain = tune(tmp_path, normalised, loaders, "plain")
+    spelt = tune(tmp_path, normalised, loaders, "spelt", epochs="7", start=None, search=None, seed=None, replace=None)
+    assert contents(spelt.run_dir) == contents(plain.run_dir)
 
 
 def test_activations_that_are_functions_are_no_mistake_where_none_may_change(tmp_path):

@@ -1,6 +1,7 @@
 """HDF-EOS files of MODIS, which the GDAL of rasterio's wheels does not read."""
 
 import sys
+import zipfile
 from datetime import date
 
 import numpy as np
@@ -95,6 +96,16 @@ def test_what_cannot_be_read_is_said_in_one_line(tmp_path, stored, broken, wante
     broken(path)
     with pytest.raises(DataError, match=reason), open_layer(str(path), wanted, 1):
         pass
+
+
+def test_one_in_an_archive_is_to_be_unpacked(tmp_path, stored):
+    day = daily(tmp_path / "MOD11A1.A2020185.h17v04.061.2021008123456.hdf", stored, stored)
+    with zipfile.ZipFile(tmp_path / "download.zip", "w") as archive:
+        archive.write(day, day.name)
+    with pytest.raises(
+        DataError, match=r"download\.zip/MOD11A1.*\.hdf cannot be read .* an HDF4 file, unpack or download it"
+    ):
+        prepare([str(tmp_path / "download.zip")], read_product("mod11a1"), tmp_path / "data")
 
 
 def test_without_pyhdf_what_to_install_is_said(tmp_path, stored, monkeypatch):

@@ -1,6 +1,7 @@
 import pandas as pd
 import pytest
 
+from miha.errors import RunError
 from miha.evolution.change import UNCHANGED, Change
 from miha.evolution.point import Hyperparameters
 from miha.records.record import Epoch, StageId, StageRecord
@@ -85,6 +86,18 @@ def test_the_population_tells_how_each_candidate_fared(tables):
     assert population.fitness[:2].tolist() == [0.0, 0.5]
     assert population.noise[:2].tolist() == [0.0, 0.0625]
     assert population.loc[2, ["fitness", "level", "rate", "noise"]].isna().all()
+
+
+@pytest.mark.parametrize("name", ["history.csv", "population.csv"])
+@pytest.mark.parametrize(
+    "damage", [lambda file: file.unlink(), lambda file: file.write_text("")], ids=["gone", "empty"]
+)
+def test_a_table_that_cannot_be_read_is_named_with_what_to_do(tmp_path, tables, name, damage):
+    damage(tmp_path / name)
+    with pytest.raises(
+        RunError, match=r"holds no history\.csv and population\.csv of a run .*Run the same optimize again"
+    ):
+        read_tables(tmp_path)
 
 
 def test_a_run_without_cycles_has_an_empty_population(tmp_path):

@@ -11,6 +11,7 @@ from pebble import ProcessExpired
 
 from miha.events import Counted, observed_by, publish
 from miha.training.workers import compute_all, submit, working
+from tests.support.processes import ROOT, environment
 
 
 def count_to(number):
@@ -52,6 +53,38 @@ def test_what_a_worker_says_arrives_whole_where_the_one_who_watches_is_slow():
     with observed_by(watch), working(1):
         submit(count_to, 200).result(60)
     assert heard == list(range(200))
+
+
+WORK = """
+from miha.training.workers import submit, working
+
+if __name__ == "__main__":
+    with working(1):
+        print(submit(eval, "__import__('miha').__file__").result(60))
+        print(submit(eval, "'torch' in __import__('sys').modules").result(60))
+"""
+
+
+def work(tmp_path, **more):
+    """What a script prints that lies in a folder of its own, apart from the current one."""
+    script = tmp_path / "scripts" / "work.py"
+    script.parent.mkdir()
+    script.write_text(WORK)
+    call = {"cwd": tmp_path, "capture_output": True, "text": True, "timeout": 120, "check": True}
+    return subprocess.run([sys.executable, script], **call, env=environment(tmp_path / "home", **more)).stdout
+
+
+def test_what_lies_in_the_current_folder_is_no_library_of_the_workers(tmp_path):
+    (tmp_path / "miha").mkdir()
+    (tmp_path / "miha" / "__init__.py").write_text("print('another miha')")
+    assert work(tmp_path) == f"{ROOT / 'miha' / '__init__.py'}\nTrue\n"
+
+
+def test_sockets_are_put_where_their_paths_are_short_enough(tmp_path):
+    folder = tmp_path / ("long" * 25)
+    folder.mkdir()
+    assert work(tmp_path, TMPDIR=str(folder)) == f"{ROOT / 'miha' / '__init__.py'}\nTrue\n"
+    assert list(folder.iterdir()) == []
 
 
 def test_without_a_pool_work_is_done_right_here():
