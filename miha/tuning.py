@@ -92,8 +92,8 @@ def tune(
         tensorboard: folder for the curves, to look at in TensorBoard.
         mlflow: folder for ``mlflow.db``, to look at in MLflow.
         settings: other keys of :class:`miha.RunConfig`, e.g. ``seed=1``, ``start={"optimizer": "AdamW"}``,
-            ``run={"workers": 1}``, ``unchanged=True`` for the baseline that changes nothing. None
-            stands for the default.
+            ``run={"workers": 1}``, ``unchanged=True`` for the baseline that changes nothing. Keys of ``schedule``
+            change the one that is made of ``epochs``. None stands for the default.
 
     Raises:
         ConfigError: a wrong setting, or a function that does not do its part.

@@ -110,13 +110,11 @@ def _check_names(network: nn.Module, named: Mapping[str, Any], name: str) -> Non
     any_name = any(one.kind is one.VAR_KEYWORD for one in taken.values())
     required = {key for key, one in taken.items() if one.default is one.empty and one.kind not in _MANY}
     extra, lacking = sorted(named.keys() - (named if any_name else taken)), sorted(required - named.keys())
-    advice = [
-        *(
-            [f"It does not take {', '.join(map(repr, extra))}: leave that out in __getitem__ or collate_fn."]
-            * bool(extra)
-        ),
-        *([f"It lacks {', '.join(map(repr, lacking))}: give samples such a key."] * bool(lacking)),
-    ]
+    advice = []
+    if extra:
+        advice.append(f"It does not take {', '.join(map(repr, extra))}: leave that out in __getitem__ or collate_fn.")
+    if lacking:
+        advice.append(f"It lacks {', '.join(map(repr, lacking))}: give samples such a key.")
     if advice:
         called = f"forward({', '.join(taken)})"
         raise DataError(f"{name}: keys of a batch go to the network by name, {called}. {' '.join(advice)}")
