@@ -7,6 +7,8 @@ from torch import nn
 
 from bench.results import Result
 from miha.config import RunConfig
+from miha.errors import ArchiveError
+from miha.records.archive import read_manifest
 from miha.records.record import model_path
 from miha.records.tables import CHANGE_COLUMNS, count_epochs, read_tables
 from miha.run import Run, optimize
@@ -46,10 +48,12 @@ def figures_of(run: Run) -> Result:
 def small_network(data: Path) -> Path:
     """Archive of a network that learned two epochs of a few samples: as fast as any, no better than the base."""
     archive = model_path(run_dir := data.parent / "runs" / data.name, "final")
-    if not archive.exists():
+    try:
+        read_manifest(archive)
+    except ArchiveError:  # none yet, or one of another version
         problem = {"name": "gapfill", "data": data, "train_samples": 16, "valid_samples": 8}
-        schedule = {"initial_epochs": 1, "cycles": 0, "final_epochs": 1}
-        optimize(RunConfig(problem=problem, run_dir=run_dir, schedule=schedule, run={"workers": 1, "device": "cpu"}))
+        schedule, run = {"initial_epochs": 1, "cycles": 0, "final_epochs": 1}, {"workers": 1, "device": "cpu"}
+        optimize(RunConfig(problem=problem, run_dir=run_dir, schedule=schedule, run=run, replace=True))
     return archive
 
 
