@@ -186,10 +186,11 @@ def _named(label: str, run: Result, days: str) -> str:
 
 
 def _ready(method: str, days: int, side: int) -> None:
-    """Make the stack, and train the network, in another process than the one whose memory is looked at."""
-    data = stack(RUNS / "scale" / f"{days}x{side}", days, side)
-    if method == "network":
-        small_network(data)
+    """Make the stack, and train the network, in a process of its own: a peak of memory is handed on to all it starts."""
+    with process_pool(1) as pool:
+        data = pool.submit(stack, RUNS / "scale" / f"{days}x{side}", days, side).result()
+        if method == "network":
+            pool.submit(small_network, data).result()
 
 
 def main(
@@ -207,8 +208,8 @@ def main(
         for one in method or METHODS:
             job = partial(measure, one, length, pixels)
             if not kept.has(f"{length}x{pixels}", one):
+                _ready(one, length, pixels)
                 with process_pool(1) as pool:
-                    _ready(one, length, pixels)
                     kept.once(f"{length}x{pixels}", one, pool.submit(job).result)
     for one in (method or METHODS) if cube else ():
         if not kept.has(f"{cube}{ALL}", one):
