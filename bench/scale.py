@@ -186,7 +186,7 @@ def _named(label: str, run: Result, days: str) -> str:
 
 
 def _ready(method: str, days: int, side: int) -> None:
-    """Make the stack, and train the network, in a process of its own: a peak of memory is handed on to all it starts."""
+    """Make the stack, and train the network, in another process: its peak of memory goes on to all it starts."""
     with process_pool(1) as pool:
         data = pool.submit(stack, RUNS / "scale" / f"{days}x{side}", days, side).result()
         if method == "network":
