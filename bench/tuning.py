@@ -230,9 +230,11 @@ def error_table(results: Results, task: str, unit: str) -> str:
 
 
 def winners(results: Results, task: str) -> str:
-    """Sentence: what won how many of MIHA's cycles."""
+    """Sentence: what won how many of MIHA's cycles; empty if it has not run."""
     runs = results.results.get(key_of(task, BEFORE), {}).values()
     counted = Counter(winner for run in runs for winner in run["won"].split(", ") if winner)
+    if not counted:
+        return ""
     return f"Of MIHA's {counted.total()} cycles, {', '.join(f'{name} won {n}' for name, n in counted.most_common())}."
 
 
@@ -255,7 +257,7 @@ def tables(results: Results) -> str:
     """A table for each task that was measured, and one over all of them."""
     measured = [name for name in UNITS if any(key.startswith(f"{name}: ") for key in results.results)]
     told = [part for name in measured for part in (error_table(results, name, UNITS[name]), winners(results, name))]
-    return "\n\n".join([*told, pooled_table(results)])
+    return "\n\n".join(filter(None, [*told, pooled_table(results)]))
 
 
 STUDENT = (12.71, 4.30, 3.18, 2.78, 2.57, 2.45, 2.36, 2.31, 2.26)  # 97.5 % points of t, 1, 2, … degrees of freedom
