@@ -67,9 +67,7 @@ def run_miha(column: str, problem: Mnist, schedule: Schedule, runs: Path, seed: 
     """One run of MIHA, which continues if it was interrupted, and its best model's accuracy."""
     config = configuration(column, problem, schedule, runs, seed)
     run = optimize(config)
-    judged = problem.judge({OURS: run.model}, run.run_dir / "cache", seed).metrics
-    accuracies = {key: judged[key] for key in ("accuracy", "accuracy_first_500")}
-    return {**accuracies, **figures_of(run), "parameters": count_parameters(problem.build_network())}
+    return {**accuracies(run.model, problem.data), **figures_of(run)}
 
 
 def run_tuner(column: str, problem: Mnist, schedule: Schedule, trial_epochs: int, runs: Path, seed: int) -> Result:
@@ -77,10 +75,15 @@ def run_tuner(column: str, problem: Mnist, schedule: Schedule, trial_epochs: int
     config = configuration(column, problem, schedule, runs, seed)
     config.run_dir.mkdir(parents=True, exist_ok=True)
     found = search_with(column, config, model := config.run_dir / "model.zip", trial_epochs)
-    trained = archived_problem(read_manifest(model).problem, problem.data)
-    judged = trained.judge({OURS: model}, config.run_dir / "cache", seed).metrics
-    accuracies = {key: judged[key] for key in ("accuracy", "accuracy_first_500")}
-    return {**found, **accuracies, "parameters": count_parameters(trained.build_network())}
+    return {**found, **accuracies(model, problem.data)}
+
+
+def accuracies(model: Path, data: Path) -> Result:
+    """Accuracies of a model on the test digits, and how many parameters it has."""
+    trained = archived_problem(read_manifest(model).problem, data)
+    judged = trained.judge({OURS: model}, Path(), 0).metrics
+    found = {key: judged[key] for key in ("accuracy", "accuracy_first_500")}
+    return {**found, "parameters": count_parameters(trained.build_network())}
 
 
 def rows_of(results: Results) -> list[list[str]]:

@@ -142,6 +142,7 @@ def _scheduler(numbers: dict[str, Range], drawn: dict[str, Any], kind: Kind) -> 
         "metric": "loss",
         "mode": "min",
         "perturbation_interval": INTERVAL,
+        "synch": True,  # a small training may else end before another member has begun
     }
     if kind == "pb2":
         return PB2(**common, hyperparam_bounds={key: _bounds(one) for key, one in numbers.items()})

@@ -114,13 +114,13 @@ class Steered:
         self.optimizer = build_optimizer(self.network, point)
         restore_state(self.network, self.optimizer, state)
 
-    def train(self, span: Span, until: int | None = None) -> Iterator[Epoch]:
-        """Train a span of epochs, or what is left of it up to ``until``, and yield after each."""
+    def train(self, span: Span) -> Iterator[Epoch]:
+        """Train what is left of a span of epochs, and yield after each."""
         for group in self.optimizer.param_groups:
             group["lr"] = self.point.lr
         opened, compute = self.opened, self.plan.compute
         trainer = Trainer(self.network, self.optimizer, opened.problem, opened.data, self.point, self.seed, compute)
-        for epoch in trainer.epochs(span, done=len(self.epochs) + 1 - span.first, until=until):
+        for epoch in trainer.epochs(span, done=len(self.epochs) + 1 - span.first):
             self.epochs.append(epoch)
             yield epoch
 
