@@ -2,8 +2,8 @@
 
 Gaps are pasted on clear days of histories, the same as in ``bench.peers``, and filled by the base. Its standard
 deviation is that of the Gaussian process: as the kernel says, times one number in all scenes, or calibrated by the
-visible pixels of each scene: by single ones, each predicted from all others, or by squares that are left out. No day of
-``truth/`` is read.
+visible pixels of each scene: by single ones, each predicted from all others, or by squares that are left out. Intervals
+are those of normal errors, or quantiles of the errors in these squares. No day of ``truth/`` is read.
 """
 
 from pathlib import Path
@@ -18,9 +18,9 @@ from bench.pasted import command, pasted
 from bench.results import Result, Results, table
 from miha.evolution.seeds import stream
 from miha.gapfill.base import PROCESS, blend
-from miha.gapfill.cases import INTERVALS
 from miha.gapfill.features import Features
 from miha.gapfill.guess import guess_scene
+from miha.gapfill.intervals import INTERVALS, NORMAL, Intervals
 from miha.gapfill.process import Posterior, Process, Size, pixels_to_fit
 from miha.gapfill.regressions import GuessSettings
 from miha.threads import fixed_threads
@@ -28,7 +28,8 @@ from miha.threads import fixed_threads
 WIDENED = 1.2
 KERNELS, ALIKE = "as the kernel says", f"times {WIDENED:g} in all scenes"
 SINGLES, CALIBRATED = "calibrated to each scene by single pixels", "calibrated to each scene by squares"
-ROWS = (KERNELS, ALIKE, SINGLES, CALIBRATED)
+QUANTILES = "calibrated by squares, quantiles of their errors"
+ROWS = (KERNELS, ALIKE, SINGLES, CALIBRATED, QUANTILES)
 
 
 @fixed_threads(1)
@@ -46,9 +47,17 @@ def measure(data: Path, number: int) -> Result:
         (background.level.ravel() + expected).reshape(scene.shape).astype(np.float32), guess, process.calibration
     )
     std = deviation.reshape(scene.shape).astype(np.float32)
-    own = {KERNELS: 1.0, ALIKE: WIDENED, SINGLES: by_single_pixels(process), CALIBRATED: process.calibration}
-    factors = {row: factor / process.calibration for row, factor in own.items()}
-    sureness = {row: case.sureness(Posterior(filled, factor * std)) for row, factor in factors.items()}
+    own: dict[str, tuple[float, Intervals]] = {
+        KERNELS: (1.0, NORMAL),
+        ALIKE: (WIDENED, NORMAL),
+        SINGLES: (by_single_pixels(process), NORMAL),
+        CALIBRATED: (process.calibration, NORMAL),
+        QUANTILES: (process.calibration, process.intervals),
+    }
+    sureness = {
+        row: case.sureness(Posterior(filled, factor / process.calibration * std, intervals=widths))
+        for row, (factor, widths) in own.items()
+    }
     return {"sureness": sureness, "calibration": process.calibration, "day": case.day.isoformat(), "gap": case.gap}
 
 

@@ -11,10 +11,11 @@ from matplotlib.figure import Figure
 from miha.errors import DataError
 from miha.events import Counted, publish
 from miha.gapfill.base import fill_base
-from miha.gapfill.cases import INTERVALS, fill_case, pasted_case
+from miha.gapfill.cases import fill_case, pasted_case
 from miha.gapfill.days import FEW_DAYS, clear_days, warn_if_few
 from miha.gapfill.eof.single import fill_by_patterns
 from miha.gapfill.excerpt import SIDE
+from miha.gapfill.intervals import INTERVALS
 from miha.gapfill.judging import BASELINES, baselines
 from miha.gapfill.network_filler import NetworkFiller, open_filler
 from miha.rasters.stack import ReadOptions

@@ -111,7 +111,7 @@ class Base:
                 for part, around in zip(tile, where, strict=True)
             )
             mean[there], std[there] = filled.mean, filled.std
-        return Posterior(mean, std)
+        return Posterior(mean, std, intervals=self.process.intervals)
 
     def _fill(self, where: Window) -> Posterior:
         outer, inner = self.view.grown(where, REACH)

@@ -14,6 +14,7 @@ from miha.gapfill.days import MIN_TARGETS, MIN_VISIBLE, paste_gap
 from miha.gapfill.excerpt import SIDE, Practice, excerpt, pasted_excerpt, window_at
 from miha.gapfill.gaps import Gaps, blob, spread_sizes
 from miha.gapfill.history import background_of
+from miha.gapfill.intervals import INTERVALS
 from miha.gapfill.network_filler import NetworkFiller
 from miha.gapfill.predictors import Static, StaticFiles
 from miha.gapfill.process import Posterior
@@ -22,7 +23,6 @@ from miha.rasters.opened import OpenScene
 from miha.rasters.scene import list_scenes
 from miha.rasters.stack import Image, ReadOptions, Stack, read_date, read_scene
 
-INTERVALS = (50, 80, 95)  # percent of errors that should lie inside
 TEST_SIZES = (5, 10, 20, 30, 40, 50, 70, 90)  # percent of the scene hidden, where there is no truth/
 WINDOWS, TEST_WINDOWS = 4, 2  # of a scene with truth, and for each of TEST_SIZES, of a stack too large for memory
 PLACES = 40  # of a scene that are tried for these
@@ -48,7 +48,7 @@ class Case(Practice):
         return float(np.abs(values - self.truth)[self.hidden].mean(dtype=np.float64))
 
     def sureness(self, filled: Posterior) -> dict[str, float]:
-        """Share of INTERVALS that hold the truth, and the continuous ranked probability score, of normal errors.
+        """Share of INTERVALS that hold the truth; and the continuous ranked probability score, of normal errors.
 
         The score (Gneiting and Raftery 2007, J. Am. Stat. Assoc. 102, equation 21) is in the data's unit: the mean
         absolute error of a fill that is never unsure; lower is better.
@@ -57,7 +57,7 @@ class Case(Practice):
         std = filled.std[self.hidden].astype(np.float64)
         off = np.abs(filled.mean - self.truth)[self.hidden] / std
         score = std * (off * (2 * normal.cdf(off) - 1) + 2 * normal.pdf(off) - 1 / np.sqrt(np.pi))
-        coverage = {f"{share}": float((off <= normal.ppf(0.5 + share / 200)).mean()) for share in INTERVALS}
+        coverage = {f"{share}": float((off <= filled.intervals[share]).mean()) for share in INTERVALS}
         return {**coverage, "crps": float(score.mean())}
 
 

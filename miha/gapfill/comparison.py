@@ -1,7 +1,7 @@
 """Held-out gaps filled by several methods, and their errors: means with intervals, and curves."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -12,21 +12,22 @@ from numpy.typing import NDArray
 
 from miha.evolution.seeds import stream
 from miha.gapfill.cases import Case
+from miha.gapfill.intervals import NORMAL, SHARES, Intervals
 from miha.rasters.stack import Image
 
 TILE = 16  # side of the squares that errors are resampled by, pixels: errors of neighbours are much alike
 DRAWS = 1000  # of the bootstrap
 DISTANCES = (0, 1, 2, 4, 8, 16, 32, np.inf)  # classes of distance to the nearest observed pixel, pixels
-SHARES = (10, 20, 30, 40, 50, 60, 70, 80, 90, 95)  # percent of errors that an interval should hold
 
 
 @dataclass(frozen=True)
 class FilledCase:
-    """One gap as each method fills it; ``std`` is the standard deviation that goes with ``ours``."""
+    """One gap as each method fills it; standard deviation and intervals are those of ``ours``."""
 
     case: Case
     maps: Mapping[str, Image]
     std: Image
+    intervals: Intervals = field(default_factory=lambda: NORMAL)
 
 
 @dataclass(frozen=True)
@@ -140,9 +141,8 @@ class Comparison:
 
     def coverage(self) -> dict[int, float]:
         """Percent of errors that an interval should hold → percent that it holds, mean over the gaps."""
-        bounds = {share: float(scipy.stats.norm.ppf(0.5 + share / 200)) for share in SHARES}
         held = [
-            {share: 100 * float((self._off(one) <= bound).mean()) for share, bound in bounds.items()}
+            {share: 100 * float((self._off(one) <= width).mean()) for share, width in one.intervals.items()}
             for one in self.filled
         ]
         return {share: float(np.mean([one[share] for one in held])) for share in SHARES}

@@ -12,9 +12,10 @@ from miha.errors import DataError
 from miha.events import Counted, publish
 from miha.evolution.seeds import stream
 from miha.gapfill.base import fill_base
-from miha.gapfill.cases import INTERVALS, Case, fill_case, held_out_cases, published_methods, read_published
+from miha.gapfill.cases import Case, fill_case, held_out_cases, published_methods, read_published
 from miha.gapfill.comparison import Comparison, FilledCase
 from miha.gapfill.guess import fit_climatology, fit_ridge, visible_pixels
+from miha.gapfill.intervals import INTERVALS
 from miha.gapfill.network_filler import NetworkFiller
 from miha.gapfill.regressions import GuessSettings, tree_features
 from miha.problems.judgement import OURS, Judgement
@@ -124,7 +125,9 @@ def held_out_errors(
         filled = {name: fill_case(filler, case) for name, filler in fillers.items()}
         maps |= {name: one.mean for name, one in filled.items()}
         sureness.append(case.sureness(filled[OURS]))
-        compared.append(FilledCase(case, {name: maps[name] for name in (OURS, "base")}, filled[OURS].std))
+        compared.append(
+            FilledCase(case, {name: maps[name] for name in (OURS, "base")}, filled[OURS].std, filled[OURS].intervals)
+        )
         rows.append({"gap": case.gap, **{name: case.error(values) for name, values in maps.items()}})
     last = [name for name in fillers if name != OURS] + [OURS]
     errors = pd.DataFrame(rows).groupby("gap").mean(skipna=False)

@@ -3,7 +3,7 @@
 On the grid of its pixels the covariance of a field is a convolution, so its product with a map takes two Fourier
 transforms. The equations of kriging, one for each visible pixel, are then solved by conjugate gradients (Fritz,
 Neuweiler and Nowak 2009, Math. Geosci. 41, 509-533). Only the standard deviation is approximated: it comes of the
-nearest visible pixels.
+nearest visible pixels, calibrated by visible ones that are predicted from others as far away as a gap's are.
 """
 
 from dataclasses import dataclass
@@ -17,7 +17,8 @@ from torch import Tensor
 
 from miha.gapfill.fitting import Numbers, fit_to_scene
 from miha.gapfill.guess import Window
-from miha.gapfill.process import Posterior, centre_and_spread
+from miha.gapfill.intervals import intervals_of
+from miha.gapfill.process import LEAST, Posterior, centre_and_spread
 from miha.gapfill.view import windows_of
 from miha.rasters.stack import Image
 from miha.rasters.window import grown_window
@@ -27,6 +28,7 @@ START = {"near": 0.3, "near_length": 8.0, "far": 0.7, "far_length": 60.0, "trend
 FITTED = 30_000  # visible pixels that the field is fitted to, drawn at random where there are more
 NEIGHBOURS = 30  # visible pixels that tell how sure a pixel is
 PART = 4000  # pixels whose neighbours are looked at together
+CHECKED, MOST_HIDDEN = 2000, 2000  # visible pixels that are predicted from others; of these, hidden for one at most
 TILE, MARGIN = 1024, 256  # pixels a side that are solved for together, and seen around them: memory does not grow
 CLOSE = 2e-3  # what the solution may leave of the values, as a share of their length
 MOST_STEPS = 600  # of conjugate gradients
@@ -100,8 +102,11 @@ def fill_by_kriging(scene: Image, rng: np.random.Generator) -> Posterior:
                     outer, inner = _seen_around(tile, visible)
                     expected = krige(values[outer], visible[outer], places[outer], field)[inner]
                     mean[tile][hidden] = median + deviation * expected[hidden]
-            std[~visible] = deviation * np.sqrt(_variances(places[visible], places[~visible], field))
-    return Posterior(mean, std)
+            nearest = _Nearest(places[visible], values[visible], field)
+            errors = nearest.errors(scipy.ndimage.distance_transform_edt(~visible)[~visible], rng)
+            calibration = max(float(np.sqrt((errors**2).mean())), LEAST) if len(errors) else 1.0
+            std[~visible] = calibration * deviation * np.sqrt(nearest.at(places[~visible])[1])
+    return Posterior(mean, std, intervals=intervals_of(errors))
 
 
 def _seen_around(tile: Window, visible: Mask) -> tuple[Window, Window]:
@@ -163,16 +168,56 @@ class _Covariance:
         return np.asarray(filtered[:rows, :columns])
 
 
-def _variances(known: NDArray[np.int64], asked: NDArray[np.int64], field: Field) -> Map:
-    """Variance (n,), noise included, at places ``asked`` (n, 2), given the nearest of those ``known`` (m, 2)."""
-    stretch = field.stretching.double().numpy()
-    count = min(NEIGHBOURS, len(known))
-    nearest = scipy.spatial.cKDTree(known @ stretch).query(asked @ stretch, count)[1].reshape(-1, count)
-    variances = np.empty(len(asked))
-    for part in np.array_split(np.arange(len(asked)), -(-len(asked) // PART)):
-        places = np.concatenate([asked[part, None], known[nearest[part]]], axis=1)
-        within = field.between(torch.from_numpy(places).double())
-        root = torch.linalg.cholesky(within[:, 1:, 1:])
-        explained = torch.linalg.solve_triangular(root, within[:, 1:, :1], upper=False)
-        variances[part] = (within[:, 0, 0] - (explained**2).sum((1, 2))).clamp(min=1e-9).numpy()
-    return variances
+class _Nearest:
+    """What the nearest visible pixels tell of others.
+
+    Args:
+        known: (m, 2), their places.
+        values: (m,), what they show.
+        field: its numbers.
+    """
+
+    def __init__(self, known: NDArray[np.int64], values: Map, field: Field) -> None:
+        self.known, self.values, self.field = known, values, field
+        self.stretch = field.stretching.double().numpy()
+        self.tree = scipy.spatial.cKDTree(known @ self.stretch)
+
+    def at(self, asked: NDArray[np.int64], skipped: NDArray[np.int64] | None = None) -> tuple[Map, Map]:
+        """Expected values (n,) and their variances, noise included.
+
+        Args:
+            asked: (n, 2), places.
+            skipped: (n,), how many of the pixels nearest to each place are taken for hidden; None: none.
+        """
+        skipped = np.zeros(len(asked), int) if skipped is None else skipped
+        means, variances = np.empty((2, len(asked)))
+        for part in np.array_split(np.arange(len(asked)), -(-len(asked) // PART)):
+            ranks = skipped[part, None] + np.arange(min(NEIGHBOURS, len(self.known)))
+            order = self.tree.query(asked[part] @ self.stretch, int(ranks.max()) + 1)[1].reshape(len(part), -1)
+            nearest = np.take_along_axis(order, ranks, axis=1)
+            places = np.concatenate([asked[part, None], self.known[nearest]], axis=1)
+            within = self.field.between(torch.from_numpy(places).double())
+            sides = torch.cat([within[:, 1:, :1], torch.from_numpy(self.values[nearest])[..., None]], dim=-1)
+            towards, seen = torch.linalg.solve_triangular(
+                torch.linalg.cholesky(within[:, 1:, 1:]), sides, upper=False
+            ).unbind(-1)
+            means[part] = (towards * seen).sum(1).numpy()
+            variances[part] = (within[:, 0, 0] - (towards**2).sum(1)).clamp(min=1e-9).numpy()
+        return means, variances
+
+    def errors(self, away: Map, rng: np.random.Generator) -> Map:
+        """Errors over deviations of CHECKED visible pixels, each predicted from those as far away as it is from a gap.
+
+        Args:
+            away: how far pixels of the gaps lie from the nearest visible one, pixels; a pixel near others is told well.
+            rng: draws both.
+
+        Returns:
+            none where too few are visible.
+        """
+        if len(self.known) < CHECKED:
+            return np.empty(0)
+        some = rng.permutation(len(self.known))[:CHECKED]
+        hidden = np.minimum(np.pi * rng.choice(away, len(some)) ** 2, MOST_HIDDEN).astype(int)
+        expected, variances = self.at(self.known[some], hidden.clip(1, len(self.known) - NEIGHBOURS))
+        return np.asarray((self.values[some] - expected) / np.sqrt(variances))

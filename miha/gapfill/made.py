@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path
 
@@ -10,6 +10,7 @@ import numpy as np
 
 from miha.errors import DataError
 from miha.gapfill.guess import Window
+from miha.gapfill.intervals import INTERVALS
 from miha.gapfill.options import FillOptions
 from miha.gapfill.process import Posterior
 from miha.rasters.area import box_of, open_area
@@ -48,7 +49,7 @@ class Made:
         """Of a scene in memory."""
         return cls(
             lambda where: (scene.values[where], scene.kept[where]),
-            lambda where: Posterior(filled.mean[where], filled.std[where]),
+            lambda where: replace(filled, mean=filled.mean[where], std=filled.std[where]),
         )
 
     def fill_box(self, where: Window, box: Window) -> Posterior:
@@ -62,7 +63,7 @@ class Made:
         mean, std = np.full((2, *shape), np.nan, np.float32)
         filled = self.fill(box)
         mean[there], std[there] = filled.mean, filled.std
-        return Posterior(mean, std)
+        return replace(filled, mean=mean, std=std)
 
     def known(self, where: Window, box: Window, never_seen: Mask) -> Image:
         """That fill, NaN in gaps that no day shows."""
@@ -125,7 +126,8 @@ def write_made(
         found = np.where(wanted & ~unknown & ~unsure, filled.mean, np.float32(np.nan))
         masks = {"filled": ~np.isnan(found), "unknown": unknown, "unsure": unsure}
         counted.update({name: int(mask.sum()) for name, mask in masks.items()})
-        return Part(found, filled.std, gaps, others)
+        widths = {f"INTERVAL_{share}": f"{filled.intervals[share]:.4g}" for share in INTERVALS}
+        return Part(found, filled.std, gaps, others, widths)
 
     write_parts(source, target, part, reading, blank)
     if options.stac:

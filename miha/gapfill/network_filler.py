@@ -1,6 +1,7 @@
 """Filling the gaps of scenes with a trained network, which refines the base."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import cache, cached_property
 from pathlib import Path
 
@@ -136,7 +137,7 @@ class NetworkFiller(Filler):
                 output = self.network(inputs.flip(axes)).flip(axes)[0].numpy()
                 bases.append(encoded.base)
                 opinions.append(encoded.base + encoded.scale * output)
-        return Posterior(np.asarray(np.mean(opinions, axis=0), np.float32), process.std), bases[0]
+        return replace(process, mean=np.asarray(np.mean(opinions, axis=0), np.float32)), bases[0]
 
 
 def open_filler(

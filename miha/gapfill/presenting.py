@@ -16,6 +16,7 @@ from miha.gapfill.excerpt import SIDE
 from miha.gapfill.judging import baselines, linear_baselines
 from miha.gapfill.maps import chosen_cases, map_row
 from miha.gapfill.network_filler import NetworkFiller
+from miha.gapfill.process import Posterior
 from miha.problems.presentation import Estimate, Presentation
 from miha.problems.problem import ParallelMap
 from miha.rasters.stack import Image
@@ -44,7 +45,9 @@ def present_fills(archive: Path, data: Path, parallel_map: ParallelMap, thorough
     source = (archive, data, stamp_files([archive]), thorough)
     filler, chosen = _opened(*source)
     fills = parallel_map(_fill, [(*source, number) for number in range(len(chosen))])
-    filled = [FilledCase(case, maps, std) for case, (maps, std) in zip(chosen, fills, strict=True)]
+    filled = [
+        FilledCase(case, maps, found.std, found.intervals) for case, (maps, found) in zip(chosen, fills, strict=True)
+    ]
     ours, unit = _ours(filler), filler.unit or "units"
     comparison = Comparison(filled, ours)
     looks = styles(comparison, BASE)
@@ -87,8 +90,8 @@ def _opened(archive: Path, data: Path, stamp: str, thorough: bool) -> tuple[Netw
     return filler, _cases(filler, thorough)
 
 
-def _fill(job: Job) -> tuple[dict[str, Image], Image]:
-    """Maps of one gap by all methods, and the standard deviation."""
+def _fill(job: Job) -> tuple[dict[str, Image], Posterior]:
+    """Maps of one gap by all methods, and what the model says."""
     archive, data, stamp, thorough, number = job
     filler, cases = _opened(archive, data, stamp, thorough)
     case = cases[number]
@@ -99,7 +102,7 @@ def _fill(job: Job) -> tuple[dict[str, Image], Image]:
     maps: dict[str, Image] = {f"{name} (published)": read_published(filler, path) for name, path in _published(case)}
     maps |= {NAMES[name]: values for name, values in others.items()}
     publish(Counted("gaps of the report", number + 1, len(cases), f"{case.gap} %"))
-    return {**maps, _ours(filler): network.mean}, network.std
+    return {**maps, _ours(filler): network.mean}, network
 
 
 def _ours(filler: NetworkFiller) -> str:

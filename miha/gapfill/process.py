@@ -5,7 +5,7 @@ ones are approximated, so that the cost grows linearly in pixels (``full_scale.p
 """
 
 import math
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 
 import numpy as np
 import torch
@@ -16,6 +16,7 @@ from miha.gapfill.features import Features
 from miha.gapfill.fitting import Numbers, fit_to_scene
 from miha.gapfill.full_scale import JITTER, FullScale
 from miha.gapfill.guess import WHOLE, Window, drawn
+from miha.gapfill.intervals import NORMAL, Intervals, intervals_of
 from miha.gapfill.kernel import LEARNED, Kernel, Pixels, covariance, variance
 from miha.gapfill.neighbours import along_gaps, squares
 from miha.gapfill.predictors import Background
@@ -48,12 +49,13 @@ class Posterior:
     """Maps (height, width) of one scene, in its unit: the expected values, and their standard deviation.
 
     Of the process itself visible pixels are as they are, with a deviation of 0; ``calibration`` is its
-    :attr:`Process.calibration`.
+    :attr:`Process.calibration`, ``intervals`` say how many deviations each way hold how many of the errors.
     """
 
     mean: Image
     std: Image
     calibration: float = 1.0
+    intervals: Intervals = field(default_factory=lambda: NORMAL)
 
 
 def fill_by_process(
@@ -82,7 +84,7 @@ def fill_by_process(
     visible = pixels_to_fit(np.flatnonzero(~np.isnan(scene)), scene.shape, size, rng)
     gap = np.isnan(scene[window])
     asked = np.arange(scene.size).reshape(scene.shape)[window][gap]
-    mean, std, calibration = scene[window].copy(), np.zeros_like(scene[window]), 1.0
+    filled = Posterior(scene[window].copy(), np.zeros_like(scene[window]))
     if len(asked):
         known = features[torch.from_numpy(visible)]
         if background.is_empty:
@@ -90,9 +92,9 @@ def fill_by_process(
         else:
             process = Process.fit(known, departure[visible], kernel, size)
         expected, deviation = process.at(features[torch.from_numpy(asked)])
-        mean[gap], std[gap] = background.level.flat[asked] + expected, deviation
-        calibration = process.calibration
-    return Posterior(mean, std, calibration)
+        filled.mean[gap], filled.std[gap] = background.level.flat[asked] + expected, deviation
+        return replace(filled, calibration=process.calibration, intervals=process.intervals)
+    return filled
 
 
 def pixels_to_fit(
@@ -115,6 +117,7 @@ class Process:
         calibration: what deviations are multiplied by: the root mean square of errors on visible pixels over the
             deviations that the kernel says, each pixel predicted from others. It is the cross-validation estimate of
             a variance (Bachoc 2013, Comput. Stat. Data Anal. 66, 55-69). 1 of a kernel that was fitted to the scene.
+        intervals: by the same errors.
     """
 
     fitted: "_Dense | FullScale"
@@ -123,6 +126,7 @@ class Process:
     median: float
     deviation: float
     calibration: float
+    intervals: Intervals
 
     @classmethod
     def fit(
@@ -150,7 +154,7 @@ class Process:
             dense = len(values) <= size.dense
             fitted = _Dense(kernel, pixels, values) if dense else FullScale(kernel, pixels, values, size.inducing)
             calibration = max(float((fitted.off**2).mean().sqrt()), LEAST) if len(fitted.off) else 1.0
-            return cls(fitted, kernel, stretching, median, deviation, calibration)
+            return cls(fitted, kernel, stretching, median, deviation, calibration, intervals_of(fitted.off))
 
     @classmethod
     def alone(

@@ -75,7 +75,7 @@ class NetworkOverBase:
             if gap.any():
                 values, deviations = self._ask(part)
                 mean[there][gap], std[there][gap] = values[gap], deviations[gap]
-        return Posterior(mean, std)
+        return Posterior(mean, std, intervals=self.base.process.intervals)
 
     def _ask(self, where: Window) -> tuple[Image, Image]:
         """What the network says of a window, in the mean of its opinions, and the deviation of the process there."""

@@ -1,7 +1,7 @@
 """Writing a filled scene: the input raster bit for bit, but for the pixels of its gaps; and maps that go with it."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -76,12 +76,13 @@ def write_filled(
 
 @dataclass(frozen=True)
 class Part:
-    """A window of a filled scene, arrays (height, width), as in :func:`write_filled`."""
+    """A window of a filled scene, arrays (height, width), as in :func:`write_filled`; tags of ``<name>_std.tif``."""
 
     values: Image
     std: Image
     gaps: Mask
     sharing: Mapping[int, Image]
+    tags: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def filled(self) -> Mask:
@@ -165,7 +166,7 @@ def _write_scene(
     band, unit = options.band, unit_of(raster, options.band)
     masked = MaskFlags.per_dataset in raster.mask_flag_enums[band - 1]
     mask = raster.read_masks(band) if masked else None
-    left, empty = False, _empty(raster, options) if blank else None
+    left, tags, empty = False, dict[str, str](), _empty(raster, options) if blank else None
     with (
         rasterio.open(path, "w", **_profile(raster)) as output,
         _map(maps[0], np.uint8, raster, None, "") as origins,
@@ -190,9 +191,11 @@ def _write_scene(
             origin = np.where(part.gaps, np.where(hole, FILLED, EMPTY), OBSERVED).astype(np.uint8)
             origins.write(origin, 1, window=window)
             deviations.write(np.where(hole, part.std, np.nan).astype(np.float32), 1, window=window)
+            tags |= part.tags
             left |= bool((part.gaps & ~hole).any())
             if mask is not None:
                 mask[where][hole] = 255
+        deviations.update_tags(**tags)
         if mask is not None and left:
             output.write_mask(mask)
 

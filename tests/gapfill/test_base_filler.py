@@ -11,6 +11,7 @@ from miha.errors import DataError
 from miha.events import Message, observed_by
 from miha.gapfill.base import fill_base
 from miha.gapfill.filler import BaseFiller
+from miha.gapfill.intervals import INTERVALS
 from miha.gapfill.network_filler import NetworkFiller, open_filler
 from miha.gapfill.options import FillOptions
 from miha.gapfill.predictors import Background, Static
@@ -51,6 +52,9 @@ def test_the_base_fills_without_an_archive(scenes, source, tmp_path):
     assert np.array_equal(origin, before.gaps)
     assert np.array_equal(std, np.where(before.gaps, expected.std, np.nan), equal_nan=True)
     assert (std[before.gaps] > 0).all()
+    with rasterio.open(tmp_path / f"{source.stem}_std.tif") as raster:
+        widths = {share: float(raster.tags()[f"INTERVAL_{share}"]) for share in INTERVALS}
+    assert widths == pytest.approx({share: expected.intervals[share] for share in INTERVALS}, rel=1e-3)
     assert filler.unit == "K"
 
 

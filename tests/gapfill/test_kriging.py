@@ -3,6 +3,7 @@ import pytest
 import torch
 
 from miha.gapfill import kriging
+from miha.gapfill.intervals import NORMAL
 from miha.gapfill.kriging import START, Field, fill_by_kriging, krige
 from tests.gapfill.test_fitting import scene_of
 
@@ -43,8 +44,13 @@ def test_the_deviation_of_a_small_scene_is_the_dense_one(scene, field, monkeypat
     points = torch.from_numpy(np.concatenate([places[visible], places[~visible]])).double()
     within, seen = field.between(points).numpy(), int(visible.sum())
     towards = within[:seen, seen:]
+    values = np.random.default_rng(0).normal(size=seen)
+    means = towards.T @ np.linalg.solve(within[:seen, :seen], values)
     expected = np.diag(within)[seen:] - (towards * np.linalg.solve(within[:seen, :seen], towards)).sum(axis=0)
-    assert np.allclose(kriging._variances(places[visible], places[~visible], field), expected, rtol=1e-3)
+    nearest = kriging._Nearest(places[visible], values, field)
+    found, variances = nearest.at(places[~visible])
+    assert np.allclose(variances, expected, rtol=1e-3)
+    assert np.allclose(found, means, atol=1e-3)
 
 
 def test_visible_pixels_stay_bit_for_bit_and_are_sure(scene):
@@ -95,3 +101,23 @@ def test_a_constant_scene_and_a_single_pixel_are_carried_on(value):
 
 def test_equal_seeds_give_equal_bits(scene):
     assert fill(scene).mean.tobytes() == fill(scene).mean.tobytes()
+
+
+def test_deviations_are_calibrated_by_visible_pixels_whatever_the_variances_of_the_field(scene, monkeypatch):
+    once, fit, gap = fill(scene), Field.fit, np.isnan(scene)
+
+    def unsure(*known):
+        field = fit(*known)
+        return Field(
+            {n: v if "length" in n else 4 * v for n, v in field.numbers.items()}, field.stretching, field.scale
+        )
+
+    monkeypatch.setattr(Field, "fit", unsure)
+    again = fill(scene)
+    assert np.allclose(again.std[gap], once.std[gap], rtol=0.02)
+    assert again.intervals == pytest.approx(once.intervals, rel=0.05)
+    assert once.intervals is not NORMAL
+
+
+def test_few_visible_pixels_do_not_calibrate(scene):
+    assert fill(scene[:24]).intervals is NORMAL

@@ -5,6 +5,7 @@ import torch
 
 from miha.gapfill import full_scale, process
 from miha.gapfill.features import Features
+from miha.gapfill.intervals import NORMAL
 from miha.gapfill.kernel import LEARNED, covariance, variance
 from miha.gapfill.predictors import Background, Static
 from miha.gapfill.process import Size, fill_by_process
@@ -315,3 +316,16 @@ def test_intervals_of_a_smooth_scene_without_noise_hold_it_although_each_pixel_i
     gap[10:40, 12:44] = True
     filled = fill(np.where(gap, np.float32(np.nan), truth), background)
     assert (np.abs(filled.mean - truth) < 1.2816 * filled.std)[gap].mean() > 0.6
+
+
+def test_intervals_of_a_scene_with_long_tails_are_narrow_for_half_of_the_pixels_and_wide_for_nearly_all(background):
+    """As where clouds' edges or roofs are left in a scene."""
+    noise = np.random.default_rng(0).standard_t(2.5, background.level.shape)
+    truth = background.level + noise.astype(np.float32)
+    gap = np.zeros(truth.shape, bool)
+    gap[3:15, 4:18] = True
+    filled = fill(np.where(gap, np.float32(np.nan), truth), background)
+    assert filled.intervals[50] < 0.8 * NORMAL[50]
+    assert filled.intervals[95] > NORMAL[95]
+    off = np.abs(filled.mean - truth)[gap] / filled.std[gap]
+    assert abs((off <= filled.intervals[50]).mean() - 0.5) < abs((off <= NORMAL[50]).mean() - 0.5)
