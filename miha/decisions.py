@@ -15,7 +15,7 @@ from miha.documents import read_document
 from miha.errors import DataError, RunError
 from miha.events import CandidateFailed, publish
 from miha.evolution.change import UNCHANGED
-from miha.evolution.fitness import Fitness, FitnessSettings, fittest, noise, score, score_mean, within_noise
+from miha.evolution.fitness import ALIKE, Fitness, FitnessSettings, fittest, noise, score, score_mean, within_noise
 from miha.files import digest_json, write_json
 from miha.records.record import StageRecord
 from miha.records.selection import STOPPED, CandidateOutcome, Failure, Selection
@@ -126,7 +126,7 @@ class Decisions:
             soup = outcomes[number]
             assert isinstance(soup, StageRecord), "what is alive did not fail"
             assert isinstance(leader, StageRecord), "what is alive did not fail"
-            if within_noise(soup.valid_loss, soup.shares, leader.valid_loss, leader.shares, self.fitness.noise):
+            if within_noise(soup.valid_loss, soup.shares, leader.valid_loss, leader.shares, ALIKE):
                 return number
         return first
 

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from torch.utils.data import DataLoader, Dataset
 
 POPULATION = Schedule().population_size
+FITNESS = {"noise": 0.0}  # few epochs tell little beyond noise, and soups make up for what is chosen by luck
 
 
 class _Given(Section):
@@ -133,7 +134,7 @@ def tune(
         "piece": given.largest_piece,
     }
     schedule = {**split(given.epochs).model_dump(), "patience": patience, "max_seconds": max_seconds}
-    content: dict[str, Any] = {"run_dir": run_dir, "schedule": schedule}
+    content: dict[str, Any] = {"run_dir": run_dir, "schedule": schedule, "fitness": FITNESS}
     if isinstance(size := getattr(train, "batch_size", None), int):
         low, high, *_ = BatchSize.limits["batch_size"]
         content["start"] = {"batch_size": size}

@@ -1,5 +1,6 @@
 """``miha.tune``: what kinds of networks and data it takes."""
 
+import json
 import os
 
 import pandas as pd
@@ -175,6 +176,12 @@ def test_a_budget_is_the_whole_of_a_run(epochs):
 def test_a_budget_that_is_too_small_for_a_population_is_refused():
     with pytest.raises(ConfigError, match="epochs is 6, but one cycle of 4 candidates needs 7"):
         split(6)
+
+
+def test_a_candidate_may_win_by_however_little_unless_another_margin_is_asked_for(tmp_path):
+    for given, noise in (({}, 0.0), ({"fitness": {"noise": 2}}, 2.0), ({"fitness": {"rate_weight": 1}}, 0.0)):
+        run = tune(tmp_path, normalised, of_tensors(4), replace=True, **given)
+        assert json.loads((run.run_dir / "config.json").read_text())["fitness"]["noise"] == noise
 
 
 def test_another_loss_or_other_data_make_another_run_whose_parts_harm_no_former_one(tmp_path):

@@ -7,6 +7,7 @@ from typing import Literal, NamedTuple
 from pydantic import BaseModel, ConfigDict, Field
 
 DIVERGED_FACTOR = 10.0  # a last loss above so many times the parent's counts as diverged
+ALIKE = 1.0  # standard errors above the lowest loss up to which a mean of more candidates is as good
 
 
 class FitnessSettings(BaseModel):

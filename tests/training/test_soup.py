@@ -2,6 +2,7 @@ import pytest
 import torch
 
 import miha
+from miha import decisions, plan
 from miha.evolution.change import Change
 from miha.problems.evaluation import trained_network, validate
 from miha.records.archive import read_archive
@@ -47,7 +48,11 @@ def test_a_soup_costs_no_epoch_and_the_lineage_goes_through_its_first_member(tin
 
 
 @pytest.mark.parametrize("errors", [0.0, 1e6])
-def test_of_soups_equal_within_the_noise_the_one_of_most_members_goes_on_in_place_of_the_fittest(tiny_config, errors):
+def test_of_soups_equal_within_the_noise_the_one_of_most_members_goes_on_in_place_of_the_fittest(
+    tiny_config, monkeypatch, errors
+):
+    monkeypatch.setattr(plan, "ALIKE", errors)
+    monkeypatch.setattr(decisions, "ALIKE", errors)
     config = tiny_config(schedule=SOUPS, fitness={"noise": errors}, search={"operators": {"lr": 1.0}})
     _, population = read_tables(miha.optimize(config).run_dir)
     for _, candidates in population.groupby("cycle"):
