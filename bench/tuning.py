@@ -7,7 +7,7 @@ import statistics
 import time
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
@@ -15,6 +15,7 @@ from unittest.mock import patch
 
 import typer
 
+from bench.experience import counted, experience_table, learned
 from bench.heldout import without_truth
 from bench.results import DOCUMENT, RESULTS, RUNS, Job, Result, Results, spread, table
 from bench.runs import figures_of
@@ -24,17 +25,21 @@ from bench.tuning_tasks import UNITS, Task, tasks
 from miha import RunConfig, optimize, plan
 from miha.config import Schedule
 from miha.evolution.change import UNCHANGED, Change, Child
+from miha.evolution.fitness import FitnessSettings
 from miha.evolution.population import generate_population
+from miha.evolution.prior import Tally
 from miha.evolution.steps import FILE, Step, read_steps
 from miha.problems.problem import Problem
-from miha.records.tables import read_tables
+from miha.records.tables import read_prior, read_tables
+from miha.tuning import FITNESS, split
 
 ARTICLE, STRONG, ALONE = "article's start, unchanged", "strong start, unchanged", "selection alone"
 BEFORE = "MIHA"
 STRONGLY = "MIHA, strong start"
 BY_CHANNEL = "MIHA, activations by channel"
 RACE = {"population_size": 6, "racing": 1, "candidate_epochs": 3}  # 6·1 + 3·2 = 4·3
-TUNED = "MIHA, averaged weights, soups of own orders"  # as miha.tune
+SOUPS = "MIHA, averaged weights, soups of own orders"  # tells what directions of changes are worth
+TUNED, UNTAUGHT = "miha.tune", "miha.tune without experience"
 AVERAGED = {"averaging": 1.0, "candidate_annealing": False}
 OPTIONS: dict[str, dict[str, Any]] = {
     BEFORE: {},
@@ -45,7 +50,9 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "MIHA, put off": {"put_off": True},
     "MIHA, averaged weights": {"averaging": 1.0},
     "MIHA, averaged weights, candidates not annealed": AVERAGED,
-    TUNED: {**AVERAGED, "soups": True, "own_orders": True},
+    SOUPS: {**AVERAGED, "soups": True, "own_orders": True},
+    UNTAUGHT: {},
+    TUNED: {},
     "MIHA, gentle swaps": {"transition": 1},
     BY_CHANNEL: {},
     STRONGLY: {},
@@ -80,6 +87,8 @@ def configuration(task: Task, problem: Problem, column: str, seed: int, run_dir:
     if column == BY_CHANNEL:  # half of the turns of activations
         half = operators.get("activation", 0.0) / 2
         operators = {**operators, "activation": half, "neuron_activation": half}
+    if column in (TUNED, UNTAUGHT):
+        schedule = split(budget).model_dump()
     if column == STRONG:  # annealed from the first epoch to the last
         schedule = {"initial_epochs": 1, "cycles": 0, "final_epochs": budget - 1}
     return RunConfig(
@@ -88,14 +97,21 @@ def configuration(task: Task, problem: Problem, column: str, seed: int, run_dir:
         seed=seed,
         schedule=schedule,
         start=task.strong if column in (STRONG, STRONGLY) else task.start,
-        search={"operators": operators, "crossovers": 0 if column == ALONE else 1},
+        search={"operators": operators, "crossovers": 0 if column == ALONE else 1, "experience": column == TUNED},
+        fitness=FITNESS if column in (TUNED, UNTAUGHT) else FitnessSettings(),
         unchanged=column in (ARTICLE, STRONG),
         run={"workers": 1, "device": "cpu", "precision": "float32"},
     )
 
 
-def run_one(name: str, column: str, seed: int, digits: Path, scenes: Path, year: Path, runs: Path) -> Result:
-    """One run in this process alone, and the error of its best model on the test."""
+def run_one(
+    name: str, column: str, seed: int, digits: Path, scenes: Path, year: Path, runs: Path, known: Tally
+) -> Result:
+    """One run in this process alone, and the error of its best model on the test.
+
+    Args:
+        known: what directions of changes were worth in other tasks, for the column TUNED.
+    """
     task = tasks(digits, scenes, year)[name]
     problem, run_dir = task.problem(), runs / f"{name}-{re.sub('[^a-z]+', '-', column.lower())}-{seed}"
     shared = runs / "samples" / f"{name}-{seed}"
@@ -120,10 +136,11 @@ def run_one(name: str, column: str, seed: int, digits: Path, scenes: Path, year:
         run = min(runs_made, key=lambda one: one.best.valid_loss)
         sums = {key: sum(figures_of(one)[key] for one in runs_made) for key in ("epochs", "seconds")}
     else:
-        with without_changes() if column == ALONE else nullcontext():
+        with without_changes() if column == ALONE else patch.object(plan, "EXPERIENCE", known):
             run = optimize(config)
         sums = {}
     used = None if column == RANDOM else share_that_went_on(run_dir)
+    tried = counted(read_prior([run_dir])) if column in OPTIONS else {}
     error, loss = task.errors(problem, run.model)
     figures = figures_of(run)
     result = {
@@ -134,6 +151,7 @@ def run_one(name: str, column: str, seed: int, digits: Path, scenes: Path, year:
         **sums,
         "used": used,
         "won": ", ".join(winner_of(one) for one in figures["won"]),
+        "tried": tried,
     }
     shutil.rmtree(run_dir)  # gigabytes in all
     return result
@@ -257,7 +275,12 @@ def tables(results: Results) -> str:
     """A table for each task that was measured, and one over all of them."""
     measured = [name for name in UNITS if any(key.startswith(f"{name}: ") for key in results.results)]
     told = [part for name in measured for part in (error_table(results, name, UNITS[name]), winners(results, name))]
-    return "\n\n".join(filter(None, [*told, pooled_table(results)]))
+    return "\n\n".join(filter(None, [*told, pooled_table(results), experience_table(sources(results))]))
+
+
+def sources(results: Results) -> dict[str, dict[str, Result]]:
+    """Runs by task and seed that tell what directions of changes are worth, since they are drawn without knowing."""
+    return {name: found for name in UNITS if (found := results.results.get(key_of(name, SOUPS), {}))}
 
 
 STUDENT = (12.71, 4.30, 3.18, 2.78, 2.57, 2.45, 2.36, 2.31, 2.26)  # 97.5 % points of t, 1, 2, … degrees of freedom
@@ -282,15 +305,20 @@ def main(
     settings = {name: {**one.schedule, "start": one.start, "strong": one.strong} for name, one in known.items()}
     kept = Results("tuning", settings, fresh, results, document)
     chosen = [column for column in COLUMNS if (not only or column in only) and not is_missing(column)]
-    jobs: list[Job] = [
-        (key_of(name, column), seed, partial(run_one, name, column, seed, digits, history, year, runs))
-        for seed in range(seeds)
-        for name in known
-        for column in chosen
-        if not task or name in task
-    ]
+
+    def jobs(columns: list[str]) -> list[Job]:
+        told = {name: learned(sources(kept), without=name) for name in known}
+        return [
+            (key_of(name, column), seed, partial(run_one, name, column, seed, digits, history, year, runs, told[name]))
+            for seed in range(seeds)
+            for name in known
+            for column in columns
+            if not task or name in task
+        ]
+
     started = time.monotonic()
-    kept.each(jobs, processes)
+    kept.each(jobs([column for column in chosen if column != TUNED]), processes)
+    kept.each(jobs([column for column in chosen if column == TUNED]), processes)  # which knows what the others tell
     print(f"{time.monotonic() - started:.0f} s")
     kept.publish(tables(kept))
 

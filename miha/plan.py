@@ -7,6 +7,7 @@ from typing import Any
 
 from miha.config import RunConfig
 from miha.evolution.change import UNCHANGED, Change, Child
+from miha.evolution.experience import EXPERIENCE
 from miha.evolution.fitness import ALIKE
 from miha.evolution.hyperparameter import Offer
 from miha.evolution.point import Hyperparameters
@@ -30,7 +31,7 @@ NOT_DECISIVE: Any = {
     "faults": True,
     "problem": True,
     "pretrained": True,  # its digest decides
-    "search": {"prior"},  # what is counted there is decisive, not where it lies
+    "search": {"prior", "experience"},  # what is counted there is decisive, not where it lies
     "run": {"workers", "dask", "keep", "checkpoint_every"},
 }
 # Keys of a schedule that are left out while off, so that run directories of earlier versions are continued.
@@ -48,6 +49,7 @@ class Plan:
         start: the hyperparameters of initial training.
         legs: of a replay, what to train along.
         prior: what changes were worth in earlier runs; None: not asked for.
+        experience: what directions of changes were worth in benchmarks; None: not asked for.
         compute: device, precision and threads.
         run_dir: absolute.
         pretrained: where its weights come from; None: they are drawn.
@@ -59,6 +61,7 @@ class Plan:
     start: Hyperparameters
     legs: Sequence[Leg]
     prior: Tally | None
+    experience: Tally | None
     compute: Compute
     run_dir: Path
     pretrained: Pretrained | None = None
@@ -88,6 +91,7 @@ class Plan:
             start=start,
             legs=legs,
             prior=read_prior(() if legs else config.search.prior),  # a replay draws nothing
+            experience=EXPERIENCE if config.search.experience and not legs else None,
             compute=Compute.resolve(execution.device, execution.precision, execution.threads, problem),
             run_dir=run_dir,
             pretrained=pretrained,
@@ -100,8 +104,8 @@ class Plan:
         schedule = {key: one for key, one in content["schedule"].items() if one or key not in OFF_IF_ABSENT}
         content["schedule"] = {**schedule, "final_epochs": self.config.schedule.closing_epochs}
         content["start"] = self.start.model_dump(mode="json", exclude={"activations"})
-        if self.prior:
-            content["prior"] = self.prior.model_dump()
+        known = {"prior": self.prior, "experience": self.experience}
+        content |= {name: tally.model_dump() for name, tally in known.items() if tally}
         content["run"] |= self.compute.model_dump(mode="json")
         digests = {"data_digest": self.problem.fingerprint, "network_digest": self.problem.code}
         if self.pretrained:
@@ -129,7 +133,8 @@ class Plan:
             before: of each cycle before, the parent of its candidates and what was selected.
         """
         config, schedule = self.config, self.config.schedule
-        prior = self.prior and sum((selection.tally for _, selection in before), self.prior)
+        own = sum((selection.tally for _, selection in before), Tally())
+        known = [tally for tally in (self.prior, self.experience) if tally]
         inherited: list[Child] = []
         if before:
             last_parent, last = before[-1]
@@ -144,7 +149,8 @@ class Plan:
             cycle,
             inherited=inherited,
             turn=sum(one.change.drawn for _, selection in before for one in selection.outcomes),
-            prior=prior,
+            prior=self.prior + own if self.prior else None,
+            directions=sum(known, own) if known else None,
         )
         specs = [
             self._spec(

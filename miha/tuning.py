@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from torch.utils.data import DataLoader, Dataset
 
 POPULATION = Schedule().population_size
+SEARCH = {"experience": True}
 FITNESS = {"noise": 0.0}  # few epochs tell little beyond noise, and soups make up for what is chosen by luck
 
 
@@ -134,11 +135,11 @@ def tune(
         "piece": given.largest_piece,
     }
     schedule = {**split(given.epochs).model_dump(), "patience": patience, "max_seconds": max_seconds}
-    content: dict[str, Any] = {"run_dir": run_dir, "schedule": schedule, "fitness": FITNESS}
+    content: dict[str, Any] = {"run_dir": run_dir, "schedule": schedule, "fitness": FITNESS, "search": SEARCH}
     if isinstance(size := getattr(train, "batch_size", None), int):
         low, high, *_ = BatchSize.limits["batch_size"]
         content["start"] = {"batch_size": size}
-        content["search"] = {"min_batch_size": min(size, low), "max_batch_size": max(size, high)}
+        content["search"] = {**SEARCH, "min_batch_size": min(size, low), "max_batch_size": max(size, high)}
     content = merge(content, {key: value for key, value in settings.items() if value is not None})
     unread = {"name": "miha.problems.assembled:Assembled", "identity": "", **of_problem}
     config = make_config({**content, "problem": unread})  # a mistake is reported before data are read
@@ -165,9 +166,9 @@ def _name(metric: Callable[[Any, Any], Any] | None) -> str:
 def split(epochs: int) -> Schedule:
     """A schedule of exactly so many epochs, all candidates counted.
 
-    About half is for final training, as is best for digits; a candidate trains a thirtieth, at most ten epochs. So
-    few tell most by weights that are averaged over a third of them, of candidates that see orders of their own and may
-    be averaged themselves (docs/results.md).
+    At least a quarter is for final training; a candidate trains a twentieth, at most ten epochs. So few tell most by
+    weights that are averaged over a third of them, of candidates that see orders of their own and may be averaged
+    themselves (docs/results.md).
 
     Raises:
         ConfigError: fewer than one cycle of four candidates needs.
@@ -175,10 +176,10 @@ def split(epochs: int) -> Schedule:
     least = POPULATION + 3
     if epochs < least:
         raise ConfigError(f"epochs is {epochs}, but one cycle of {POPULATION} candidates needs {least} or more.")
-    candidate = min(10, max(1, epochs // 30))
-    fixing = max(1, candidate // 3)
+    candidate = min(10, max(1, epochs // 20))
+    fixing = max(1, 2 * candidate // 3)
     cycle = POPULATION * candidate + fixing
-    cycles = max(1, (epochs // 2 - candidate) // cycle)
+    cycles = max(1, (3 * epochs // 4 - candidate) // cycle)
     return Schedule(
         initial_epochs=candidate,
         cycles=cycles,

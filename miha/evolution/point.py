@@ -81,6 +81,9 @@ class _SearchSpace(Section):
     prior: tuple[Path, ...] = Field(
         (), description="folders of earlier runs: changes that won there have more turns; none: all take turns"
     )
+    experience: bool = Field(
+        False, description="draw the direction of a change by what it was worth in the trainings of MIHA's benchmarks"
+    )
 
     @field_validator("operators")
     @classmethod

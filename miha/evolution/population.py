@@ -27,6 +27,7 @@ def generate_population(
     inherited: Sequence[Child] = (),
     turn: int = 0,
     prior: Tally | None = None,
+    directions: Tally | None = None,
 ) -> list[Child]:
     """Draw ``size`` children: number 0 is the unchanged control, each drawn one has one change, no two are alike.
 
@@ -40,6 +41,8 @@ def generate_population(
         inherited: children that come after the control, before any is drawn.
         turn: how many children the cycles before have drawn, so that operators take turns from there.
         prior: what earlier changes were worth; with it operators take no turns, but are drawn by it.
+        directions: the same, by which it is drawn what the operator that has its turn does, such as up or down; None:
+            all that it may do is as likely.
     """
     children = [Child(parent, UNCHANGED), *inherited][:size]
     taken = [child.point for child in children]
@@ -53,8 +56,8 @@ def generate_population(
     for number in range(len(children), size):
         if not left:
             break
+        chance = stream(seed, "prior", cycle, number)
         if prior:
-            chance = stream(seed, "prior", cycle, number)
             name, nth = prior.draw(left, chance), int(chance.integers(1_000_000))
         else:
             name, nth = operator_due(weights, turn, seed)
@@ -62,9 +65,9 @@ def generate_population(
                 name, nth = operator_due(left, turn, seed)
         pool = pools[name][nth % len(pools[name])]
         offered = pool
-        if prior:
+        if directions:
             kinds = dict.fromkeys((kind_of(child.change) for child in pool), 1.0)
-            chosen = prior.draw(kinds, chance)
+            chosen = directions.draw(kinds, chance)
             offered = [child for child in pool if kind_of(child.change) == chosen]
         child = offered[int(stream(seed, "mutation", cycle, number).integers(len(offered)))]
         pool.remove(child)

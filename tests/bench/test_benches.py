@@ -28,6 +28,7 @@ from bench.tuners import NEEDS, OPTUNA, PB2, PBT, is_missing
 from miha.config import Schedule
 from miha.events import observed_by
 from miha.evolution.change import Change
+from miha.evolution.prior import Tally
 from miha.experiment import Experiment
 
 
@@ -78,7 +79,7 @@ def test_every_column_of_the_small_trainings_has_a_row(digits, simulated, tmp_pa
     columns = [column for column in tuning.COLUMNS if not is_missing(column)]
     for column in columns:
         key = tuning.key_of("deceptive", column)
-        given = (digits, history, history, tmp_path)
+        given = (digits, history, history, tmp_path, Tally(wins={"lr/up": 7}, tries={"lr/up": 10}))
         kept.once(key, 0, lambda column=column, given=given: tuning.run_one("deceptive", column, 0, *given))
     rows = tuning.error_table(kept, "deceptive", tuning_tasks.UNITS["deceptive"]).splitlines()[2:]
     assert [row.split(" | ")[0].removeprefix("| ") for row in rows] == columns

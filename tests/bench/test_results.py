@@ -23,10 +23,12 @@ from bench import (
     swaps,
     tuning,
 )
+from bench.experience import learned
 from bench.gapfill import ablation_table, comparison, winners
 from bench.results import DOCUMENT, RESULTS, Results, put_block, spread, table
 from bench.tuners import OPTUNA, OPTUNA_ARTICLES, PBT
 from miha.errors import MihaError
+from miha.evolution.experience import EXPERIENCE
 from miha.gapfill.kernel import LEARNED
 from tests.support.processes import ROOT, alive, descendants, environment, logged, running, wait_for
 
@@ -171,6 +173,11 @@ def test_every_bench_with_stored_figures_is_checked():
 def test_the_kernel_that_fills_is_the_one_that_the_bench_learned():
     taught = [by_seed["0"]["kernel"] for by_seed in stored("kernel").results.values() if "kernel" in by_seed["0"]]
     assert asdict(LEARNED) == pytest.approx(asdict(kernel.together(taught)), rel=1e-3)
+
+
+def test_what_is_known_of_directions_is_what_the_bench_found():
+    assert learned(tuning.sources(stored("tuning"))) == EXPERIENCE
+    assert EXPERIENCE.wins["lr/up"] > EXPERIENCE.wins["lr/down"]
 
 
 README = ROOT / "README.md"

@@ -25,18 +25,19 @@ def test_one_of_every_two_neighbouring_channels_takes_the_other_activation():
 
 
 @pytest.mark.parametrize(
-    ("layers", "shape", "axis"),
+    ("build", "shape", "axis"),
     [
-        ((nn.Linear(4, 6),), (100, 4), -1),
-        ((nn.Linear(4, 6), nn.LayerNorm(6)), (100, 7, 4), -1),
-        ((nn.Conv1d(4, 6, 1),), (100, 4, 7), 1),
-        ((nn.Conv2d(4, 6, 1), nn.BatchNorm2d(6)), (100, 4, 3, 7), 1),
-        ((nn.ConvTranspose2d(4, 6, 2), nn.GroupNorm(2, 6), nn.Dropout(0.0)), (100, 4, 3, 7), 1),
-        ((nn.Conv2d(4, 8, 1), nn.Flatten(), nn.Linear(168, 6)), (100, 4, 3, 7), -1),
+        (lambda: (nn.Linear(4, 6),), (100, 4), -1),
+        (lambda: (nn.Linear(4, 6), nn.LayerNorm(6)), (100, 7, 4), -1),
+        (lambda: (nn.Conv1d(4, 6, 1),), (100, 4, 7), 1),
+        (lambda: (nn.Conv2d(4, 6, 1), nn.BatchNorm2d(6)), (100, 4, 3, 7), 1),
+        (lambda: (nn.ConvTranspose2d(4, 6, 2), nn.GroupNorm(2, 6), nn.Dropout(0.0)), (100, 4, 3, 7), 1),
+        (lambda: (nn.Conv2d(4, 8, 1), nn.Flatten(), nn.Linear(168, 6)), (100, 4, 3, 7), -1),
     ],
 )
-def test_channels_are_told_by_the_layer_before(layers, shape, axis):
+def test_channels_are_told_by_the_layer_before(build, shape, axis):
     torch.manual_seed(0)
+    layers = build()
     network, path = nn.Sequential(*layers, nn.ReLU()), str(len(layers))
     assert channel_axis(network, path) == axis
     set_activations(network, {path: "ReLU+Identity#1"})

@@ -12,6 +12,7 @@ from miha.evolution.hyperparameters.optimizer import OPTIMIZERS
 from miha.evolution.losses import REGRESSION_LOSSES
 from miha.evolution.point import Hyperparameters, SearchSpace
 from miha.evolution.population import generate_population
+from miha.evolution.prior import Tally
 
 LAYERS = {"a": HIDDEN_ACTIVATIONS, "out": ("Identity", "Tanh")}
 OFFER = Offer(LAYERS, {"a": "ReLU", "out": "Identity"}, REGRESSION_LOSSES, (0.1,), True)
@@ -295,3 +296,15 @@ def test_inherited_children_take_no_operators_turn():
     changed = [changed_fields(child.point) for child in (*without, *beside)]
     alone = [changed_fields(child.point) for child in drawn(SearchSpace(), OFFER, 5)[1:]]
     assert changed == alone
+
+
+def test_directions_are_drawn_by_what_they_were_worth_and_operators_take_turns_all_the_same():
+    known = Tally(wins={"lr/up": 30}, tries={"lr/up": 30, "lr/down": 30})
+    drawn = [generate_population(PARENT, SearchSpace(), OFFER, 10, seed, 1, directions=known)[1:] for seed in range(30)]
+    for children in drawn:
+        assert len({child.change.operator for child in children}) == 9, "as many operators: each has one turn"
+    raised = [child.point.lr > PARENT.lr for children in drawn for child in children if child.change.operator == "lr"]
+    assert len(raised) == 30
+    assert sum(raised) == 30
+    sizes = {child.point.batch_size for children in drawn for child in children}
+    assert {16, 64} <= sizes, "of what nothing is known, either direction"

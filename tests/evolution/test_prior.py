@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 import miha
-from miha.errors import ConfigError
+from miha import plan
+from miha.errors import ConfigError, RunError
 from miha.evolution.change import UNCHANGED, Change
 from miha.evolution.prior import Tally, kind_of
 from miha.records.tables import read_prior, read_tables
@@ -48,3 +49,19 @@ def test_a_run_with_a_prior_draws_what_won_before_and_repeats_its_bits(tiny_conf
 def test_a_prior_that_is_no_run_is_named(tiny_config, tmp_path):
     with pytest.raises(ConfigError, match=r"search.prior: .*nothing holds no history.csv"):
         miha.optimize(tiny_config(search={"prior": [tmp_path / "nothing"]}))
+
+
+def test_experience_draws_directions_and_is_part_of_what_decides_a_run(tiny_config, monkeypatch):
+    search = {"experience": True, "operators": {"lr": 1.0, "batch_size": 1.0}}
+    known = Tally(wins={"lr/up": 99, "batch_size/down": 99}, tries=dict.fromkeys(("lr/up", "batch_size/down"), 99))
+    monkeypatch.setattr(plan, "EXPERIENCE", known)
+    config = tiny_config("first", search=search, schedule={"cycles": 1})
+    run = miha.optimize(config)
+    drawn = run.population[run.population.operator != ""]
+    assert {kind_of(Change(operator=one.operator, before=one.before, after=one.after)) for one in drawn.itertuples()} == {
+        "lr/up", "batch_size/down"
+    }  # fmt: skip
+    assert miha.optimize(config).run_dir == run.run_dir
+    monkeypatch.setattr(plan, "EXPERIENCE", Tally(wins={"lr/up": 1}, tries={"lr/up": 1}))
+    with pytest.raises(RunError, match="another configuration"):
+        miha.optimize(config)
