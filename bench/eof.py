@@ -4,6 +4,7 @@ Gaps are pasted on clear days of histories, the same as in ``bench.peers``. The 
 is filled as ``miha fill --dates`` would.
 """
 
+from dataclasses import replace
 from pathlib import Path
 from statistics import mean
 
@@ -20,7 +21,6 @@ from miha.gapfill.process import Posterior
 from miha.rasters.stack import Image, Stack
 from miha.threads import fixed_threads
 
-HALF = 1.2816  # deviations to each side that hold 80 % of a normal distribution
 METHODS = {
     "base": "base: process and trees",
     "eof": "patterns",
@@ -55,7 +55,7 @@ def _patterns(history: Stack, case: Case, causal: bool) -> Posterior:
     filled = fill_by_patterns(history, case.day, case.scene, causal=causal)
     known = history.before(case.day) if causal else history.without(case.day)
     shown = ~np.isnan(case.scene) | ~np.isnan(known.values).all(axis=0)
-    return Posterior(np.where(shown, filled.mean, np.float32(np.nan)), filled.std)
+    return replace(filled, mean=np.where(shown, filled.mean, np.float32(np.nan)))
 
 
 def _error(case: Case, values: Image) -> float:
@@ -67,7 +67,7 @@ def _inside(case: Case, filled: Posterior) -> float | None:
     """Share of the truth inside intervals of 80 %, where anything is filled."""
     known = case.hidden & ~np.isnan(filled.mean)
     off = np.abs(filled.mean - case.truth)[known] / filled.std[known]
-    return float((off <= HALF).mean()) if known.any() else None
+    return float((off <= filled.intervals[80]).mean()) if known.any() else None
 
 
 def tables(kept: Results) -> str:

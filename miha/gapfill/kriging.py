@@ -206,11 +206,11 @@ class _Nearest:
         return means, variances
 
     def errors(self, away: Map, rng: np.random.Generator) -> Map:
-        """Errors over deviations of CHECKED visible pixels, each predicted from those as far away as it is from a gap.
+        """Errors over deviations of CHECKED visible pixels, each predicted from others as far away as a gap's are.
 
         Args:
-            away: how far pixels of the gaps lie from the nearest visible one, pixels; a pixel near others is told well.
-            rng: draws both.
+            away: how far pixels of the gaps lie from the nearest visible one, pixels: those near one are told well.
+            rng: draws visible pixels, and such a distance for each.
 
         Returns:
             none where too few are visible.
