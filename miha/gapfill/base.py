@@ -1,4 +1,4 @@
-"""The base: what fills a scene without any training, in about two seconds for 10,000 pixels, and how sure that is."""
+"""The base: what fills a scene without any training, in a few seconds for 10,000 pixels, and how sure that is."""
 
 from dataclasses import replace
 
