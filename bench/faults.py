@@ -22,13 +22,26 @@ from miha import RunConfig
 PATTERNS = ("config.json", "history.csv", "population.csv", "model/*.zip", "population/*")
 WHAT = {"whole run": "kills of a whole run", "one worker": "kills of one worker"}  # and the heading of its column
 WHOLE_RUN, ONE_WORKER = WHAT
+EARLIER = "earlier"  # folder of the run that all others have as their prior
+SCHEDULE = {
+    "initial_epochs": 6,
+    "cycles": 3,
+    "population_size": 4,
+    "candidate_epochs": 4,
+    "fixing_epochs": 4,
+    "racing": 2,
+    "soups": True,
+    "own_orders": True,
+    "averaging": 1.0,
+}
 
 
 def configuration(run_dir: Path, workers: int) -> RunConfig:
     return RunConfig(
         run_dir=run_dir,
         problem=NoiseDigits(train=800, valid=200, hidden=64),
-        schedule={"initial_epochs": 6, "cycles": 3, "population_size": 4, "candidate_epochs": 4, "fixing_epochs": 4},
+        schedule=SCHEDULE,
+        search={"experience": True, "prior": [] if run_dir.name == EARLIER else [run_dir.with_name(EARLIER)]},
         faults={"retries": 1000, "retry_delay": 0.01},
         run={"workers": workers, "checkpoint_every": 0},
     )
@@ -114,7 +127,9 @@ def main(
     """Kill whole runs and single workers at random moments until enough were killed; compare the bits of each run."""
     results = Results("faults", {"kills": kills}, fresh, out, document)
     with TemporaryDirectory() as name:
-        folder, started = Path(name), time.perf_counter()
+        folder = Path(name)
+        train(folder / EARLIER, 1)
+        started = time.perf_counter()
         train(folder / "undisturbed", 1)
         span, undisturbed = time.perf_counter() - started, contents(folder / "undisturbed")
         done, seed = 0, 0
