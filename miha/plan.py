@@ -8,7 +8,6 @@ from typing import Any
 from miha.config import RunConfig
 from miha.evolution.change import UNCHANGED, Change, Child
 from miha.evolution.experience import EXPERIENCE
-from miha.evolution.fitness import ALIKE
 from miha.evolution.hyperparameter import Offer
 from miha.evolution.point import Hyperparameters
 from miha.evolution.population import generate_population
@@ -183,7 +182,7 @@ class Plan:
         spec = self._spec(stage, first, first.hyperparameters, 1, change)
         parents = tuple(Parent(stage=member.stage, digest=member.digest) for member in members)
         span, timeout = Span(first.last_epoch, first.last_epoch), self.config.faults.timeout
-        return spec.model_copy(update={"members": parents, "span": span, "timeout": timeout, "noise": ALIKE})
+        return spec.model_copy(update={"members": parents, "span": span, "timeout": timeout})
 
     def fixing(self, cycle: int, winner: StageRecord) -> StageSpec:
         """Training of a cycle's winner, alone."""

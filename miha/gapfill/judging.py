@@ -124,10 +124,9 @@ def held_out_errors(
         maps |= baselines(case, fill_base(case.scene, case.background, case.static, ours.seed).mean)
         filled = {name: fill_case(filler, case) for name, filler in fillers.items()}
         maps |= {name: one.mean for name, one in filled.items()}
-        sureness.append(case.sureness(filled[OURS]))
-        compared.append(
-            FilledCase(case, {name: maps[name] for name in (OURS, "base")}, filled[OURS].std, filled[OURS].intervals)
-        )
+        found = filled[OURS]
+        sureness.append(case.sureness(found))
+        compared.append(FilledCase(case, {name: maps[name] for name in (OURS, "base")}, found.std, found.intervals))
         rows.append({"gap": case.gap, **{name: case.error(values) for name, values in maps.items()}})
     last = [name for name in fillers if name != OURS] + [OURS]
     errors = pd.DataFrame(rows).groupby("gap").mean(skipna=False)

@@ -8,7 +8,7 @@ members that is as good as the best within the noise, so that few epochs of cand
 import math
 from collections.abc import Sequence
 
-from miha.evolution.fitness import within_noise
+from miha.evolution.fitness import ALIKE, within_noise
 from miha.evolution.seeds import torch_seed
 from miha.problems.evaluation import Validation, configure, load_weights, validate
 from miha.records.record import Epoch, StageRecord
@@ -38,7 +38,7 @@ def make_soup(spec: StageSpec) -> StageRecord:
         return found if math.isfinite(found.loss) else found._replace(loss=math.inf)
 
     def alike(one: Validation, other: Validation) -> bool:
-        return within_noise(one.loss, one.shares, other.loss, other.shares, spec.noise)
+        return within_noise(one.loss, one.shares, other.loss, other.shares, ALIKE)
 
     everyone: tuple[int, ...] = tuple(range(len(archives)))
     greedy: tuple[int, ...] = (0,)

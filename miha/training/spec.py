@@ -151,7 +151,6 @@ class StageSpec(BaseModel):
         parent: whose weights it starts from; None: fresh ones.
         pretrained: of a stage without a parent, the archive whose weights it starts from instead.
         members: of a soup, the candidates to average, the fittest first.
-        noise: of a soup, by how many standard errors its loss may be above that of one of fewer members.
         hyperparameters: the point of the search space it trains with.
         transition: from the activations of its parent to its own; None: at once, or they are the same.
         span: mainline numbers of its epochs.
@@ -175,7 +174,6 @@ class StageSpec(BaseModel):
     parent: Parent | None
     pretrained: Pretrained | None = None
     members: tuple[Parent, ...] = ()
-    noise: float = 0.0
     hyperparameters: Hyperparameters
     transition: Transition | None = None
     span: Span
@@ -197,8 +195,6 @@ class StageSpec(BaseModel):
         content["parent"] = self.parent and self.parent.digest
         content["members"] = [member.digest for member in self.members]
         content["problem"] = self.problem.model_dump(mode="json", include={"settings", "fingerprint", "code"})
-        if self.noise:
-            content["noise"] = self.noise
         if self.pretrained:
             content["pretrained"] = self.pretrained.digest
         if self.averaging:

@@ -2,13 +2,14 @@ import pytest
 import torch
 
 import miha
-from miha import decisions, plan
+from miha import decisions
 from miha.evolution.change import Change
 from miha.problems.evaluation import trained_network, validate
 from miha.records.archive import read_archive
 from miha.records.lineage import lineage_frame
 from miha.records.record import StageId
 from miha.records.tables import count_epochs, read_tables
+from miha.training import soup as soups
 from tests.support.runs import watch
 from tests.support.tiny import TinyProblem
 
@@ -51,7 +52,7 @@ def test_a_soup_costs_no_epoch_and_the_lineage_goes_through_its_first_member(tin
 def test_of_soups_equal_within_the_noise_the_one_of_most_members_goes_on_in_place_of_the_fittest(
     tiny_config, monkeypatch, errors
 ):
-    monkeypatch.setattr(plan, "ALIKE", errors)
+    monkeypatch.setattr(soups, "ALIKE", errors)
     monkeypatch.setattr(decisions, "ALIKE", errors)
     config = tiny_config(schedule=SOUPS, fitness={"noise": errors}, search={"operators": {"lr": 1.0}})
     _, population = read_tables(miha.optimize(config).run_dir)

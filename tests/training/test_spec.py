@@ -77,7 +77,6 @@ IN_DIGEST = [
     ("seed", 9),
     ("order", 2),
     ("averaging", 1.0),
-    ("noise", 1.0),
     ("until", 3),
     ("members", (Parent(stage=StageId(kind="candidate", cycle=1, candidate=0), digest="0" * 64),)),
     ("compute", Compute(threads=2)),
