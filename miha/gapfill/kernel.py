@@ -5,6 +5,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+PIECE = 65_536  # numbers that are computed together: few enough to stay in the processor's cache
+
 
 @dataclass(frozen=True)
 class Kernel:
@@ -92,18 +94,23 @@ def covariance(kernel: Kernel, one: Pixels, other: Pixels, far: bool = False) ->
         other: pixels.
         far: only of terms that reach far: all but ``rough`` and ``local_kind``.
     """
-    distance = _distance(one.positions, other.positions)
-    kind = _matern(_feature_distance(one.kinds, other.kinds))
-    drift = _matern(distance / kernel.drift_length) * (one.drifting @ other.drifting.mT)
-    covaried = one.linear @ other.linear.mT + kernel.broad * _matern(distance / kernel.broad_length)
-    if far:
-        return covaried + kind * kernel.kind + kernel.drift * drift
-    return (
-        covaried
-        + kernel.rough * _exp(-distance / kernel.rough_length)
-        + kind * (kernel.kind + kernel.local_kind * _exp(-distance / kernel.local_length))
-        + kernel.drift * drift
-    )
+    products = one.linear @ other.linear.mT, one.drifting @ other.drifting.mT, 2 * one.kinds @ other.kinds.mT
+    rows, columns = products[0].shape[-2:]
+    step, parts = max(1, PIECE // max(columns, 1)), []
+    for start in range(0, max(rows, 1), step):
+        part = slice(start, start + step)
+        regressed, drifting, alike = (product[..., part, :] for product in products)
+        distance = _distance(one.positions[..., part, :], other.positions)
+        kind = _matern(_feature_distance(one.kinds[..., part, :], other.kinds, alike))
+        drift = _matern(distance / kernel.drift_length) * drifting
+        covaried = regressed + kernel.broad * _matern(distance / kernel.broad_length)
+        if not far:
+            covaried = covaried + kernel.rough * _exp(-distance / kernel.rough_length)
+            kind = kind * (kernel.kind + kernel.local_kind * _exp(-distance / kernel.local_length))
+        else:
+            kind = kind * kernel.kind
+        parts.append(covaried + kind + kernel.drift * drift)
+    return torch.cat(parts, dim=-2)
 
 
 def variance(kernel: Kernel, pixels: Pixels) -> Tensor:
@@ -128,6 +135,6 @@ def _distance(one: Tensor, other: Tensor) -> Tensor:
     return (squares[0] + squares[1]).clamp(min=1e-8).sqrt()
 
 
-def _feature_distance(one: Tensor, other: Tensor) -> Tensor:
+def _feature_distance(one: Tensor, other: Tensor, twice: Tensor) -> Tensor:
     squares = (one**2).sum(-1)[..., :, None] + (other**2).sum(-1)[..., None, :]
-    return (squares - 2 * one @ other.mT).clamp(min=1e-8).sqrt()
+    return (squares - twice).clamp(min=1e-8).sqrt()
