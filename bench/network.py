@@ -1,11 +1,13 @@
-"""What a trained network adds to the base, on every clear day of a history: ``python -m bench.network DATA DATA …``.
+"""What a trained network adds to the base, on clear days of a history: ``python -m bench.network DATA DATA …``.
 
-The clear days of a data set are dealt into FOLDS. For each of them a network learns from the set without those days,
-which are then filled, with gaps pasted on them, from all other days. The runs of a fold have a seed of their own.
+The clear days of a data set are dealt into FOLDS. For each of them networks learn from the set without those days,
+which are then filled, with gaps pasted on them, from all other days. Runs are of the default configuration, with and
+without a population, or with one idea each of what may help; those without a population are judged by the model that
+they end with, so that no choice flatters one.
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from statistics import mean
@@ -18,25 +20,33 @@ from numpy.typing import NDArray
 
 from bench.results import DOCUMENT, RESULTS, RUNS, Result, Results, table
 from miha import GapFill, RunConfig, optimize
+from miha.config import Schedule
 from miha.evolution.seeds import stream
 from miha.gapfill.base import PROCESS, process_of
 from miha.gapfill.cases import Case, pasted_case
 from miha.gapfill.days import clear_days
 from miha.gapfill.network_filler import MIRRORINGS, NetworkFiller
+from miha.gapfill.pretraining import Pretraining
+from miha.gapfill.samples import SPLITS
 from miha.rasters.stack import Image, list_rasters, read_date
 from miha.records.record import model_path
 from miha.threads import fixed_threads, usable_cores
 
 FOLDS = 4
-BASE, AVERAGED, UNCHANGED, HALF, MIHA = (
+BASE, AVERAGED, UNCHANGED, MORE, WIDER, ELSEWHERE, THREE, HALF, MIHA = (
     "base",
     "base, mean of four",
     "network, unchanged hyperparameters",
+    "four times the samples, each seen a quarter as often",
+    "three levels from 16 channels, not one of 8",
+    "first trained on the other data sets",
+    "mean of three networks, other days validate each",
     "network of MIHA, half of its correction",
     "network of MIHA",
 )
-ROWS = (BASE, AVERAGED, UNCHANGED, HALF, MIHA)
+ROWS = (BASE, AVERAGED, UNCHANGED, MORE, WIDER, ELSEWHERE, THREE, HALF, MIHA)
 SMALL = 40  # percent of the scene, from which a gap is large
+PATCH = 48  # side of what is learned elsewhere, pixels
 DRAWS = 10_000  # of the bootstrap over days
 
 
@@ -60,38 +70,85 @@ def fold_days(data: Path, fold: int) -> list[str]:
     return sorted(history.dates[int(clear[number])].isoformat() for number in order[fold::FOLDS])
 
 
-def trained(data: Path, fold: int, runs: Path, settings: dict[str, Any]) -> dict[str, Path]:
-    """Run directories of the fold's networks by row; they share their samples. Interrupted runs continue."""
-    folder = runs / f"{data.name}-{fold}"
-    learned = fold_set(data, fold, folder / "data")
-    (folder / "cache").mkdir(exist_ok=True)
-    found = {}
-    for row, unchanged in ((MIHA, False), (UNCHANGED, True)):
-        run_dir = folder / ("unchanged" if unchanged else "miha")
-        run_dir.mkdir(exist_ok=True)
-        if not (run_dir / "cache").exists():
-            (run_dir / "cache").symlink_to((folder / "cache").absolute(), target_is_directory=True)
-        problem = {"name": "gapfill", "data": learned, "test_fraction": 0, **settings.get("problem", {})}
-        optimize(
-            RunConfig(
-                problem=problem,
-                run_dir=run_dir,
-                seed=fold,
-                unchanged=unchanged,
-                run={"workers": 1, "device": "cpu"},
-                **{key: value for key, value in settings.items() if key != "problem"},
-            )
+def learn(row: str, learned: Path, seed: int, folder: Path, settings: dict[str, Any], elsewhere: Path | None) -> Path:
+    """Train the network of a row, or continue; networks of the same samples share them.
+
+    Args:
+        row: one of ROWS.
+        learned: the data set.
+        seed: of the run.
+        folder: of all runs of a fold.
+        settings: of all of them.
+        elsewhere: the model to start from.
+
+    Returns:
+        The run directory.
+    """
+    problem = GapFill(data=learned, test_fraction=0, **settings.get("problem", {}))
+    schedule = Schedule(**settings.get("schedule", {}))
+    if row == MORE:
+        problem = problem.model_copy(update={"train_samples": 4 * problem.train_samples})
+        fewer = {name: max(1, getattr(schedule, name) // 4) for name in ("initial_epochs", "cycles", "closing_epochs")}
+        schedule = schedule.model_copy(update={**fewer, "final_epochs": fewer.pop("closing_epochs")})
+    if row == WIDER:
+        problem = problem.model_copy(update={"levels": 3, "width": 16})
+    run_dir, cache = folder / f"{ROWS.index(row)}-{seed}", folder / f"cache-{problem.train_samples}-{seed}"
+    for one in (run_dir, cache):
+        one.mkdir(parents=True, exist_ok=True)
+    if not (run_dir / "cache").exists():
+        (run_dir / "cache").symlink_to(cache.absolute(), target_is_directory=True)
+    optimize(
+        RunConfig(
+            problem=problem,
+            schedule=schedule.model_copy(update={"insist": row != MIHA}),
+            run_dir=run_dir,
+            seed=seed,
+            unchanged=row != MIHA,
+            pretrained=elsewhere if row == ELSEWHERE else None,
+            run={"workers": 1, "device": "cpu"},
         )
-        found[row] = run_dir
-    return found
+    )
+    return run_dir
+
+
+def trained_elsewhere(data: Path, others: Sequence[Path], runs: Path, settings: dict[str, Any]) -> Path:
+    """A model that learned from other data sets."""
+    folder = runs / f"{data.name}-elsewhere"
+    for one in others:
+        if not (link := folder / "sets" / one.name).exists():
+            link.parent.mkdir(parents=True, exist_ok=True)
+            link.symlink_to(one.absolute(), target_is_directory=True)
+    problem = settings.get("problem", {})
+    many = {name: len(others) * getattr(GapFill(data=data, **problem), f"{name}_samples") for name in SPLITS}
+    samples = {f"{name}_samples": number for name, number in many.items()}
+    small = {"patch": min(PATCH, problem.get("patch", PATCH)), "test_fraction": 0}
+    optimize(
+        RunConfig(
+            problem=Pretraining(data=folder / "sets", **{**problem, **samples, **small}),
+            schedule={**settings.get("schedule", {}), "insist": True},
+            run_dir=folder / "run",
+            unchanged=True,
+            run={"workers": 1, "device": "cpu"},
+        )
+    )
+    return model_path(folder / "run", "final")
 
 
 @fixed_threads(1)
-def measure(data: Path, fold: int, gaps: int, runs: Path, settings: dict[str, Any]) -> Result:
+def measure(
+    data: Path, fold: int, gaps: int, runs: Path, settings: dict[str, Any], elsewhere: Path | None = None
+) -> Result:
     """Mean absolute errors by ROWS inside ``gaps`` gaps pasted on each day of a fold."""
-    run_dirs = trained(data, fold, runs, settings)
-    fillers = {row: NetworkFiller(model_path(run_dir, "best"), data) for row, run_dir in run_dirs.items()}
-    ours = fillers[MIHA]
+    folder = runs / f"{data.name}-{fold}"
+    learned, fillers = fold_set(data, fold, folder / "data"), {}
+    for row in ROWS[ROWS.index(UNCHANGED) :]:
+        if row == HALF or (row == ELSEWHERE and not elsewhere):
+            continue
+        seeds = range(fold, fold + 3 * FOLDS, FOLDS) if row == THREE else [fold]
+        made = [learn(UNCHANGED if row == THREE else row, learned, seed, folder, settings, elsewhere) for seed in seeds]
+        model = "best" if row == MIHA else "final"
+        fillers[row] = [NetworkFiller(model_path(run_dir, model), data) for run_dir in made]
+    (ours,) = fillers[MIHA]
     history, held = ours.history, fold_days(data, fold)
     days = [number for number, when in enumerate(history.dates) if when.isoformat() in held]
     cases = [pasted_case(history, day, day * gaps + number, ours.static) for day in days for number in range(gaps)]
@@ -100,13 +157,13 @@ def measure(data: Path, fold: int, gaps: int, runs: Path, settings: dict[str, An
             {"day": case.day.isoformat(), "gap": case.gap, "errors": {row: case.error(v) for row, v in ways}}
             for case, ways in ((case, filled(case, fillers)) for case in cases)
         ],
-        "best": {row: filler.manifest.record.stage.name for row, filler in fillers.items()},
+        "best": ours.manifest.record.stage.name,
     }
 
 
-def filled(case: Case, fillers: dict[str, NetworkFiller]) -> Iterator[tuple[str, Image]]:
+def filled(case: Case, fillers: dict[str, list[NetworkFiller]]) -> Iterator[tuple[str, Image]]:
     """A gap as each row fills it; networks as ``miha fill`` asks them."""
-    ours, scene, background = fillers[MIHA], case.scene, case.background
+    (ours,), scene, background = fillers[MIHA], case.scene, case.background
     process = process_of(scene, background, case.static, stream(0, "fill", PROCESS))
     encoded = [
         ours.problem.encode(scene, background, case.static, stream(0, "fill", number), process=process)
@@ -115,10 +172,11 @@ def filled(case: Case, fillers: dict[str, NetworkFiller]) -> Iterator[tuple[str,
     yield BASE, encoded[0].base
     base = np.mean([one.base for one in encoded], axis=0)
     yield AVERAGED, base
-    for row, filler in fillers.items():
+    for row, several in fillers.items():
         with torch.inference_mode():
             outputs = [
                 one.scale * filler.network(torch.from_numpy(one.channels)[None].flip(axes)).flip(axes)[0].numpy()
+                for filler in several
                 for one, axes in zip(encoded, MIRRORINGS, strict=True)
             ]
         correction = np.mean(outputs, axis=0)
@@ -136,8 +194,8 @@ def tables(kept: Results) -> str:
         sizes = f"ratio, gaps under {SMALL} %", f"{SMALL} % and more"
         header = [f"{name}: {len(gaps)} gaps on {days} days", "mean absolute error", "ratio to the base", *sizes]
         large = [int(gap["gap"]) >= SMALL for gap in gaps]
-        parts.append(table(header, [_row(row, gaps, np.array(large)) for row in ROWS]))
-        best = [fold["best"][MIHA] for _, fold in sorted(folds.items())]
+        parts.append(table(header, [_row(row, gaps, np.array(large)) for row in ROWS if row in gaps[0]["errors"]]))
+        best = [fold["best"] for _, fold in sorted(folds.items())]
         parts.append(f"Best models of MIHA's runs: {', '.join(best)}.")
     return "\n\n".join(parts)
 
@@ -173,9 +231,14 @@ def main(
     results: Annotated[Path, typer.Option(help="folder for network.json")] = RESULTS,
     document: Annotated[Path, typer.Option(help="Markdown file for the table")] = DOCUMENT,
 ) -> None:
-    """Compare trained networks with the base they start from; runs have the default configuration."""
+    """Compare trained networks with the base they start from."""
     kept = Results("network", {"gaps": gaps}, fresh, results, document)
-    jobs = [(one.name, fold, partial(measure, one, fold, gaps, runs, {})) for fold in range(folds) for one in data]
+    jobs = []
+    for one in data:
+        missing = [fold for fold in range(folds) if not kept.has(one.name, fold)]
+        others = [other for other in data if other != one]
+        start = trained_elsewhere(one, others, runs, {}) if missing and others else None
+        jobs += [(one.name, fold, partial(measure, one, fold, gaps, runs, {}, start)) for fold in missing]
     kept.each(jobs, processes)
     kept.publish(tables(kept))
 

@@ -45,6 +45,9 @@ class Schedule(Section):
     max_seconds: float | None = Field(
         None, gt=0, description="end the search once it has trained for so long; final training follows"
     )
+    insist: bool = Field(
+        False, description="where a network refines a base: go on though no model bettered it in the first cycle"
+    )
     transition: int = Field(
         0, ge=0, description="epochs in which a layer goes over to a new activation, step by step; 0: at once"
     )

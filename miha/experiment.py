@@ -182,8 +182,8 @@ class Experiment:
         return self._advanced(record)
 
     def search_ends(self, number: int) -> bool:
-        """True if a limit of the schedule ends the search before a cycle."""
-        why = self.budget.why_it_ends(number, self._lineage)
+        """True if the search ends before a cycle: by a limit of the schedule, or since no model betters the base."""
+        why = self.budget.why_it_ends(number, self._lineage) or self._why_it_cannot_help(number)
         if why:
             schedule = self.config.schedule
             cycles = schedule.cycles - number + 1
@@ -192,6 +192,11 @@ class Experiment:
             self.ended = f"After {place} the search ended: {why}. Left out: {plural(self.left_out, 'epoch')}."
             publish(SearchEnded(self.ended, cycles, self.left_out))
         return bool(why)
+
+    def _why_it_cannot_help(self, number: int) -> str:
+        if number == 1 or self.config.schedule.insist or not self._keeps_base:
+            return ""
+        return "no model bettered the base by more than chance (schedule.insist goes on)"
 
     def generate_population(self, number: int, parent: StageRecord) -> Cycle:
         """Begin a cycle: draw its candidates."""
@@ -262,10 +267,17 @@ class Experiment:
         Where the problem refines a base, that must be bettered by more than twice the noise, or is the best: the lowest
         of several is ahead by luck.
         """
-        lowest, base = min(self.mainline, key=lambda record: record.valid_loss), self.mainline[0]
-        errors = 2 * self.config.fitness.noise
+        return self.mainline[0] if self._keeps_base else self._lowest
+
+    @property
+    def _lowest(self) -> StageRecord:
+        return min(self.mainline, key=lambda record: record.valid_loss)
+
+    @property
+    def _keeps_base(self) -> bool:
+        lowest, base, errors = self._lowest, self.mainline[0], 2 * self.config.fitness.noise
         equal = within_noise(base.valid_loss, base.shares, lowest.valid_loss, lowest.shares, errors)
-        return base if self.config.problem.refines_base and equal else lowest
+        return self.config.problem.refines_base and equal
 
     @property
     def records(self) -> list[StageRecord]:

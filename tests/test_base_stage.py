@@ -6,7 +6,7 @@ import torch
 
 import miha
 from miha.errors import RunError
-from miha.events import RunEnded, StageEnded, StageReused, StageStarted, observed_by
+from miha.events import RunEnded, SearchEnded, StageEnded, StageReused, StageStarted, observed_by
 from miha.evolution.seeds import torch_seed
 from miha.plan import Plan
 from miha.records.archive import read_archive
@@ -70,6 +70,26 @@ def test_a_model_that_betters_the_base_it_refines_by_no_more_than_noise_is_not_t
     assert best(Refining(), 0.0) != "base"
     assert best(Refining(), 1000.0) == "base"
     assert best(TinyProblem(), 1000.0) != "base"
+
+
+def test_a_search_that_cannot_better_the_base_ends_after_its_first_cycle(tiny_config):
+    def run(name, problem=Refining(), noise=1000.0, **schedule):
+        return watch(tiny_config(name, problem=problem, fitness={"noise": noise}, schedule={"cycles": 3, **schedule}))
+
+    short, events = run("short")
+    assert short.history.cycle.max() == 1
+    assert short.history.stage.iloc[-1] == "final"
+    (ended,) = of_kind(events, SearchEnded)
+    assert ended.sentence.startswith("After cycle 1 of 3 the search ended: no model bettered the base")
+    assert ended.sentence in (short.run_dir / "report.html").read_text()
+    assert contents(run("short")[0].run_dir) == contents(short.run_dir)
+    for others in (
+        run("insisting", insist=True),
+        run("better", noise=0.0),
+        run("no base to refine", TinyProblem()),
+    ):
+        assert others[0].history.cycle.max() == 3
+        assert not of_kind(others[1], SearchEnded)
 
 
 class Blind(TinyProblem):

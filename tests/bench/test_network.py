@@ -1,4 +1,22 @@
-from bench.network import AVERAGED, BASE, FOLDS, MIHA, ROWS, fold_days, fold_set, measure, tables
+from itertools import combinations
+
+from bench.network import (
+    AVERAGED,
+    BASE,
+    ELSEWHERE,
+    FOLDS,
+    MIHA,
+    MORE,
+    ROWS,
+    THREE,
+    UNCHANGED,
+    WIDER,
+    fold_days,
+    fold_set,
+    measure,
+    tables,
+    trained_elsewhere,
+)
 from bench.results import Results
 
 TINY = {
@@ -23,14 +41,20 @@ def test_each_clear_day_is_held_back_in_one_fold(simulated, tmp_path):
     assert everything - left == {day.replace("-", "") for day in dealt[1]}
 
 
-def test_a_network_is_judged_on_days_that_it_never_saw(simulated, tmp_path):
+def test_networks_are_judged_on_days_that_they_never_saw(simulated, tmp_path):
     held = fold_days(simulated, 0)
-    result = measure(simulated, 0, 1, tmp_path / "runs", TINY)
+    other = tmp_path / "other"
+    other.symlink_to(simulated, target_is_directory=True)
+    elsewhere = trained_elsewhere(simulated, [other], tmp_path / "runs", TINY)
+    result = measure(simulated, 0, 1, tmp_path / "runs", TINY, elsewhere)
     assert [gap["day"] for gap in result["gaps"]] == held
     assert all(gap["errors"].keys() == set(ROWS) for gap in result["gaps"])
     alike = [gap["errors"][MIHA] == gap["errors"][AVERAGED] for gap in result["gaps"]]
-    assert all(alike) if result["best"][MIHA] == "base" else not any(alike)
-    assert all(gap["errors"][AVERAGED] != gap["errors"][BASE] for gap in result["gaps"])
+    assert all(alike) if result["best"] == "base" else not any(alike)
+    for one, another in combinations((BASE, AVERAGED, UNCHANGED, MORE, WIDER, ELSEWHERE, THREE), 2):
+        assert all(gap["errors"][one] != gap["errors"][another] for gap in result["gaps"])
+    learned = {path.stem for path in (tmp_path / "runs" / "simulated-0" / "data" / "history").iterdir()}
+    assert not learned & {day.replace("-", "") for day in held}
     kept = Results("network", {}, fresh=True, folder=tmp_path, document=None)
     kept.results["simulated"] = {"0": result}
     assert f"| {BASE} | " in tables(kept)
