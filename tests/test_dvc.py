@@ -26,7 +26,14 @@ TINY = {
     "optimize": {
         "seed": 0,
         "problem": {"train_samples": 6, "valid_samples": 4, "width": 4, "levels": 2, "trees": 12},
-        "schedule": {"initial_epochs": 1, "cycles": 2, "population_size": 2, "candidate_epochs": 1, "fixing_epochs": 1},
+        "schedule": {
+            "initial_epochs": 1,
+            "cycles": 2,
+            "insist": True,
+            "population_size": 2,
+            "candidate_epochs": 1,
+            "fixing_epochs": 1,
+        },
     },
 }
 DVC_ENVIRONMENT = {
