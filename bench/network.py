@@ -88,8 +88,9 @@ def learn(row: str, learned: Path, seed: int, folder: Path, settings: dict[str, 
     schedule = Schedule(**settings.get("schedule", {}))
     if row == MORE:
         problem = problem.model_copy(update={"train_samples": 4 * problem.train_samples})
-        fewer = {name: max(1, getattr(schedule, name) // 4) for name in ("initial_epochs", "cycles", "closing_epochs")}
-        schedule = schedule.model_copy(update={**fewer, "final_epochs": fewer.pop("closing_epochs")})
+        initial, cycles, final = schedule.initial_epochs, schedule.cycles, schedule.closing_epochs
+        fewer = {"initial_epochs": initial, "cycles": cycles, "final_epochs": final}
+        schedule = schedule.model_copy(update={name: max(1, number // 4) for name, number in fewer.items()})
     if row == WIDER:
         problem = problem.model_copy(update={"levels": 3, "width": 16})
     run_dir, cache = folder / f"{ROWS.index(row)}-{seed}", folder / f"cache-{problem.train_samples}-{seed}"

@@ -104,11 +104,11 @@ def covariance(kernel: Kernel, one: Pixels, other: Pixels, far: bool = False) ->
         kind = _matern(_feature_distance(one.kinds[..., part, :], other.kinds, alike))
         drift = _matern(distance / kernel.drift_length) * drifting
         covaried = regressed + kernel.broad * _matern(distance / kernel.broad_length)
-        if not far:
+        if far:
+            kind = kind * kernel.kind
+        else:
             covaried = covaried + kernel.rough * _exp(-distance / kernel.rough_length)
             kind = kind * (kernel.kind + kernel.local_kind * _exp(-distance / kernel.local_length))
-        else:
-            kind = kind * kernel.kind
         parts.append(covaried + kind + kernel.drift * drift)
     return torch.cat(parts, dim=-2)
 

@@ -55,6 +55,16 @@ def test_covariance_of_sets_of_pixels_is_that_of_each_set(days):
         assert torch.allclose(together[number], alone, atol=1e-4)
 
 
+@pytest.mark.parametrize("far", [False, True])
+@pytest.mark.parametrize("piece", [1, 400, 7000])
+def test_covariance_has_the_same_bits_in_pieces_of_any_size(days, monkeypatch, piece, far):
+    pixels = pixels_of(Background.of(days), layers(days.shape[1:]))
+    whole = covariance(LEARNED, pixels, pixels[slice(50)], far)
+    monkeypatch.setattr("miha.gapfill.kernel.PIECE", piece)
+    assert torch.equal(covariance(LEARNED, pixels, pixels[slice(50)], far), whole)
+    assert covariance(LEARNED, pixels[slice(0)], pixels, far).shape == (0, len(whole))
+
+
 def test_pixels_that_behave_alike_covary_more_than_others_as_far_away():
     """Two classes of pixels that lie mixed, and go up and down against each other."""
     kinds = np.indices((12, 12)).sum(axis=0) % 2 * 2.0 - 1
