@@ -74,7 +74,9 @@ class NoiseScenes(GapFill):
             return torch.randn(*size, *shape, generator=generator)
 
         channels = CHANNELS if self.network == "unet" else 1
-        return Data(*(Samples(noise(n, channels), noise(n), (noise(n) < 0).float()) for n in (self.train, self.valid)))
+        return Data(
+            *(Samples(noise(n, channels), noise(n), (noise(n) < 0).float()[:, None]) for n in (self.train, self.valid))
+        )
 
     def build_network(self) -> nn.Module:
         return UNet(CHANNELS, self.width, self.levels) if self.network == "unet" else super().build_network()

@@ -27,24 +27,24 @@ from miha.gapfill.cases import Case, pasted_case
 from miha.gapfill.days import clear_days
 from miha.gapfill.network_filler import MIRRORINGS, NetworkFiller
 from miha.gapfill.pretraining import Pretraining
+from miha.gapfill.problem import mean_correction
 from miha.gapfill.samples import SPLITS
 from miha.rasters.stack import Image, list_rasters, read_date
 from miha.records.record import model_path
 from miha.threads import fixed_threads, usable_cores
 
 FOLDS = 4
-BASE, AVERAGED, UNCHANGED, MORE, WIDER, ELSEWHERE, THREE, HALF, MIHA = (
+BASE, AVERAGED, ONE, UNCHANGED, FOREIGN, ELSEWHERE, HALF, MIHA = (
     "base",
     "base, mean of four",
-    "network, unchanged hyperparameters",
-    "four times the samples, each seen a quarter as often",
-    "three levels from 16 channels, not one of 8",
+    "one network, unchanged hyperparameters",
+    "four networks, unchanged hyperparameters",
+    "trained on the other data sets alone",
     "first trained on the other data sets",
-    "mean of three networks, other days validate each",
-    "network of MIHA, half of its correction",
-    "network of MIHA",
+    "networks of MIHA, half of their correction",
+    "networks of MIHA",
 )
-ROWS = (BASE, AVERAGED, UNCHANGED, MORE, WIDER, ELSEWHERE, THREE, HALF, MIHA)
+ROWS = (BASE, AVERAGED, ONE, UNCHANGED, FOREIGN, ELSEWHERE, HALF, MIHA)
 SMALL = 40  # percent of the scene, from which a gap is large
 PATCH = 48  # side of what is learned elsewhere, pixels
 DRAWS = 10_000  # of the bootstrap over days
@@ -86,14 +86,9 @@ def learn(row: str, learned: Path, seed: int, folder: Path, settings: dict[str, 
     """
     problem = GapFill(data=learned, test_fraction=0, **settings.get("problem", {}))
     schedule = Schedule(**settings.get("schedule", {}))
-    if row == MORE:
-        problem = problem.model_copy(update={"train_samples": 4 * problem.train_samples})
-        initial, cycles, final = schedule.initial_epochs, schedule.cycles, schedule.closing_epochs
-        fewer = {"initial_epochs": initial, "cycles": cycles, "final_epochs": final}
-        schedule = schedule.model_copy(update={name: max(1, number // 4) for name, number in fewer.items()})
-    if row == WIDER:
-        problem = problem.model_copy(update={"levels": 3, "width": 16})
-    run_dir, cache = folder / f"{ROWS.index(row)}-{seed}", folder / f"cache-{problem.train_samples}-{seed}"
+    if row == ONE:
+        problem = problem.model_copy(update={"members": 1})
+    run_dir, cache = folder / f"{ROWS.index(row)}-{seed}", folder / f"cache-{problem.members}-{seed}"
     for one in (run_dir, cache):
         one.mkdir(parents=True, exist_ok=True)
     if not (run_dir / "cache").exists():
@@ -142,14 +137,13 @@ def measure(
     """Mean absolute errors by ROWS inside ``gaps`` gaps pasted on each day of a fold."""
     folder = runs / f"{data.name}-{fold}"
     learned, fillers = fold_set(data, fold, folder / "data"), {}
-    for row in ROWS[ROWS.index(UNCHANGED) :]:
-        if row == HALF or (row == ELSEWHERE and not elsewhere):
-            continue
-        seeds = range(fold, fold + 3 * FOLDS, FOLDS) if row == THREE else [fold]
-        made = [learn(UNCHANGED if row == THREE else row, learned, seed, folder, settings, elsewhere) for seed in seeds]
-        model = "best" if row == MIHA else "final"
-        fillers[row] = [NetworkFiller(model_path(run_dir, model), data) for run_dir in made]
-    (ours,) = fillers[MIHA]
+    for row in (ONE, UNCHANGED, ELSEWHERE, MIHA):
+        if row != ELSEWHERE or elsewhere:
+            run_dir = learn(row, learned, fold, folder, settings, elsewhere)
+            fillers[row] = NetworkFiller(model_path(run_dir, "best" if row == MIHA else "final"), data)
+    if elsewhere:
+        fillers[FOREIGN] = NetworkFiller(elsewhere, data)
+    ours = fillers[MIHA]
     history, held = ours.history, fold_days(data, fold)
     days = [number for number, when in enumerate(history.dates) if when.isoformat() in held]
     cases = [pasted_case(history, day, day * gaps + number, ours.static) for day in days for number in range(gaps)]
@@ -162,9 +156,9 @@ def measure(
     }
 
 
-def filled(case: Case, fillers: dict[str, list[NetworkFiller]]) -> Iterator[tuple[str, Image]]:
+def filled(case: Case, fillers: dict[str, NetworkFiller]) -> Iterator[tuple[str, Image]]:
     """A gap as each row fills it; networks as ``miha fill`` asks them."""
-    (ours,), scene, background = fillers[MIHA], case.scene, case.background
+    ours, scene, background = fillers[MIHA], case.scene, case.background
     process = process_of(scene, background, case.static, stream(0, "fill", PROCESS))
     encoded = [
         ours.problem.encode(scene, background, case.static, stream(0, "fill", number), process=process)
@@ -173,11 +167,11 @@ def filled(case: Case, fillers: dict[str, list[NetworkFiller]]) -> Iterator[tupl
     yield BASE, encoded[0].base
     base = np.mean([one.base for one in encoded], axis=0)
     yield AVERAGED, base
-    for row, several in fillers.items():
+    for row, filler in fillers.items():
         with torch.inference_mode():
             outputs = [
-                one.scale * filler.network(torch.from_numpy(one.channels)[None].flip(axes)).flip(axes)[0].numpy()
-                for filler in several
+                one.scale
+                * mean_correction(filler.network, torch.from_numpy(one.channels)[None].flip(axes)).flip(axes)[0].numpy()
                 for one, axes in zip(encoded, MIRRORINGS, strict=True)
             ]
         correction = np.mean(outputs, axis=0)
@@ -227,6 +221,7 @@ def main(
     gaps: Annotated[int, typer.Option(min=1, help="gaps pasted on each clear day")] = 8,
     folds: Annotated[int, typer.Option(min=1, max=FOLDS, help="how many of the folds are measured")] = FOLDS,
     processes: Annotated[int, typer.Option(min=1, help="side by side")] = usable_cores(),
+    elsewhere: Annotated[bool, typer.Option(help="train networks on the other data sets as well")] = True,
     fresh: Annotated[bool, typer.Option(help="forget the results of an earlier call")] = False,
     runs: Annotated[Path, typer.Option(help="folder for the runs")] = RUNS / "network",
     results: Annotated[Path, typer.Option(help="folder for network.json")] = RESULTS,
@@ -237,7 +232,7 @@ def main(
     jobs = []
     for one in data:
         missing = [fold for fold in range(folds) if not kept.has(one.name, fold)]
-        others = [other for other in data if other != one]
+        others = [other for other in data if other != one] if elsewhere else []
         start = trained_elsewhere(one, others, runs, {}) if missing and others else None
         jobs += [(one.name, fold, partial(measure, one, fold, gaps, runs, {}, start)) for fold in missing]
     kept.each(jobs, processes)

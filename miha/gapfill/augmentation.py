@@ -22,9 +22,9 @@ def windows_of(batch: Batch, side: int, places: Tensor) -> Batch:
     assert batch.mask is not None, "gap filling has targets inside gaps alone"
     parts = []
     for inputs, target, mask, place in zip(batch.inputs, batch.target, batch.mask, places.tolist(), strict=True):
-        hidden = mask.numpy() > 0
+        hidden = mask.numpy().max(axis=0) > 0
         window = window_around(hidden, side, int(place * hidden.sum()))
-        parts.append((inputs[:, *window], target[window], mask[window]))
+        parts.append((inputs[:, *window], target[window], mask[:, *window]))
     return Batch(*(torch.stack(column) for column in zip(*parts, strict=True)))
 
 

@@ -23,32 +23,73 @@ MIN_TARGETS = 16  # pixels of known truth that a pasted gap must hide
 
 
 class Split(BaseModel):
-    """Which days of the history (ISO dates) train, validate and test."""
+    """Which days of the history (ISO dates) train, validate and test.
+
+    Attributes:
+        train: days that networks learn from, and that may fill others.
+        valid: for each network of the model the days from which it does not learn, and which validate it. If there are
+            several networks, half of them learn from a day and the other half are validated on it: the error is
+            out of bag (Breiman 1996, Machine Learning 24, 123-140).
+        test: days that neither fill nor are learned from.
+    """
 
     model_config = ConfigDict(frozen=True)
 
     train: tuple[str, ...]
-    valid: tuple[str, ...]
+    valid: tuple[tuple[str, ...], ...]
     test: tuple[str, ...]
 
     @classmethod
-    def draw(cls, dates: Sequence[date], clear: Sequence[int], valid: int, test: int, seed: int) -> "Split":
+    def draw(
+        cls, dates: Sequence[date], clear: Sequence[int], valid: int, test: int, seed: int, networks: int = 1
+    ) -> "Split":
         """Divide days; only clear ones validate and test, all others train.
 
-        Each clear day has a place of its own in a random order, and the first of them test: as days are added, none
-        that trained becomes a test day, unless their number more than doubles at once.
+        Each clear day has a place of its own in a random order, and the first of them test: as days are added, models
+        share test days. None that a single network learned from becomes one, unless their number more than doubles.
 
         Args:
             dates: of all days.
             clear: indices of those that may validate and test.
-            valid: how many validate.
+            valid: how many validate a single network; of several each clear day validates half.
             test: how many test.
             seed: of the run.
+            networks: how many learn side by side.
         """
+
+        def iso(days: Sequence[int]) -> tuple[str, ...]:
+            return tuple(dates[day].isoformat() for day in sorted(days))
+
         drawn = sorted(clear, key=lambda day: stream(seed, "split", dates[day].toordinal()).random())
-        parts = {"test": drawn[:test], "valid": drawn[test : test + valid]}
-        parts["train"] = [day for day in range(len(dates)) if day not in drawn[: test + valid]]
-        return cls(**{part: tuple(dates[day].isoformat() for day in sorted(days)) for part, days in parts.items()})
+        rest = drawn[test:]
+        unseen = {*drawn[:test], *(rest[:valid] if networks == 1 else ())}
+        train = [day for day in range(len(dates)) if day not in unseen]
+        left_out = [
+            [day for place, day in enumerate(rest) if _leaves_out(number, place, networks)]
+            if networks > 1
+            else rest[:valid]
+            for number in range(networks)
+        ]
+        return cls(train=iso(train), valid=tuple(iso(days) for days in left_out), test=iso(drawn[:test]))
+
+    @property
+    def validating(self) -> list[str]:
+        """The days that validate, in their order."""
+        return sorted({day for days in self.valid for day in days})
+
+    def learning(self, day: str) -> list[bool]:
+        """Which networks learn from a day."""
+        return [day not in days for days in self.valid]
+
+
+def _leaves_out(network: int, place: int, networks: int) -> bool:
+    """Whether one of several networks does not learn from the day at a place of the random order.
+
+    Half of them leave out a day and the others the day after it, so that each learns from half of the days; from pair
+    to pair the halves shift.
+    """
+    half = networks // 2
+    return (network - place // 2 - place % 2 * half) % networks < half
 
 
 def warn_if_few(days: int) -> None:

@@ -17,7 +17,7 @@ from miha.gapfill.encoding import Normalisation
 from miha.gapfill.filler import BaseFiller, Filler
 from miha.gapfill.guess import Window
 from miha.gapfill.predictors import Background, Static
-from miha.gapfill.problem import GapFill
+from miha.gapfill.problem import GapFill, mean_correction
 from miha.gapfill.process import Posterior
 from miha.gapfill.tiled_network import NetworkOverBase, reach_of
 from miha.gapfill.unet import UNet
@@ -83,12 +83,15 @@ class NetworkFiller(Filler):
     @property
     def learned(self) -> set[str]:
         """Days (ISO dates) that training or validation saw."""
-        return {*self.split.train, *self.split.valid}
+        return {*self.split.train, *self.split.validating}
 
     @property
     def corrects(self) -> bool:
         """False where the network is the zero map, as it is before training."""
-        return not isinstance(self.network, UNet) or any(bool(one.any()) for one in self.network.head.parameters())
+        network = self.network
+        if not isinstance(network, UNet):
+            return True
+        return any(bool(one.any()) for one in (*network.head.parameters(), *network.linear.parameters()))
 
     def _fill(self, view: View) -> Callable[[Window], Posterior]:
         assert self.reach is not None, "others are refused"
@@ -134,7 +137,7 @@ class NetworkFiller(Filler):
                     scene, background, static, rng, process=process, normalisation=normalisation
                 )
                 inputs = torch.from_numpy(encoded.channels)[None]
-                output = self.network(inputs.flip(axes)).flip(axes)[0].numpy()
+                output = mean_correction(self.network, inputs.flip(axes)).flip(axes)[0].numpy()
                 bases.append(encoded.base)
                 opinions.append(encoded.base + encoded.scale * output)
         return replace(process, mean=np.asarray(np.mean(opinions, axis=0), np.float32)), bases[0]

@@ -2,7 +2,8 @@
 
 A data set is a folder of GeoTIFFs: ``history/`` (the days to learn from), ``static/`` (terrain, land cover; optional).
 Nothing else is read in training. A sample is a day with a gap pasted on it; loss and fitness are taken on the pixels
-inside the gap whose truth is known.
+inside the gap whose truth is known. Several U-Nets learn side by side, each from half of the days, and are validated
+together on the other half: every clear day both teaches and validates.
 """
 
 from collections import Counter
@@ -16,7 +17,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from miha.errors import DataError
+from miha.errors import ConfigError, DataError
 from miha.evolution.hyperparameters.activation import SIGNED_ACTIVATIONS, find_activations
 from miha.evolution.losses import REGRESSION_LOSSES
 from miha.files import digest_files, digest_json, stamp_files
@@ -63,12 +64,21 @@ class GapFill(ReadOptions, Problem):
     )
     width: int = Field(8, ge=1, le=256, description="channels of the U-Net's first level")
     levels: int = Field(1, ge=1, le=6, description="resolutions of the U-Net; more of them need more days")
+    members: int = Field(
+        4,
+        ge=1,
+        le=16,
+        description="U-Nets that learn side by side and fill as their mean; each learns from half of the days, the "
+        "others validate it; 1: a single one, see valid_fraction",
+    )
     loss: Literal["l1", "mse"] = Field(
         "l1", description="l1 or mse, of standardised values; of validation and fitness, and of training at first"
     )
     train_samples: int = Field(320, ge=1, description="days with a pasted gap to train on")
     valid_samples: int = Field(96, ge=1, description="days with a pasted gap to validate on")
-    valid_fraction: float = Field(0.25, gt=0, lt=1, description="part of the clear days kept for validation")
+    valid_fraction: float = Field(
+        0.25, gt=0, lt=1, description="part of the clear days kept to validate a single network"
+    )
     test_fraction: float = Field(0.15, ge=0, lt=1, description="part kept for the test; none where truth/ exists")
     patch: int = Field(128, ge=16, description="side of a sample, pixels; larger scenes are cropped to it")
     window: int = Field(
@@ -136,15 +146,16 @@ class GapFill(ReadOptions, Problem):
         """
         history = self.history()
         clear = clear_days(history.values)
-        valid = max(1, round(len(clear) * self.valid_fraction))
         test = 0 if self.has_truth or not self.test_fraction else max(1, round(len(clear) * self.test_fraction))
+        single = max(1, round(len(clear) * self.valid_fraction))
+        valid = single if self.networks == 1 else (len(clear) - test) // 2
         if len(clear) < MIN_DAYS or len(clear) - valid - test < 2:
             raise DataError(
                 f"too few days: {self.data / 'history'} has {len(clear)} that show at least {MIN_CLEAR:.0%} of the "
                 f"scene, {valid} would validate and {test} test; at least {MIN_DAYS} are needed, two of them to train "
                 "on. Add days."
             )
-        return Split.draw(history.dates, clear.tolist(), valid, test, seed)
+        return Split.draw(history.dates, clear.tolist(), valid, test, seed, self.networks)
 
     def training_days(self, seed: int) -> Stack:
         """The days that training may see."""
@@ -153,7 +164,7 @@ class GapFill(ReadOptions, Problem):
 
     def valid_days(self, seed: int) -> list[str]:
         """The day (ISO date) of each validation sample: those of one day lie side by side."""
-        days = self.split(seed).valid
+        days = self.split(seed).validating
         return [days[number * len(days) // self.valid_samples] for number in range(self.valid_samples)]
 
     # ---------------------------------------------------------------- samples
@@ -237,10 +248,15 @@ class GapFill(ReadOptions, Problem):
     def refines_base(self) -> bool:
         return self.network == "unet"
 
+    @property
+    def networks(self) -> int:
+        """How many networks learn side by side, each from other days: of a subclass that builds its own, one."""
+        return self.members if self.network == "unet" and type(self).build_network is GapFill.build_network else 1
+
     def build_network(self) -> nn.Module:
         if self.network == "autoencoder":
             return Autoencoder()
-        return UNet(self.channels, self.width, self.levels)
+        return UNet(self.channels, self.width, self.levels, self.members)
 
     @property
     def channels(self) -> int:
@@ -277,7 +293,24 @@ class GapFill(ReadOptions, Problem):
     def losses(self, output: Tensor, batch: Batch) -> tuple[Tensor, int | Tensor]:
         return self.training_loss(output, batch, self.loss)
 
+    def training_loss(self, output: Tensor, batch: Batch, name: str | None) -> tuple[Tensor, int | Tensor]:
+        """That of each network where its mask counts."""
+        each = _by_network(output)
+        if batch.mask is not None and batch.mask.shape != each.shape:
+            raise ConfigError(
+                f"the network gives maps of shape {(*each.shape[1:],)}, not {(*batch.mask.shape[1:],)}: number of "
+                "networks that learn side by side, height, width. Let networks say how many there are."
+            )
+        return super().training_loss(each, batch._replace(target=batch.target[:, None].expand_as(each)), name)
+
     def validation(self, output: Tensor, batch: Batch) -> tuple[Tensor, Tensor, int | Tensor]:
+        """Of several networks the mean of those that did not learn from a day is what is judged on it."""
+        assert batch.mask is not None, "gap filling has targets inside gaps alone"
+        counts = batch.mask.amax(dim=1, keepdim=True)
+        output = (_by_network(output) * batch.mask).sum(dim=1, keepdim=True) / batch.mask.sum(
+            dim=1, keepdim=True
+        ).clamp(min=1)
+        batch = batch._replace(mask=counts)
         loss, count = self.losses(output, batch)
         error, _ = self.training_loss(output, batch, "l1")
         return loss, error, count
@@ -299,6 +332,16 @@ class GapFill(ReadOptions, Problem):
         from miha.gapfill.presenting import present_fills
 
         return present_fills(archive, self.data, parallel_map, thorough)
+
+
+def _by_network(output: Tensor) -> Tensor:
+    """Maps (n, members, height, width); those of a network that gives (n, height, width) are of one member."""
+    return output if output.dim() == 4 else output[:, None]
+
+
+def mean_correction(network: nn.Module, inputs: Tensor) -> Tensor:
+    """What networks that learned side by side say together: (n, height, width)."""
+    return _by_network(network(inputs)).mean(dim=1)
 
 
 @lru_cache(maxsize=2)

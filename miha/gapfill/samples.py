@@ -101,7 +101,7 @@ class SampleFile:
 Part = Literal["train", "valid"]
 SPLITS: tuple[Part, ...] = ("train", "valid")
 Job = tuple["GapFill", int, Part, int]  # problem, seed, split, number of the sample
-Sample = tuple[NDArray[np.float32], Image, Image]  # inputs (n, height, width), target and mask (height, width)
+Sample = tuple[NDArray[np.float32], Image, NDArray[np.float32]]  # inputs (n, height, width), target, mask by network
 
 
 @fixed_threads(1)
@@ -127,4 +127,5 @@ def make_sample(job: Job) -> Sample:
     encoded = problem.encode(one.scene, one.background, one.static, rng, window, normalisation=one.normalisation)
     hidden = one.hidden[window]
     target = np.where(hidden, (one.truth[window] - encoded.base) / encoded.scale, 0).astype(np.float32)
-    return encoded.channels, target, hidden.astype(np.float32)
+    learning = np.array(problem.split(seed).learning(when.isoformat())) == (part == "train")
+    return encoded.channels, target, (hidden & learning[:, None, None]).astype(np.float32)

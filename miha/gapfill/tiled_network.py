@@ -15,7 +15,7 @@ from miha.gapfill.encoding import Encoded, Normalisation, encode_maps
 from miha.gapfill.features import REACH
 from miha.gapfill.guess import SPREAD_SCALES, Guess, Window, spread_residuals
 from miha.gapfill.predictors import analogues
-from miha.gapfill.problem import GapFill
+from miha.gapfill.problem import GapFill, mean_correction
 from miha.gapfill.process import Posterior
 from miha.gapfill.regressions import TRENDS, GuessSettings
 from miha.gapfill.view import View, windows_of
@@ -102,7 +102,7 @@ class NetworkOverBase:
             _aligned(part, size, axis in axes) for part, size, axis in zip(seen, self.view.shape, (-2, -1), strict=True)
         )
         inputs = torch.from_numpy(np.ascontiguousarray(encoded.channels[:, *kept]))[None]
-        output: Image = self.network(inputs.flip(axes)).flip(axes)[0].numpy()
+        output: Image = mean_correction(self.network, inputs.flip(axes)).flip(axes)[0].numpy()
         value: Image = encoded.base.copy()
         value[kept] += encoded.scale * output
         return value
@@ -210,7 +210,7 @@ def reach_of(network: nn.Module, channels: int) -> int | None:
     None if it is another one everywhere, since the network looks at the whole, or is shifted by its size.
 
     Args:
-        network: ready to be evaluated; maps (1, channels, height, width) to (1, height, width).
+        network: ready to be evaluated; maps (1, channels, height, width) to maps of one or several members.
         channels: of its inputs.
     """
     generator = torch.Generator().manual_seed(0)
@@ -218,9 +218,9 @@ def reach_of(network: nn.Module, channels: int) -> int | None:
         inputs = torch.randn(1, channels, side, side, generator=generator)
         cut = ALIGNED
         with torch.inference_mode():
-            whole = network(inputs)[0]
-            begun = (network(inputs[..., cut:, cut:])[0] - whole[cut:, cut:]).abs()
-            ended = (network(inputs[..., : 1 - cut, : 1 - cut])[0] - whole[: 1 - cut, : 1 - cut]).abs()
+            whole = mean_correction(network, inputs)[0]
+            begun = (mean_correction(network, inputs[..., cut:, cut:])[0] - whole[cut:, cut:]).abs()
+            ended = (mean_correction(network, inputs[..., : 1 - cut, : 1 - cut])[0] - whole[: 1 - cut, : 1 - cut]).abs()
         off = [(part > SAME * float(1 + whole.abs().max())).nonzero() for part in (begun, ended.flip(0, 1))]
         reach = max((int(pixels.min(dim=1).values.max()) + 1 for pixels in off if len(pixels)), default=0)
         if reach < side // 2:

@@ -22,7 +22,7 @@ from miha.errors import ArchiveError
 from miha.files import digest_json, replacing
 from miha.records.record import StageRecord
 
-FORMAT_VERSION = 16  # raised whenever the arithmetic of training or the contents of an archive change
+FORMAT_VERSION = 17  # raised whenever the arithmetic of training or the contents of an archive change
 MAX_MANIFEST = 16 * 2**20  # bytes
 _MANIFEST, _WEIGHTS, _OPTIMIZER = "manifest.json", "weights.safetensors", "optimizer.safetensors"
 _MEMBERS = (_MANIFEST, _WEIGHTS, _OPTIMIZER)

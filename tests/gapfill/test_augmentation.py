@@ -14,8 +14,8 @@ def test_the_unet_trains_on_windows_around_targets_drawn_anew(simulated, tmp_pat
     draws = torch.rand(6, problem.draws_per_sample, generator=torch.Generator().manual_seed(0))
     drawn, drawn_anew = problem.augment(batch, draws), problem.augment(batch, 1 - draws)
     assert drawn.inputs.shape == (6, batch.inputs.shape[1], 16, 16)
-    assert (drawn.mask.sum(dim=(1, 2)) > 0).all()
-    whole, part = (torch.cat([some.inputs, some.target[:, None], some.mask[:, None]], dim=1) for some in (batch, drawn))
+    assert (drawn.mask.sum(dim=(1, 2, 3)) > 0).all()
+    whole, part = (torch.cat([some.inputs, some.target[:, None], some.mask], dim=1) for some in (batch, drawn))
     for sample, window in zip(whole, part, strict=True):
         cuts = sample.unfold(1, 16, 1).unfold(2, 16, 1)  # (channels, rows, columns, 16, 16)
         assert (cuts == window[:, None, None]).all(dim=0).all(dim=-1).all(dim=-1).any()

@@ -17,12 +17,34 @@ from tests.support.scenes import SMALL
 def test_the_split_is_seeded_disjoint_and_without_test_days_where_there_is_truth(problem, scenes):
     split = problem.split(0)
     assert split == problem.split(0) != problem.split(1)
-    assert not set(split.train) & set(split.valid)
     assert split.test == ()
     shutil.rmtree(scenes / "truth")
     without_truth = GapFill(data=scenes, **SMALL).split(0)
     assert without_truth.test
-    assert not set(without_truth.test) & {*without_truth.train, *without_truth.valid}
+    assert not set(without_truth.test) & {*without_truth.train, *without_truth.validating}
+
+
+def test_a_single_network_does_not_see_the_days_that_validate_it(scenes):
+    split = GapFill(data=scenes, **SMALL, members=1).split(0)
+    assert len(split.valid) == 1
+    assert split.validating
+    assert not set(split.train) & set(split.validating)
+
+
+@pytest.mark.parametrize("members", [2, 4, 8])
+def test_of_several_networks_each_clear_day_validates_half_and_teaches_the_others(scenes, members):
+    shutil.rmtree(scenes / "truth")
+    problem = GapFill(data=scenes, **SMALL, members=members)
+    history, split = problem.history(), problem.split(0)
+    clear = {history.dates[day].isoformat() for day in clear_days(history.values)}
+    assert {*split.validating} == clear - {*split.test}
+    assert set(split.train) == {when.isoformat() for when in history.dates} - {*split.test}
+    assert all(sum(split.learning(day)) == members / 2 for day in split.validating)
+    sizes = [len(days) for days in split.valid]
+    assert len(sizes) == members
+    assert max(sizes) - min(sizes) <= 1
+    assert min(sizes) >= 1
+    assert len({*split.valid}) == members
 
 
 @pytest.mark.parametrize("content", [None, ".gitkeep"])
@@ -47,21 +69,24 @@ def test_a_day_is_clear_by_its_share_of_what_any_day_shows():
     assert clear_days(days).tolist() == [0, 1]
 
 
-def test_a_day_that_trained_stays_out_of_the_test_as_days_are_added(tmp_path):
+def test_as_days_are_added_models_share_test_days_and_those_of_one_network_train_on_none_of_them(tmp_path):
     simulate(tmp_path / "all", days=30, height=32, width=32, seed=3)
     for folder in ("truth", "gapped"):
         shutil.rmtree(tmp_path / "all" / folder)
     days = list_rasters(tmp_path / "all" / "history")
-    splits = []
+    splits, alone = [], []
     for count in (12, 15, 20, 30):
         grown = tmp_path / str(count)
         (grown / "history").mkdir(parents=True)
         for path in days[:count]:
             shutil.copy(path, grown / "history")
         splits.append(GapFill(data=grown, **SMALL).split(0))
+        alone.append(GapFill(data=grown, **SMALL, members=1).split(0))
     for before, after in pairwise(splits):
-        assert not set(before.train) & set(after.test)
+        assert set(before.test) & set(after.test)
         assert len(after.test) >= len(before.test)
+    for before, after in pairwise(alone):
+        assert not set(before.train) & set(after.test)
     assert splits[-1] != GapFill(data=grown, **SMALL).split(1)
 
 
@@ -94,7 +119,7 @@ def test_a_day_that_shows_little_neither_validates_nor_tests(scenes):
         history, split = problem.history(), problem.split(seed)
         clear = {history.dates[day].isoformat() for day in clear_days(history.values)}
         assert clear < {when.isoformat() for when in history.dates}
-        assert {*split.valid, *split.test} <= clear
+        assert {*split.validating, *split.test} <= clear
 
 
 def test_a_short_history_is_warned_of():

@@ -5,6 +5,7 @@ from torch import nn
 from miha.evolution.hyperparameters.activation import find_activations
 from miha.evolution.hyperparameters.dropout import find_dropouts
 from miha.gapfill.problem import GapFill
+from miha.gapfill.unet import UNet
 
 
 @pytest.mark.parametrize("network", ["unet", "autoencoder"])
@@ -40,11 +41,34 @@ def test_the_last_layer_of_the_unet_sees_its_inputs(problem):
     network = problem.build_network()
     inputs = torch.randn(2, network.encoder[0][0].in_channels, 20, 31)
     with torch.no_grad():
-        network.head.weight[0, 3] = 0.5
-    assert torch.allclose(network(inputs), 0.5 * inputs[:, 3])
+        network.linear.weight[0, 3] = 0.5
+    outputs = network(inputs)
+    assert torch.allclose(outputs[:, 0], 0.5 * inputs[:, 3])
+    assert (outputs[:, 1:] == 0).all()
+
+
+@pytest.mark.parametrize("levels", [1, 3])
+def test_unets_side_by_side_share_nothing_but_their_inputs(levels):
+    torch.manual_seed(0)
+    several, inputs = UNet(5, 4, levels, members=3), torch.randn(2, 5, 21, 30)
+    for parameter in several.parameters():
+        nn.init.normal_(parameter, std=0.3)
+    outputs = several(inputs)
+    for number, output in enumerate(outputs.unbind(1)):
+        one = UNet(5, 4, levels)
+        one.load_state_dict(
+            {
+                name: value if value.dim() == 0 else value.chunk(3)[number]
+                for name, value in several.state_dict().items()
+            }
+        )
+        assert torch.allclose(one(inputs)[:, 0], output, atol=1e-4)
+    assert not torch.allclose(outputs[:, 0], outputs[:, 1], atol=0.1)
 
 
 def test_the_unet_has_its_dropout_behind_all_batch_norms(problem):
     network = problem.build_network()
     assert find_dropouts(network) == {"dropout": 0.0}
-    assert [name for name, _ in network.named_children()][-3:] == ["dropout", "head", "output_activation"]
+    names = [name for name, _ in network.named_children()]
+    assert names[-4] == "dropout"
+    assert names[-3:] == ["head", "linear", "output_activation"]

@@ -20,9 +20,10 @@ def test_a_sample_is_a_day_with_a_gap_and_counts_only_hidden_pixels_of_known_tru
     inputs, target, mask = data.train.tensors
     assert inputs.shape == (6, problem.build_network().encoder[0][0].in_channels, 32, 32)
     visible = inputs[:, 0]
-    assert not (visible.bool() & mask.bool()).any()
-    assert (target[mask == 0] == 0).all()
-    assert (mask.sum(dim=(1, 2)) >= MIN_TARGETS).all()
+    hidden = mask.amax(dim=1)
+    assert not (visible.bool() & hidden.bool()).any()
+    assert (target[hidden == 0] == 0).all()
+    assert (hidden.sum(dim=(1, 2)) >= MIN_TARGETS).all()
     assert (visible.sum(dim=(1, 2)) >= MIN_VISIBLE).all()
 
 
@@ -38,8 +39,8 @@ def test_samples_are_drawn_once_per_run_and_by_its_seed(problem, tmp_path):
 
 
 def test_validation_samples_of_one_day_lie_side_by_side_and_are_one_block(simulated, tmp_path):
-    problem = GapFill(data=simulated, **SMALL | {"valid_samples": 5, "valid_fraction": 0.3})
-    days = problem.split(0).valid
+    problem = GapFill(data=simulated, **SMALL | {"members": 1, "valid_samples": 5, "valid_fraction": 0.3})
+    days = problem.split(0).validating
     assert len(days) == 3
     assert problem.valid_days(0) == [days[0]] * 2 + [days[1]] * 2 + [days[2]]
     blocks = load(problem, tmp_path).valid.blocks
@@ -47,15 +48,15 @@ def test_validation_samples_of_one_day_lie_side_by_side_and_are_one_block(simula
 
 
 def test_more_validation_days_than_samples_give_each_sample_a_day_of_its_own(simulated, tmp_path):
-    problem = GapFill(data=simulated, **SMALL | {"valid_samples": 2, "valid_fraction": 0.35})
+    problem = GapFill(data=simulated, **SMALL | {"members": 1, "valid_samples": 2, "valid_fraction": 0.35})
     days = problem.valid_days(0)
     assert len(set(days)) == 2
-    assert set(days) < set(problem.split(0).valid)
+    assert set(days) < set(problem.split(0).validating)
     assert load(problem, tmp_path).valid.blocks == [1, 1]
 
 
 def test_a_validation_day_decides_its_own_samples_and_those_of_no_other_day(scenes, tmp_path):
-    settings = SMALL | {"valid_samples": 5, "valid_fraction": 0.3}
+    settings = SMALL | {"members": 1, "valid_samples": 5, "valid_fraction": 0.3}
     problem = GapFill(data=scenes, **settings)
     before, days = load(problem, tmp_path / "before").valid, problem.valid_days(0)
     altered = days[2]
@@ -71,9 +72,9 @@ def test_a_validation_day_decides_its_own_samples_and_those_of_no_other_day(scen
 
 
 def test_gaps_of_a_validation_day_are_of_different_sizes(simulated, tmp_path):
-    problem = GapFill(data=simulated, **SMALL | {"valid_samples": 12})
+    problem = GapFill(data=simulated, **SMALL | {"members": 1, "valid_samples": 12})
     valid = load(problem, tmp_path).valid
-    sizes = valid.tensors.mask.mean(dim=(1, 2)).split(valid.blocks)
+    sizes = valid.tensors.mask.mean(dim=(1, 2, 3)).split(valid.blocks)
     assert all(float(day.max() - day.min()) > 0.3 for day in sizes)
 
 
@@ -81,7 +82,21 @@ def test_the_loss_of_an_untrained_network_is_the_error_of_the_base(problem, tmp_
     valid = load(problem, tmp_path).valid
     _, target, mask = valid.tensors
     loss = validate(problem.build_network(), problem, valid).loss
-    assert loss == pytest.approx(float((target.abs() * mask).sum() / mask.sum()), rel=1e-5)
+    assert loss == pytest.approx(float((target.abs()[:, None] * mask).sum() / mask.sum()), rel=1e-5)
+
+
+def test_the_error_on_a_day_counts_for_the_networks_that_learn_from_it_and_in_validation_for_the_others(
+    simulated, tmp_path
+):
+    problem = GapFill(data=simulated, **SMALL | {"members": 4, "train_samples": 12, "valid_samples": 12})
+    data = load(problem, tmp_path)
+    valid = data.valid.tensors.mask.amax(dim=(2, 3))
+    for counts, day in zip(valid.tolist(), problem.valid_days(0), strict=True):
+        assert counts == [not learns for learns in problem.split(0).learning(day)]
+    assert (valid.sum(dim=1) == 2).all()
+    train = data.train.tensors.mask.amax(dim=(2, 3))
+    assert (train.sum(dim=1) == 2).all()
+    assert train.amin(dim=0).tolist() == [0] * 4  # none learns from all
 
 
 def test_data_that_change_while_samples_are_made_are_reported_and_no_sample_is_kept(scenes, tmp_path):
@@ -95,13 +110,13 @@ def test_data_that_change_while_samples_are_made_are_reported_and_no_sample_is_k
     assert not (tmp_path / "cache").exists()
 
 
-def test_nothing_of_validation_days_enters_training_samples(scenes, tmp_path):
+def test_nothing_of_the_validation_days_of_a_single_network_enters_training_samples(scenes, tmp_path):
     """Neither as a target, nor as a predictor, nor through the normalisation."""
-    problem = GapFill(data=scenes, **SMALL)
+    problem = GapFill(data=scenes, **SMALL, members=1)
     before = load(problem, tmp_path / "before").train.tensors
-    for day in problem.split(0).valid:
+    for day in problem.split(0).validating:
         alter(scenes / "history" / f"{day.replace('-', '')}.tif")
-    after = load(GapFill(data=scenes, **SMALL), tmp_path / "after").train.tensors
+    after = load(GapFill(data=scenes, **SMALL, members=1), tmp_path / "after").train.tensors
     assert all(torch.equal(a, b) for a, b in zip(before, after, strict=True))
 
 
@@ -119,7 +134,7 @@ def test_training_reads_history_and_static_alone(scenes, tmp_path):
 def test_scenes_larger_than_a_patch_are_cropped_around_hidden_pixels(simulated, tmp_path):
     data = load(GapFill(data=simulated, patch=16, **SMALL), tmp_path)
     assert data.train.tensors.inputs.shape[-2:] == (16, 16)
-    assert (data.train.tensors.mask.sum(dim=(1, 2)) > 0).all()
+    assert (data.train.tensors.mask.sum(dim=(1, 2, 3)) > 0).all()
 
 
 def test_samples_outlive_a_setting_that_does_not_decide_them_and_no_other(simulated, tmp_path):

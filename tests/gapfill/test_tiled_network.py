@@ -39,7 +39,7 @@ def opened(monkeypatch):
 
 def trained_unet(levels):
     """A U-Net whose weights do something."""
-    torch.manual_seed(0)
+    torch.manual_seed(3)
     network = UNet(5, 4, levels).eval()
     for parameter in network.parameters():
         nn.init.normal_(parameter, std=0.3)
