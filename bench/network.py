@@ -228,7 +228,7 @@ def main(
     document: Annotated[Path, typer.Option(help="Markdown file for the table")] = DOCUMENT,
 ) -> None:
     """Compare trained networks with the base they start from."""
-    kept = Results("network", {"gaps": gaps}, fresh, results, document)
+    kept = Results("network", {"gaps": gaps, "elsewhere": elsewhere}, fresh, results, document)
     jobs = []
     for one in data:
         missing = [fold for fold in range(folds) if not kept.has(one.name, fold)]

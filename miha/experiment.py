@@ -264,8 +264,7 @@ class Experiment:
     def best(self) -> StageRecord:
         """The mainline stage with the lowest validation loss; of equals the first.
 
-        Where the problem refines a base, that must be bettered by more than twice the noise, or is the best: the lowest
-        of several is ahead by luck.
+        Where the problem refines a base, that must be bettered by more than the noise, or is the best.
         """
         return self.mainline[0] if self._keeps_base else self._lowest
 
@@ -275,7 +274,7 @@ class Experiment:
 
     @property
     def _keeps_base(self) -> bool:
-        lowest, base, errors = self._lowest, self.mainline[0], 2 * self.config.fitness.noise
+        lowest, base, errors = self._lowest, self.mainline[0], self.config.fitness.noise
         equal = within_noise(base.valid_loss, base.shares, lowest.valid_loss, lowest.shares, errors)
         return self.config.problem.refines_base and equal
 

@@ -91,7 +91,8 @@ class NetworkFiller(Filler):
         network = self.network
         if not isinstance(network, UNet):
             return True
-        return any(bool(one.any()) for one in (*network.head.parameters(), *network.linear.parameters()))
+        last = (*network.head.parameters(), *network.linear.parameters())
+        return bool(network.share) and any(bool(one.any()) for one in last)
 
     def _fill(self, view: View) -> Callable[[Window], Posterior]:
         assert self.reach is not None, "others are refused"

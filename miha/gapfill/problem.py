@@ -31,11 +31,12 @@ from miha.gapfill.predictors import Background, Static, StaticFiles, read_static
 from miha.gapfill.process import Posterior, Size
 from miha.gapfill.regressions import FOLDS, TRENDS, GuessSettings
 from miha.gapfill.samples import PARTS, SPLITS, Job, Part, SampleFile, make_sample
+from miha.gapfill.shrinkage import trusted_share
 from miha.gapfill.unet import UNet
 from miha.problems.judgement import Judgement
 from miha.problems.presentation import Presentation
 from miha.problems.problem import NAMES, ParallelMap, Problem
-from miha.problems.samples import Batch, Data, Samples
+from miha.problems.samples import Batch, Data, Samples, SampleSource
 from miha.rasters.opened import OpenDays
 from miha.rasters.stack import Image, ReadOptions, Stack, first_grid, list_rasters, quality_files, read_stack
 from miha.records.archive import FORMAT_VERSION
@@ -293,6 +294,12 @@ class GapFill(ReadOptions, Problem):
     def losses(self, output: Tensor, batch: Batch) -> tuple[Tensor, int | Tensor]:
         return self.training_loss(output, batch, self.loss)
 
+    def calibrate(self, network: nn.Module, samples: SampleSource, device: str) -> None:
+        """Use as much of the correction as validation vouches for, see :func:`trusted_share`."""
+        if self.refines_base and isinstance(network, UNet):
+            network.share.fill_(1)
+            network.share.fill_(trusted_share(network, self, samples, device))
+
     def training_loss(self, output: Tensor, batch: Batch, name: str | None) -> tuple[Tensor, int | Tensor]:
         """That of each network where its mask counts."""
         each = _by_network(output)
@@ -307,9 +314,8 @@ class GapFill(ReadOptions, Problem):
         """Of several networks the mean of those that did not learn from a day is what is judged on it."""
         assert batch.mask is not None, "gap filling has targets inside gaps alone"
         counts = batch.mask.amax(dim=1, keepdim=True)
-        output = (_by_network(output) * batch.mask).sum(dim=1, keepdim=True) / batch.mask.sum(
-            dim=1, keepdim=True
-        ).clamp(min=1)
+        judging = batch.mask.sum(dim=1, keepdim=True).clamp(min=1)
+        output = (_by_network(output) * batch.mask).sum(dim=1, keepdim=True) / judging
         batch = batch._replace(mask=counts)
         loss, count = self.losses(output, batch)
         error, _ = self.training_loss(output, batch, "l1")

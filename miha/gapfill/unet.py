@@ -14,7 +14,7 @@ from torch.nn import functional
 class UNet(nn.Module):
     """Several networks of one shape side by side, which share nothing but their inputs; each starts as the zero map.
 
-    Maps (n, channels, height, width) to (n, members, height, width).
+    Maps (n, channels, height, width) to (n, members, height, width). Once trained, the share ``share`` of that is used.
 
     Args:
         channels: input channels.
@@ -22,6 +22,8 @@ class UNet(nn.Module):
         levels: number of resolutions, each half the one above.
         members: how many networks.
     """
+
+    share: Tensor
 
     def __init__(self, channels: int, width: int = 24, levels: int = 3, members: int = 1) -> None:
         super().__init__()
@@ -38,6 +40,7 @@ class UNet(nn.Module):
         self.head = nn.Conv2d(widths[0], members, kernel_size=1, groups=members, bias=False)
         self.linear = nn.Conv2d(channels, members, kernel_size=1)  # what is linear in the inputs has a short way
         self.output_activation = nn.Identity()
+        self.register_buffer("share", torch.ones(()))
         for parameter in (*self.head.parameters(), *self.linear.parameters()):
             nn.init.zeros_(parameter)
 
@@ -55,7 +58,7 @@ class UNet(nn.Module):
             features = features[..., : skip.shape[-2], : skip.shape[-1]]
             features = self.decoder[level](self._beside(skip, features))
         output: Tensor = self.output_activation(self.linear(inputs) + self.head(self.dropout(features)))
-        return output
+        return output if self.training else self.share * output
 
     def _beside(self, *features: Tensor) -> Tensor:
         """Features joined member by member, as grouped convolutions take them."""

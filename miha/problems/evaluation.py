@@ -1,7 +1,7 @@
 """A network on samples: its loss and metric, and models judged by them."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -34,16 +34,21 @@ class Validation(NamedTuple):
 @torch.no_grad()
 def validate(network: nn.Module, problem: "Problem", samples: SampleSource, device: str = "cpu") -> Validation:
     """How a network does on samples, in float32."""
-    size = max(1, min(EVALUATION_BATCH, EVALUATION_BYTES // max(1, samples.sample_bytes)))
     sums = torch.zeros(len(samples.blocks), 3, device=device)
     network.eval()
-    for block, batch in samples.by_block(size):
-        batch = to_device(batch, device, problem.channels_last)
+    for block, batch in batches_of(samples, problem, device):
         loss, metric, targets = problem.validation(forward(network, problem, batch), batch)
         sums[block] += torch.stack([loss, metric, torch.as_tensor(targets, device=device)])
     losses, metrics, counts = sums.double().cpu().unbind(1)
     shares = losses / counts.sum()
     return Validation(float(shares.sum()), float(metrics.sum() / counts.sum()), tuple(shares.tolist()))
+
+
+def batches_of(samples: SampleSource, problem: "Problem", device: str) -> Iterator[tuple[int, Batch]]:
+    """All samples on the device, in batches that memory holds, each with the number of its block."""
+    size = max(1, min(EVALUATION_BATCH, EVALUATION_BYTES // max(1, samples.sample_bytes)))
+    for block, batch in samples.by_block(size):
+        yield block, to_device(batch, device, problem.channels_last)
 
 
 def forward(network: nn.Module, problem: "Problem", batch: Batch) -> Any:

@@ -156,6 +156,15 @@ class Problem(BaseModel, ABC):
         loss, count = self.losses(output, batch)
         return loss, loss, count
 
+    def calibrate(self, network: nn.Module, samples: SampleSource, device: str) -> None:
+        """Set what of a network validation decides, after each epoch and before it is judged. By default nothing.
+
+        Args:
+            network: on the device.
+            samples: those that validate.
+            device: cpu or cuda.
+        """
+
     def layers(self, network: nn.Module) -> dict[str, tuple[str, ...]]:
         """Where an activation may change, and to what: every module that is one by its type, wherever it sits.
 

@@ -76,7 +76,9 @@ class Trainer:
         for number in range(span.first + done, (span.last if until is None else until) + 1):
             train_loss = self._train_epoch(number, span) if number else None
             self._reach(number - span.first + 1)
-            valid_loss, metric, shares = validate(self._judged(), self.problem, self.data.valid, self.compute.device)
+            judged, valid, device = self._judged(), self.data.valid, self.compute.device
+            self.problem.calibrate(judged, valid, device)
+            valid_loss, metric, shares = validate(judged, self.problem, valid, device)
             usable = math.isfinite(valid_loss) and (train_loss is None or math.isfinite(train_loss))
             yield Epoch(
                 epoch=number,

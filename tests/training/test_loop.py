@@ -56,7 +56,7 @@ def test_the_validation_loss_is_the_mean_per_target_pixel(tiny):
     mask = torch.zeros(300, 4, 4)
     mask[:10] = 1.0
     mask[10:, 0, 0] = 1.0
-    validated = validate(Zero(), GapFill(), Samples(torch.zeros(300, 1, 4, 4), target, mask, [10, 290]), "cpu")
+    validated = validate(Zero(), GapFill(), Samples(torch.zeros(300, 1, 4, 4), target, mask[:, None], [10, 290]), "cpu")
     assert validated.loss == validated.metric == pytest.approx((160 * 5 + 290) / 450)
     assert validated.shares == pytest.approx((160 * 5 / 450, 290 / 450))
 
