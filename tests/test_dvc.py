@@ -103,6 +103,7 @@ def test_a_second_repro_is_a_no_op(reproduced):
     assert reproduced.lock() == before
 
 
+@pytest.mark.slow
 def test_the_lock_is_the_same_when_all_is_done_again_from_nothing(reproduced, tmp_path):
     again = Clone(tmp_path / "clone")
     again.dvc("repro", "evaluate@tiny")

@@ -24,8 +24,8 @@ class FitnessSettings(BaseModel):
         1.0,
         ge=0,
         allow_inf_nan=False,
-        description="standard errors by which a candidate must lower the control's loss, and a network that of the base "
-        "it refines",
+        description="standard errors by which a candidate must lower the control's loss, and a network that of the "
+        "base it refines",
     )
 
 

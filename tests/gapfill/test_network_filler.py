@@ -15,6 +15,7 @@ from miha.gapfill.options import FillOptions
 from miha.gapfill.predictors import Background
 from miha.gapfill.problem import GapFill
 from miha.gapfill.regressions import GuessSettings
+from miha.gapfill.shrinkage import SHARES
 from miha.rasters.stack import list_rasters, read_scene
 from miha.records.archive import read_archive, write_archive
 from miha.records.record import model_path
@@ -82,6 +83,9 @@ def test_where_training_does_no_good_the_best_model_fills_with_the_base(harmful,
 def test_a_network_that_was_trained_fills_otherwise_than_the_base(run, simulated):
     """Its last model, whichever is the best."""
     filler, base = (NetworkFiller(model_path(run.run_dir, name), simulated) for name in ("final", "base"))
+    assert float(filler.network.share) in SHARES
+    assert filler.corrects == bool(filler.network.share)
+    filler.network.share.fill_(1)
     assert filler.corrects
     assert not base.corrects
     scene = filler.read(list_rasters(simulated / "gapped")[0])

@@ -84,6 +84,22 @@ def test_no_global_generator_is_moved(tiny, network):
     assert np.array_equal(np.random.get_state()[1], before[1])
 
 
+class Calibrated(TinyProblem):
+    """Sets the last bias by validation samples."""
+
+    def calibrate(self, network, samples, device):
+        assert len(samples) == len(self.load(None, 0).valid)
+        assert device == "cpu"
+        with torch.no_grad():
+            [*network.parameters()][-1].fill_(1000.0)
+
+
+def test_a_network_is_calibrated_after_each_epoch_and_before_it_is_judged(tiny, network):
+    epochs = train(Calibrated(), network, 2)
+    assert ([*network.parameters()][-1] == 1000.0).all()
+    assert all(epoch.valid_loss > 1e5 for epoch in epochs)
+
+
 def test_training_stops_once_a_loss_is_not_finite(tiny, network):
     epochs = train(tiny, network, 5, lr=1e30, optimizer="SGD")
     assert len(epochs) < 5
