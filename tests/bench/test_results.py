@@ -212,7 +212,7 @@ def test_the_readme_shows_the_stored_errors_in_the_gaps_of_madrid():
 def test_the_readme_shows_the_stored_errors_of_st_petersburg():
     *published, _, _, trees, base, ours = (column["mean"] for column in evaluated("stpetersburg"))
     text = " ".join(README.read_text().split())
-    assert f"{ours:.3f} with it, {base:.3f} without (trees {trees:.3f}" in text
+    assert f"{ours:.3f} with them, {base:.3f} without (trees {trees:.3f}" in text
     assert f"{min(published):.3f} and more" in text
 
 

@@ -84,4 +84,4 @@ def test_the_bare_unet_sees_the_scene_and_its_similar_days_and_no_base(tmp_path,
     assert inputs.shape[:2] == (4, 6)
     assert set(inputs[:, 3:].unique().tolist()) == {0.0, 1.0}
     assert not inputs[:, :3][inputs[:, 3:] == 0].any(), "0 stands for what is hidden"
-    assert problem.build_network()(inputs).shape == (4, *inputs.shape[2:])
+    assert problem.build_network()(inputs).shape == (4, 1, *inputs.shape[2:])
