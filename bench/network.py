@@ -22,12 +22,12 @@ from bench.results import DOCUMENT, RESULTS, RUNS, Result, Results, table
 from miha import GapFill, RunConfig, optimize
 from miha.config import Schedule
 from miha.evolution.seeds import stream
+from miha.gapfill.bagging import mean_correction
 from miha.gapfill.base import PROCESS, process_of
 from miha.gapfill.cases import Case, pasted_case
 from miha.gapfill.days import clear_days
 from miha.gapfill.network_filler import MIRRORINGS, NetworkFiller
 from miha.gapfill.pretraining import Pretraining
-from miha.gapfill.problem import mean_correction
 from miha.gapfill.samples import SPLITS
 from miha.rasters.stack import Image, list_rasters, read_date
 from miha.records.record import model_path

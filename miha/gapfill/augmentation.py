@@ -1,4 +1,6 @@
-"""What varies the samples of scenes from epoch to epoch: mirroring, and the window that is seen."""
+"""What varies the samples of scenes from epoch to epoch: mirroring, noise, and the window that is seen."""
+
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -15,6 +17,19 @@ def mirrored(maps: Tensor, chosen: Tensor) -> Tensor:
         which = chosen[:, number].view(-1, *[1] * (maps.dim() - 1))
         maps = torch.where(which, maps.flip(axis), maps)
     return maps
+
+
+def noisy(inputs: Tensor, channels: Sequence[int], std: float, draws: Tensor) -> Tensor:
+    """Inputs (n, channels, height, width) with normal noise on some channels where they are not 0.
+
+    The noise of a sample depends on its draw alone, of ``draws`` (n), uniform in 0 to 1.
+    """
+    inputs = inputs.clone()
+    for sample, draw in zip(inputs, (draws * 2**24).long().tolist(), strict=True):
+        seen = sample[channels]
+        noise = torch.randn(seen.shape, generator=torch.Generator().manual_seed(draw))
+        sample[channels] = seen + std * noise * (seen != 0)  # 0 stands for what is hidden
+    return inputs
 
 
 def windows_of(batch: Batch, side: int, places: Tensor) -> Batch:

@@ -11,13 +11,14 @@ from pydantic import ValidationError
 
 from miha.errors import ArchiveError, DataError
 from miha.evolution.seeds import stream
+from miha.gapfill.bagging import mean_correction
 from miha.gapfill.base import PROCESS, process_of
 from miha.gapfill.days import Split
 from miha.gapfill.encoding import Normalisation
 from miha.gapfill.filler import BaseFiller, Filler
 from miha.gapfill.guess import Window
 from miha.gapfill.predictors import Background, Static
-from miha.gapfill.problem import GapFill, mean_correction
+from miha.gapfill.problem import GapFill
 from miha.gapfill.process import Posterior
 from miha.gapfill.tiled_network import NetworkOverBase, reach_of
 from miha.gapfill.unet import UNet

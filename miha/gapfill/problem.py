@@ -13,16 +13,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
-import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from miha.errors import ConfigError, DataError
+from miha.errors import DataError
 from miha.evolution.hyperparameters.activation import SIGNED_ACTIVATIONS, find_activations
 from miha.evolution.losses import REGRESSION_LOSSES
 from miha.files import digest_files, digest_json, stamp_files
-from miha.gapfill.augmentation import mirrored, windows_of
+from miha.gapfill.augmentation import mirrored, noisy, windows_of
 from miha.gapfill.autoencoder import Autoencoder
+from miha.gapfill.bagging import judged_each, out_of_bag
 from miha.gapfill.base import process_of
 from miha.gapfill.days import MIN_CLEAR, MIN_DAYS, Split, clear_days, warn_if_few
 from miha.gapfill.encoding import FIXED_CHANNELS, Encoded, Normalisation, encode_base, encode_scene
@@ -280,13 +280,8 @@ class GapFill(ReadOptions, Problem):
 
     def distort(self, batch: Batch, draws: Tensor, strength: float) -> Batch:
         """Add normal noise to what is observed: the scene itself, and the similar days; never where a cloud is."""
-        inputs = batch.inputs.clone()
         observed = [0] if self.network == "autoencoder" else [1, *range(-2 * self.analogues, -self.analogues)]
-        for sample, draw in zip(inputs, (draws[:, 0] * 2**24).long().tolist(), strict=True):
-            seen = sample[observed]
-            noise = torch.randn(seen.shape, generator=torch.Generator().manual_seed(draw))
-            sample[observed] = seen + NOISE * strength * noise * (seen != 0)  # 0 stands for what is hidden
-        return batch._replace(inputs=inputs)
+        return batch._replace(inputs=noisy(batch.inputs, observed, NOISE * strength, draws[:, 0]))
 
     def offered_losses(self) -> tuple[str, ...]:
         return (self.loss, *(name for name in REGRESSION_LOSSES if name != self.loss))
@@ -302,21 +297,11 @@ class GapFill(ReadOptions, Problem):
 
     def training_loss(self, output: Tensor, batch: Batch, name: str | None) -> tuple[Tensor, int | Tensor]:
         """That of each network where its mask counts."""
-        each = _by_network(output)
-        if batch.mask is not None and batch.mask.shape != each.shape:
-            raise ConfigError(
-                f"the network gives maps of shape {(*each.shape[1:],)}, not {(*batch.mask.shape[1:],)}: number of "
-                "networks that learn side by side, height, width. Let networks say how many there are."
-            )
-        return super().training_loss(each, batch._replace(target=batch.target[:, None].expand_as(each)), name)
+        return super().training_loss(*judged_each(output, batch), name)
 
     def validation(self, output: Tensor, batch: Batch) -> tuple[Tensor, Tensor, int | Tensor]:
         """Of several networks the mean of those that did not learn from a day is what is judged on it."""
-        assert batch.mask is not None, "gap filling has targets inside gaps alone"
-        counts = batch.mask.amax(dim=1, keepdim=True)
-        judging = batch.mask.sum(dim=1, keepdim=True).clamp(min=1)
-        output = (_by_network(output) * batch.mask).sum(dim=1, keepdim=True) / judging
-        batch = batch._replace(mask=counts)
+        output, batch = out_of_bag(output, batch)
         loss, count = self.losses(output, batch)
         error, _ = self.training_loss(output, batch, "l1")
         return loss, error, count
@@ -338,16 +323,6 @@ class GapFill(ReadOptions, Problem):
         from miha.gapfill.presenting import present_fills
 
         return present_fills(archive, self.data, parallel_map, thorough)
-
-
-def _by_network(output: Tensor) -> Tensor:
-    """Maps (n, members, height, width); those of a network that gives (n, height, width) are of one member."""
-    return output if output.dim() == 4 else output[:, None]
-
-
-def mean_correction(network: nn.Module, inputs: Tensor) -> Tensor:
-    """What networks that learned side by side say together: (n, height, width)."""
-    return _by_network(network(inputs)).mean(dim=1)
 
 
 @lru_cache(maxsize=2)

@@ -10,12 +10,13 @@ from numpy.typing import NDArray
 from torch import nn
 
 from miha.errors import StorageError
+from miha.gapfill.bagging import mean_correction
 from miha.gapfill.base import Base
 from miha.gapfill.encoding import Encoded, Normalisation, encode_maps
 from miha.gapfill.features import REACH
 from miha.gapfill.guess import SPREAD_SCALES, Guess, Window, spread_residuals
 from miha.gapfill.predictors import analogues
-from miha.gapfill.problem import GapFill, mean_correction
+from miha.gapfill.problem import GapFill
 from miha.gapfill.process import Posterior
 from miha.gapfill.regressions import TRENDS, GuessSettings
 from miha.gapfill.view import View, windows_of
