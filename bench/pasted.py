@@ -16,13 +16,14 @@ from miha.threads import usable_cores
 
 
 @cache
-def _filler(data: Path) -> BaseFiller:
+def filler_of(data: Path) -> BaseFiller:
+    """What fills a data set without training."""
     return BaseFiller(data)
 
 
 def history_of(data: Path) -> Stack:
     """All days of a data set."""
-    history = _filler(data).history
+    history = filler_of(data).history
     assert history is not None
     return history
 
@@ -31,7 +32,7 @@ def pasted(data: Path, number: int) -> Case:
     """The gap of that number, pasted on the clear days in turn."""
     history = history_of(data)
     days = clear_days(history.values)
-    return pasted_case(history, int(days[number % len(days)]), number, _filler(data).static)
+    return pasted_case(history, int(days[number % len(days)]), number, filler_of(data).static)
 
 
 def command(

@@ -20,6 +20,7 @@ from bench.lone import fill_alone, lone_table
 from bench.pasted import pasted
 from bench.results import DOCUMENT, RESULTS, Result, Results, table
 from bench.rfsi import rfsi
+from bench.similar import similar_pixels
 from miha.errors import DataError
 from miha.evolution.seeds import stream
 from miha.gapfill.base import PROCESS, fill_base, process_of
@@ -37,6 +38,7 @@ METHODS = {
     "mean_plus_offset": "mean plus offset",
     "ridge": "ridge",
     "dineof": "DINEOF (Beckers and Rixen 2003)",
+    "similar": "regression on the series of similar pixels",
     "trees": f"{BASELINE_TREES} trees",
     "rfsi": "RFSI (Sekulić et al. 2020)",
     "process": "process (Gaussian)",
@@ -77,6 +79,7 @@ def _ways(case: Case, seed: int) -> Iterator[tuple[str, Callable[[], Image]]]:
     yield "mean_plus_offset", lambda: fit_climatology(scene, background)
     yield "ridge", lambda: fit_ridge(scene, background, static, fitted)
     yield "dineof", lambda: dineof(scene, background, stream(seed, "fill"))
+    yield "similar", lambda: similar_pixels(scene, background)
     yield "trees", lambda: _trees(case, fitted)
     yield "rfsi", lambda: rfsi(scene, background, static, most, stream(seed, "fill"))
     yield "process", lambda: process_of(scene, background, static, stream(seed, "fill", PROCESS)).mean

@@ -16,11 +16,12 @@ def simulate(
     height: Annotated[int, typer.Option(help="rows, pixels, at least 32")] = 64,
     width: Annotated[int, typer.Option(help="columns, pixels, at least 32")] = 64,
     seed: Annotated[int, typer.Option(help="seed of all random numbers")] = 0,
+    nights: Annotated[bool, typer.Option(help="also the nights after these days, as a companion")] = False,
 ) -> None:
     """Write simulated temperatures with cloud gaps as a data set."""
     from miha.rasters.simulate import simulate as write
 
-    write(out, days, height, width, seed)
+    write(out, days, height, width, seed, nights)
     print(f"simulated: {plural(days, 'day')} of {height}x{width} pixels, seed {seed} → {out}")
 
 

@@ -15,6 +15,7 @@ import numpy as np
 from miha.errors import DataError
 from miha.events import Counted, Message, publish
 from miha.gapfill.base import Base, fill_base
+from miha.gapfill.companions import beside
 from miha.gapfill.days import MIN_VISIBLE, warn_if_few
 from miha.gapfill.guess import Window
 from miha.gapfill.history import apart, bounded, weighed
@@ -108,7 +109,7 @@ class Filler(ABC):
         days_apart = apart(others.dates, when)
         if when not in self._backgrounds:
             self._backgrounds = {when: weighed(Background.of(np.asarray(others.values)), days_apart)}
-        return bounded(self._backgrounds[when], scene.values, days_apart)
+        return beside(bounded(self._backgrounds[when], scene.values, days_apart), others.companions, when)
 
     def _date(self, path: Path) -> date | None:
         """The day of a scene, once there are enough others."""

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
+from miha.gapfill.companions import beside
 from miha.gapfill.predictors import MIN_COMMON, Background
 from miha.rasters.stack import Image, Stack
 
@@ -20,7 +21,7 @@ FAR, HIDDEN = 0.1, 0.05  # what tells of a scene of a day long ago, and of one t
 
 
 def background_of(scene: Image, history: Stack, when: date) -> Background:
-    """The days of a history that predict a scene, its own day left out; none if there is no other day.
+    """The days of a history that predict a scene, its own day left out but for companions; none if there is no other.
 
     Args:
         scene: (height, width), NaN in the gaps; at least one visible pixel.
@@ -31,7 +32,8 @@ def background_of(scene: Image, history: Stack, when: date) -> Background:
     if not len(others):
         return Background.none(scene)
     days_apart = apart(others.dates, when)
-    return bounded(weighed(Background.of(others.values), days_apart), scene, days_apart)
+    background = bounded(weighed(Background.of(others.values), days_apart), scene, days_apart)
+    return beside(background, history.companions, when)
 
 
 def apart(dates: Sequence[date], when: date) -> NDArray[np.int64]:

@@ -24,6 +24,7 @@ from miha.gapfill.augmentation import mirrored, noisy, windows_of
 from miha.gapfill.autoencoder import Autoencoder
 from miha.gapfill.bagging import judged_each, out_of_bag
 from miha.gapfill.base import process_of
+from miha.gapfill.companions import companion_files, with_companions
 from miha.gapfill.days import MIN_CLEAR, MIN_DAYS, Split, clear_days, warn_if_few
 from miha.gapfill.encoding import FIXED_CHANNELS, Encoded, Normalisation, encode_base, encode_scene
 from miha.gapfill.guess import WHOLE, Window, guess_scene
@@ -105,8 +106,8 @@ class GapFill(ReadOptions, Problem):
         return ReadOptions.model_validate(self.model_dump(include=set(ReadOptions.model_fields)))
 
     def history(self) -> Stack:
-        """The days to learn from; a process reads them once."""
-        return _read_history(self.data / "history", self.reading, stamp_files(self._files()))
+        """The days to learn from, and companions; a process reads them once."""
+        return _read_history(self.data, self.reading, stamp_files(self._files()))
 
     def static(self) -> Static:
         """Layers that do not change, on the grid of the history; a process reads them once."""
@@ -119,7 +120,8 @@ class GapFill(ReadOptions, Problem):
     def _files(self) -> list[Path]:
         static, history = self.data / "static", list_rasters(self.data / "history")
         layers = sorted(quality_files(history, self.reading) - {*history})
-        return history + layers + (list_rasters(static, at_least=0) if static.is_dir() else [])
+        beside = [*(list_rasters(static, at_least=0) if static.is_dir() else []), *companion_files(self.data)]
+        return history + layers + beside
 
     def stamp(self) -> str:
         return digest_json([stamp_files(self._files()), self.has_truth])
@@ -326,8 +328,8 @@ class GapFill(ReadOptions, Problem):
 
 
 @lru_cache(maxsize=2)
-def _read_history(folder: Path, options: ReadOptions, stamp: str) -> Stack:
-    return read_stack(folder, options)
+def _read_history(data: Path, options: ReadOptions, stamp: str) -> Stack:
+    return with_companions(read_stack(data / "history", options), data, options.date_pattern)
 
 
 @lru_cache(maxsize=2)

@@ -2,6 +2,7 @@
 
 Temperature of pixel p on day d is a seasonal and a daily level, a lapse with elevation and a contrast between land
 covers (both stronger on sunny days), a weather field that is correlated in space and from day to day, and noise.
+Nights have levels, contrasts, noise and clouds of their own, and most of the weather of their day.
 """
 
 from datetime import date, timedelta
@@ -25,7 +26,7 @@ _COVERS = np.array([0.0, 1.5, -2.5, 3.5, -1.0, 5.0], np.float32)  # kelvin above
 _PIXEL = 1000.0  # metres
 
 
-def simulate(out: Path, days: int, height: int, width: int, seed: int) -> None:
+def simulate(out: Path, days: int, height: int, width: int, seed: int, nights: bool = False) -> None:
     """Write a data set: ``history/`` and ``static/``, one held-out day in ``truth/`` and its gaps in ``gapped/``.
 
     Args:
@@ -34,6 +35,7 @@ def simulate(out: Path, days: int, height: int, width: int, seed: int) -> None:
         height: rows, at least 32.
         width: columns, at least 32.
         seed: of all random numbers; equal arguments give equal files.
+        nights: also write ``companions/night/``; all other files stay the same.
 
     Raises:
         DataError: a number too small, or ``out`` holds something that MIHA did not write.
@@ -61,6 +63,9 @@ def simulate(out: Path, days: int, height: int, width: int, seed: int) -> None:
             values = season + level + sun * (_COVERS[cover] - 0.0065 * (elevation - 600)) + 1.2 * weather
             values = (values + 0.25 * rng.standard_normal(shape)).astype(np.float32)
             clouds = cloud_mask(shape, float(rng.beta(0.6, 1.1)), rng)
+            if nights:
+                night = _night(season, weather, cover, elevation, np.random.default_rng([seed, number]))
+                _write(folder / "companions" / "night" / "history" / f"{when:%Y%m%d}.tif", night, "K", seed)
             if number == held_out:
                 _write(folder / "truth" / f"{when:%Y%m%d}.tif", values, "K", seed)
                 for size in GAP_SIZES:
@@ -69,6 +74,16 @@ def simulate(out: Path, days: int, height: int, width: int, seed: int) -> None:
             else:
                 hidden = np.where(clouds, np.float32(np.nan), values)
                 _write(folder / "history" / f"{when:%Y%m%d}.tif", hidden, "K", seed)
+
+
+def _night(
+    season: float, weather: Image, cover: NDArray[np.uint8], elevation: Image, rng: np.random.Generator
+) -> Image:
+    """Temperatures of the night after a day, NaN under clouds."""
+    shape = weather.shape
+    values = season - 12 + 1.5 * rng.standard_normal() - 0.3 * _COVERS[cover] - 0.004 * (elevation - 600)
+    values = values + 0.9 * weather + 0.4 * field(shape, 2.8, rng) + 0.25 * rng.standard_normal(shape)
+    return np.where(cloud_mask(shape, float(rng.beta(0.6, 1.1)), rng), np.float32(np.nan), values.astype(np.float32))
 
 
 def field(shape: tuple[int, int], slope: float, rng: np.random.Generator) -> Image:

@@ -56,6 +56,7 @@ class Stack:
     unit: str
     simulated: bool = False
     level: Level | None = None  # where most days lie
+    companions: tuple["Stack", ...] = ()  # of the same grid, in units of their own: what else was seen on its days
 
     def __len__(self) -> int:
         return len(self.dates)
@@ -74,8 +75,10 @@ class Stack:
         return replace(self, values=self.values[chosen], dates=tuple(self.dates[day] for day in chosen))
 
     def before(self, when: date) -> "Stack":
-        """The stack of the scenes before a date."""
-        return self.only([day for day, taken in enumerate(self.dates) if taken < when])
+        """The stack of the scenes before a date; companions until that date."""
+        until = (one.only([day for day, taken in enumerate(one.dates) if taken <= when]) for one in self.companions)
+        kept = self.only([day for day, taken in enumerate(self.dates) if taken < when])
+        return replace(kept, companions=tuple(until))
 
     def without(self, when: date | None) -> "Stack":
         """The stack without the scene of one date, if it has one."""

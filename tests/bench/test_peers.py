@@ -11,6 +11,7 @@ from bench.lone import PUBLISHED, fill_alone, lone_table
 from bench.peers import BASE, METHODS, NETWORK, measure
 from bench.peers import main as peers
 from bench.rfsi import rfsi
+from bench.similar import similar_pixels
 from miha.gapfill.network_filler import NetworkFiller
 from miha.gapfill.predictors import Background, Static
 from tests.support.filling import small_run
@@ -44,6 +45,14 @@ def test_trees_that_see_neighbours_keep_what_is_visible_and_come_near(hidden):
     gap = np.isnan(scene)
     assert np.array_equal(filled[~gap], scene[~gap])
     assert np.abs(filled - truth)[gap].mean() < 0.8
+
+
+def test_similar_pixels_tell_what_they_told_on_other_days(hidden):
+    scene, truth, background = hidden
+    filled, gap = similar_pixels(scene, background), np.isnan(scene)
+    assert np.array_equal(filled[~gap], scene[~gap])
+    offset = background.level + np.nanmean(scene - background.level)
+    assert np.abs(filled - truth)[gap].mean() < 0.6 * np.abs(offset - truth)[gap].mean()
 
 
 def test_every_method_fills_the_same_gaps_and_a_later_call_measures_no_gap_anew(simulated, tmp_path):

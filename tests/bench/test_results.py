@@ -8,6 +8,7 @@ import pytest
 
 from bench import (
     blend,
+    companion,
     eof,
     faults,
     gapfill,
@@ -143,6 +144,7 @@ TABLES = {
     "kernel": [kernel.rows_of],
     "peers": [peers.tables],
     "process": [process.tables],
+    "companion": [companion.tables],
     "blend": [blend.tables],
     "intervals": [intervals.tables],
     "network": [network.tables],
