@@ -1,11 +1,13 @@
 """Cores, as many as there are, and threads, a fixed number: results depend on it in their last bits."""
 
 import os
+import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
+from functools import lru_cache
 from pathlib import Path
 
-from threadpoolctl import threadpool_limits
+from threadpoolctl import ThreadpoolController
 
 
 def usable_cores() -> int:
@@ -26,7 +28,19 @@ def fixed_threads(number: int) -> Iterator[None]:
     before = torch.get_num_threads()
     torch.set_num_threads(number)
     try:
-        with threadpool_limits(number):
+        with library_threads(number):
             yield
     finally:
         torch.set_num_threads(before)
+
+
+def library_threads(number: int) -> AbstractContextManager[None]:
+    """Let the BLAS and OpenMP libraries compute with ``number`` threads inside the block."""
+    limits: AbstractContextManager[None] = _libraries(len(sys.modules)).limit(limits=number)
+    return limits
+
+
+@lru_cache(maxsize=1)
+def _libraries(modules: int) -> ThreadpoolController:
+    """The libraries that are loaded; looking for them takes milliseconds, and only imports of modules load more."""
+    return ThreadpoolController()

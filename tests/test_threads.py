@@ -1,4 +1,6 @@
 import os
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -24,3 +26,16 @@ def test_threads_are_as_many_as_before_once_a_block_ends():
     with fixed_threads(before + 1):
         assert torch.get_num_threads() == before + 1
     assert torch.get_num_threads() == before
+
+
+def test_libraries_that_are_loaded_later_are_held_to_the_same_number():
+    code = (
+        "from miha.threads import library_threads\n"
+        "from threadpoolctl import threadpool_info\n"
+        "with library_threads(1): pass\n"
+        "before = len(threadpool_info())\n"
+        "import sklearn.linear_model\n"
+        "with library_threads(1): found = [one['num_threads'] for one in threadpool_info()]\n"
+        "assert len(found) > before and set(found) == {1}, (before, found)\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, env={**os.environ, "OMP_NUM_THREADS": "2"})

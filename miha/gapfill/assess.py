@@ -1,5 +1,6 @@
 """The error to expect, without training: gaps of real shapes in the user's own days, filled by each method."""
 
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -116,9 +117,10 @@ def assess(
     warn_if_few(len(history))
     gaps, rows = gaps or (WINDOWS if filler.opened else GAPS), []
     spread = np.linspace(0, len(days) - 1, min(gaps, len(days))).round().astype(int)
-    with working(processes):
-        running = [submit(_fill, data, model, reading, days[spread[gap % len(spread)]], gap) for gap in range(gaps)]
-        for done, future in enumerate(running, start=1):
+    chosen = [days[spread[gap % len(spread)]] for gap in range(gaps)]
+    with working(processes) if processes > 1 else nullcontext():
+        running = (submit(_fill, data, model, reading, day, gap) for gap, day in enumerate(chosen))
+        for done, future in enumerate(list(running) if processes > 1 else running, start=1):
             rows.append(future.result())
             publish(Counted("gaps", done, gaps))
     beside = [PATTERNS] * (len(history) >= FEW_DAYS) + [NETWORK] * bool(model)

@@ -6,12 +6,12 @@ from dataclasses import dataclass
 import numpy as np
 import scipy  # loads its ndimage on first use
 from numpy.typing import NDArray
-from threadpoolctl import threadpool_limits
 
 from miha.gapfill.predictors import Background, Static
 from miha.gapfill.regressions import FOLDS, Forests, GuessSettings, Ridge, linear_features, tree_features
 from miha.gapfill.surroundings import Surroundings
 from miha.rasters.stack import Image
+from miha.threads import library_threads
 
 FADE = 0.01  # share of known pixels at which a spread residual has faded to half
 SPREAD_SCALES = (1.0, 3.0, 9.0, 27.0)  # pixels
@@ -114,7 +114,7 @@ class FirstGuess:
         offset = np.float32(np.mean(values - known.background.level.ravel()))
         unfitted = cls(ridge, offset, (), fitted, np.empty(0, np.int64))
         forests = []
-        with threadpool_limits(1):
+        with library_threads(1):
             for trend, features in unfitted._trends(known):
                 fold = rng.permutation(len(fitted)) % FOLDS
                 forests.append((Forests.fit(values - trend, features, fold, settings, rng), fold))
@@ -124,7 +124,7 @@ class FirstGuess:
         """The guess of pixels with flat indices ``pixels`` (n,), with what predicts them."""
         place = np.minimum(np.searchsorted(self.fitted, pixels), len(self.fitted) - 1)
         own = np.where(self.fitted[place] == pixels, self.fold[:, place], -1)
-        with threadpool_limits(1):
+        with library_threads(1):
             trends = self._trends(around)
             corrected = [one.at(*trend, at) for one, trend, at in zip(self.forests, trends, own, strict=True)]
         refined, means, variances = (np.stack(maps) for maps in zip(*corrected, strict=True))

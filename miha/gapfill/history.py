@@ -6,11 +6,11 @@ from datetime import date
 
 import numpy as np
 from numpy.typing import NDArray
-from threadpoolctl import threadpool_limits
 
 from miha.gapfill.companions import beside
 from miha.gapfill.predictors import MIN_COMMON, Background
 from miha.rasters.stack import Image, Stack
+from miha.threads import library_threads
 
 MOST_DAYS = 40  # that predict a scene; of a longer history these are made up of
 NEAREST = 8  # days before it, and as many after it,
@@ -105,7 +105,7 @@ class Choice:
         if not len(self.rest):
             return background
         anomalies = background.anomalies
-        with threadpool_limits(1):
+        with library_threads(1):
             patterns = np.tensordot(self.weights, np.nan_to_num(anomalies[self.rest]), axes=1)
         offsets = np.concatenate([background.offsets[self.kept], np.zeros(len(patterns), np.float32)])
         of_patterns = np.full(len(patterns), background.weights[self.rest].mean(), np.float32)
@@ -119,7 +119,7 @@ def _likeness(anomalies: NDArray[np.float32], departure: NDArray[np.float32]) ->
     seen, visible = (~np.isnan(anomalies)).astype(np.float32), ~np.isnan(departure)
     theirs, ours = np.nan_to_num(anomalies), np.nan_to_num(departure - np.nanmean(departure))
     shown = visible.astype(np.float32)
-    with threadpool_limits(1):
+    with library_threads(1):
         common = (seen @ shown).astype(np.float64)
         count = np.maximum(common, 1)
         sums, ours_sums = theirs @ shown, seen @ ours
@@ -134,7 +134,7 @@ def _likeness(anomalies: NDArray[np.float32], departure: NDArray[np.float32]) ->
 def _patterns(anomalies: NDArray[np.float32], number: int) -> NDArray[np.float32]:
     """What weighs anomalies (days, pixels), 0 in the gaps, into orthogonal functions: (number, days)."""
     draws = np.random.default_rng(0).standard_normal((anomalies.shape[1], number + OVERSAMPLING), np.float32)
-    with threadpool_limits(1):
+    with library_threads(1):
         basis = np.linalg.qr(anomalies @ draws)[0]
         for _ in range(ITERATIONS):
             basis = np.linalg.qr(anomalies @ (anomalies.T @ basis))[0]

@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from threadpoolctl import threadpool_limits
 
 from miha.errors import DataError
 from miha.events import Counted, publish
@@ -20,6 +19,7 @@ from miha.gapfill.network_filler import NetworkFiller
 from miha.gapfill.regressions import GuessSettings, tree_features
 from miha.problems.judgement import OURS, Judgement
 from miha.rasters.stack import Image
+from miha.threads import library_threads
 
 BASELINES = ("mean_plus_offset", "ridge", "trees", "base")
 BASELINE_TREES = 300
@@ -39,7 +39,7 @@ def baselines(case: Case, base: Image) -> dict[str, Image]:
     scene = case.scene
     fitted = visible_pixels(scene, GuessSettings().fit_pixels, stream(0, "fill"))
     features = tree_features(case.background.filled, case.background.level, case.static)
-    with threadpool_limits(1):
+    with library_threads(1):
         forest = ExtraTreesRegressor(BASELINE_TREES, n_jobs=-1, random_state=0)
         forest.fit(features[fitted], scene.ravel()[fitted])
         forest.n_jobs = 1  # sums in another order have other last bits

@@ -6,10 +6,10 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from threadpoolctl import threadpool_limits
 
 from miha.gapfill.predictors import Background, Static
 from miha.rasters.stack import Image
+from miha.threads import library_threads
 
 RIDGE_PENALTIES = np.logspace(-2, 6, 17)  # to choose from by leave-one-out error
 AXES = 12  # along which trees see the position of a pixel
@@ -71,13 +71,13 @@ class Ridge:
         from sklearn.linear_model import RidgeCV  # costs a second, and only some processes guess
 
         ridge = cls(RidgeCV(RIDGE_PENALTIES), sample.mean(axis=0), sample.std(axis=0) + np.float32(1e-6))
-        with threadpool_limits(1):  # more threads give other last bits
+        with library_threads(1):  # more threads give other last bits
             ridge.model.fit(ridge._standardised(known), values)
         return ridge
 
     def at(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
         """Values (pixels,) for features (pixels, features)."""
-        with threadpool_limits(1):
+        with library_threads(1):
             return np.asarray(self.model.predict(self._standardised(features)), np.float32)
 
     def _standardised(self, features: NDArray[np.float32]) -> NDArray[np.float32]:

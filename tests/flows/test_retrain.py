@@ -1,5 +1,6 @@
 import inspect
 import os
+import shutil
 import time
 from pathlib import Path
 
@@ -40,6 +41,21 @@ def site(simulated, tmp_path):
     return {"dataset": "sim", "data": simulated, "models": tmp_path / "models"}
 
 
+@pytest.fixture(scope="module")
+def retrained(simulated, tmp_path_factory, prefect_server):
+    """Models and runs of a retraining, to be copied, and its verdict."""
+    folder = tmp_path_factory.mktemp("retrained")
+    site = {"dataset": "sim", "data": simulated, "models": folder / "models"}
+    return folder, retrain(**site, settings=SMALL, runs=folder / "runs")
+
+
+@pytest.fixture
+def released(site, retrained):
+    """The site with a released model."""
+    shutil.copytree(retrained[0] / "models", site["models"])
+    return site
+
+
 @pytest.fixture
 def incoming(simulated, tmp_path):
     folder = tmp_path / "incoming"
@@ -55,28 +71,27 @@ def settled(folder):
         os.utime(path, (time.time() - 100,) * 2)
 
 
-def test_a_retrained_model_is_released_and_fills_what_arrives(site, incoming, tmp_path):
-    verdict = retrain(**site, settings=SMALL, runs=tmp_path / "runs")
+def test_a_retrained_model_is_released_and_fills_what_arrives(released, retrained, incoming, tmp_path):
+    folder, verdict = retrained
     assert verdict.released
-    assert [path.name for path in (tmp_path / "runs/sim").iterdir()] == [verdict.archive.stem]
+    assert [path.name for path in (folder / "runs/sim").iterdir()] == [verdict.archive.stem]
     (incoming / "20210704.tif").write_text("no raster")
     settled(incoming)
-    done = fill_incoming(**site, incoming=incoming, out=tmp_path / "filled")
+    done = fill_incoming(**released, incoming=incoming, out=tmp_path / "filled")
     assert [path.name for path in done.filled] == [path.name for path in list_rasters(incoming)]
     assert list(done.set_aside) == [incoming / "20210704.tif"]
     assert (incoming / "rejected/20210704.tif").read_text() == "no raster"
     assert "cannot be read" in (incoming / "rejected/20210704.tif.reason.txt").read_text()
-    again = fill_incoming(**site, incoming=incoming, out=tmp_path / "filled")
+    again = fill_incoming(**released, incoming=incoming, out=tmp_path / "filled")
     assert (again.filled, again.set_aside) == ([], {})
 
 
-def test_a_scene_that_lacks_a_map_beside_it_is_filled_again(site, incoming, tmp_path):
-    retrain(**site, settings=SMALL, runs=tmp_path / "runs")
-    first = fill_incoming(**site, incoming=incoming, out=tmp_path / "filled")
+def test_a_scene_that_lacks_a_map_beside_it_is_filled_again(released, incoming, tmp_path):
+    first = fill_incoming(**released, incoming=incoming, out=tmp_path / "filled")
     for name in ("source", "std"):
         missing = first.filled[0].with_name(f"{first.filled[0].stem}_{name}.tif")
         missing.unlink()
-        assert fill_incoming(**site, incoming=incoming, out=tmp_path / "filled").filled == first.filled[:1]
+        assert fill_incoming(**released, incoming=incoming, out=tmp_path / "filled").filled == first.filled[:1]
         assert missing.exists()
 
 
@@ -93,8 +108,7 @@ def test_filled_scenes_do_not_go_where_scenes_arrive(site, incoming):
     assert len(list_rasters(incoming)) == 2
 
 
-def test_no_scene_is_filled_over_the_map_or_the_fill_of_another(site, incoming, tmp_path):
-    retrain(**site, settings=SMALL, runs=tmp_path / "runs")
+def test_no_scene_is_filled_over_the_map_or_the_fill_of_another(released, incoming, tmp_path):
     first = list_rasters(incoming)[0]
     for name in (f"{first.stem}_source.tif", f"{first.stem}.tiff"):
         (incoming / name).write_bytes(first.read_bytes())
@@ -102,18 +116,17 @@ def test_no_scene_is_filled_over_the_map_or_the_fill_of_another(site, incoming, 
     settled_files = [path for path in incoming.iterdir() if path.is_file()]
     for path in settled_files:
         os.utime(path, (time.time() - 100,) * 2)
-    done = fill_incoming(**site, incoming=incoming, out=tmp_path / "filled")
+    done = fill_incoming(**released, incoming=incoming, out=tmp_path / "filled")
     assert len(done.filled) == 2
     assert len(done.set_aside) == 2
     assert all("would be filled over" in reason for reason in done.set_aside.values())
 
 
-def test_a_second_rejected_scene_of_one_name_does_not_replace_the_first(site, incoming, tmp_path):
-    retrain(**site, settings=SMALL, runs=tmp_path / "runs")
+def test_a_second_rejected_scene_of_one_name_does_not_replace_the_first(released, incoming, tmp_path):
     for content in ("first", "second"):
         (incoming / "20210704.tif").write_text(content)
         settled(incoming)
-        fill_incoming(**site, incoming=incoming, out=tmp_path / "filled")
+        fill_incoming(**released, incoming=incoming, out=tmp_path / "filled")
     assert (incoming / "rejected/20210704.tif").read_text() == "first"
     assert (incoming / "rejected/20210704.1.tif").read_text() == "second"
 
@@ -130,19 +143,18 @@ def test_two_flows_do_not_fill_one_folder_at_the_same_time(site, incoming, tmp_p
 
 
 @pytest.mark.slow
-def test_only_an_area_is_filled_and_one_that_is_not_there_is_no_fault_of_the_scenes(site, incoming, tmp_path):
-    retrain(**site, settings=SMALL, runs=tmp_path / "runs")
+def test_only_an_area_is_filled_and_one_that_is_not_there_is_no_fault_of_the_scenes(released, incoming, tmp_path):
     scenes = list_rasters(incoming)
     with rasterio.open(scenes[0]) as raster:
         profile, shape = {**raster.profile, "dtype": "uint8", "nodata": None, "count": 1}, raster.shape
     left = np.broadcast_to(np.arange(shape[1]) < shape[1] // 2, shape)
     area, out = tmp_path / "area.tif", tmp_path / "filled"
     with pytest.raises(DataError, match=r"area\.tif does not exist"):
-        fill_incoming(**site, incoming=incoming, out=out, options=FillOptions(area=area))
+        fill_incoming(**released, incoming=incoming, out=out, options=FillOptions(area=area))
     assert list_rasters(incoming) == scenes
     with rasterio.open(area, "w", **profile) as raster:
         raster.write(left.astype(np.uint8), 1)
-    done = fill_incoming(**site, incoming=incoming, out=out, options=FillOptions(area=area))
+    done = fill_incoming(**released, incoming=incoming, out=out, options=FillOptions(area=area))
     assert len(done.filled) == len(scenes)
     for path in done.filled:
         with rasterio.open(path.with_name(f"{path.stem}_source.tif")) as raster:

@@ -52,7 +52,6 @@ def history(simulated):
 def opened(scenes, monkeypatch):
     """A data set whose history is opened and not read, with windows that are smaller than its scenes."""
     monkeypatch.setattr(stack, "IN_MEMORY", 0)
-    monkeypatch.setattr(module, "working", lambda processes: nullcontext())  # others would not know of this
     for one in (cases, module):
         monkeypatch.setattr(one, "SIDE", SIDE)
     return scenes
@@ -79,6 +78,10 @@ def test_each_gap_is_a_row_with_the_error_of_each_method(found, history):
     assert {clear[0], clear[-1]} < {*chosen} <= {*clear}
     assert assessment.unit == "K"
     assert of_kind(events, Counted) == [Counted("gaps", number, GAPS) for number in range(1, GAPS + 1)]
+
+
+def test_processes_side_by_side_change_no_figure(found, simulated):
+    assert assess(simulated, GAPS, 2).gaps.equals(found[0].gaps)
 
 
 def test_of_few_clear_days_each_has_several_gaps(scenes):
