@@ -173,6 +173,7 @@ def test_a_pulled_model_fills_the_same_raster(reproduced, tmp_path):
     ).read_bytes()
 
 
+@pytest.mark.slow
 def test_experiments_are_compared_by_error_epochs_and_hyperparameters(reproduced):
     before = reproduced.lock()
     reproduced.dvc(

@@ -291,6 +291,7 @@ def test_output_that_is_no_terminal_is_plain(simulated, tmp_path):
         "--run-dir",
         tmp_path / "run",
         "--no-prefect",
+        "--workers=1",
         *SMALL,
     ]
     result = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "NO_COLOR": "1"}, check=True)

@@ -103,7 +103,7 @@ def test_what_is_drawn_is_filled_where_nothing_is_wrong(tmp_path):
 
 
 @given(specs)
-@drawn(300)
+@drawn(100)
 def test_a_scene_gone_wrong_is_filled_right_or_refused_in_one_line(spec):
     check(spec)
 
