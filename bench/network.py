@@ -191,7 +191,8 @@ def tables(kept: Results) -> str:
         large = [int(gap["gap"]) >= SMALL for gap in gaps]
         parts.append(table(header, [_row(row, gaps, np.array(large)) for row in ROWS if row in gaps[0]["errors"]]))
         best = [fold["best"] for _, fold in sorted(folds.items())]
-        parts.append(f"Best models of MIHA's runs: {', '.join(best)}.")
+        beside = _ratio(MIHA, gaps, np.ones_like(large), UNCHANGED)
+        parts.append(f"Best models of MIHA's runs: {', '.join(best)}. Their error over that of {UNCHANGED}: {beside}.")
     return "\n\n".join(parts)
 
 
@@ -202,15 +203,15 @@ def _row(row: str, gaps: list[dict[str, Any]], large: NDArray[np.bool_]) -> list
     return [row, error, *(_ratio(row, gaps, chosen) for chosen in (np.ones_like(large), ~large, large))]
 
 
-def _ratio(row: str, gaps: list[dict[str, Any]], chosen: NDArray[np.bool_]) -> str:
-    """Ratio of mean errors, with its 95 % interval by a bootstrap over days; of no gap nothing."""
+def _ratio(row: str, gaps: list[dict[str, Any]], chosen: NDArray[np.bool_], to: str = BASE) -> str:
+    """Ratio of a row's mean error to another's, with its 95 % interval by a bootstrap over days; of no gap nothing."""
     those = [gap for gap, wanted in zip(gaps, chosen, strict=True) if wanted]
     if not those:
         return ""
     days = sorted({gap["day"] for gap in those})
     sums = np.zeros((len(days), 2))
     for gap in those:
-        sums[days.index(gap["day"])] += gap["errors"][row], gap["errors"][BASE]
+        sums[days.index(gap["day"])] += gap["errors"][row], gap["errors"][to]
     drawn = stream(0, "samples", 4).multinomial(len(days), np.full(len(days), 1 / len(days)), DRAWS) @ sums
     low, high = np.percentile(drawn[:, 0] / drawn[:, 1], [2.5, 97.5])
     return f"{math.fsum(sums[:, 0]) / math.fsum(sums[:, 1]):.3f} ({low:.3f}–{high:.3f})"

@@ -196,7 +196,7 @@ class Experiment:
     def _why_it_cannot_help(self, number: int) -> str:
         if number == 1 or self.config.schedule.insist or not self._keeps_base:
             return ""
-        return "no model bettered the base by more than chance (schedule.insist goes on)"
+        return "no model bettered the base by more than chance (--set schedule.insist=true trains on)"
 
     def generate_population(self, number: int, parent: StageRecord) -> Cycle:
         """Begin a cycle: draw its candidates."""
