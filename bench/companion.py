@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from statistics import mean, stdev
 
+import numpy as np
 import typer
 
 from bench.pasted import command, filler_of, history_of
@@ -38,7 +39,10 @@ def measure(data: Path, number: int) -> Result:
 
 
 def _dealt(companion: Stack) -> Stack:
-    return replace(companion, values=companion.values[stream(0, "samples", 6).permutation(len(companion))])
+    order = stream(0, "samples", 6).permutation(len(companion))
+    dealt = np.empty_like(companion.values)
+    dealt[order] = companion.values[np.roll(order, 1)]  # so that none stays where it was
+    return replace(companion, values=dealt)
 
 
 def tables(kept: Results) -> str:

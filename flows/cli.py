@@ -42,7 +42,7 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 
-DataOption = Annotated[Path, typer.Option(help="folder of the data set: history/ static/ gapped/ truth/")]
+DataOption = Annotated[Path, typer.Option(help="folder of the data set: history/ static/ companions/ gapped/ truth/")]
 RunOption = Annotated[Path, typer.Option(help="folder of the run")]
 
 

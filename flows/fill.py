@@ -34,7 +34,7 @@ def fill(
         inputs: the scenes, GeoTIFF.
         out: folder for the filled scenes, each under its input's name.
         model: a model archive; none: the base fills, which needs no training.
-        data: folder of the data set: history/ static/; none: each scene is filled from itself.
+        data: folder of the data set: history/ static/ companions/; none: each scene is filled from itself.
         reading: how pixels become values, where there is no model to say it.
         options: which gaps are filled.
         causal: only days before a scene's own fill it.

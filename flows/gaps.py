@@ -20,7 +20,9 @@ def fill(
     ],
     data: Annotated[
         Path | None,
-        typer.Option(help="folder of scenes: history/ static/; without it each scene is filled from itself alone"),
+        typer.Option(
+            help="folder of scenes: history/ static/ companions/; without it each scene is filled from itself alone"
+        ),
     ] = None,
     run_dir: Annotated[Path | None, typer.Option(help="folder of a run: its best model fills")] = None,
     model: Annotated[Path | None, typer.Option(help="model archive that fills, in place of --run-dir")] = None,
@@ -110,7 +112,7 @@ def fill(
 
 @reads_rasters
 def assess(
-    data: Annotated[Path, typer.Argument(help="folder of scenes: history/ static/")],
+    data: Annotated[Path, typer.Argument(help="folder of scenes: history/ static/ companions/")],
     gaps: Annotated[
         int | None,
         typer.Option(min=4, help="gaps to paste on clear days, of 5 to 95 % of the scene; default: 60, of windows 12"),

@@ -48,7 +48,7 @@ def fill_incoming(
 
     Args:
         dataset: name of the data set, and of its folder in ``models``.
-        data: folder of the data set: history/ static/.
+        data: folder of the data set: history/ static/ companions/.
         incoming: folder where scenes arrive, GeoTIFF; they stay there.
         out: folder for the filled scenes, each under its input's name.
         models: folder of the released models.

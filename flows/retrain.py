@@ -32,7 +32,7 @@ def retrain(
 
     Args:
         dataset: name of the data set, and of its folder in ``models`` and ``runs``.
-        data: folder of its scenes: history/ static/ gapped/ truth/.
+        data: folder of its scenes: history/ static/ companions/ gapped/ truth/.
         raw: folder that `miha fetch` wrote, to prepare ``data`` from; none: ``data`` is kept up to date by others.
         config: YAML files, or sections of them (FILE:SECTION), as after `miha optimize --config`.
         settings: KEY=VALUE, as after `miha optimize --set`.

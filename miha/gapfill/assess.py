@@ -92,7 +92,7 @@ def assess(
     Of a stack that is opened and not read gaps are pasted on windows, and filled as scenes by themselves.
 
     Args:
-        data: the data set: history/ static/.
+        data: the data set: history/ static/ companions/.
         gaps: how many, spread evenly over sizes and days; None: GAPS, or WINDOWS.
         processes: that fill side by side.
         model: an archive to judge beside, on the days alone that it did not learn from.

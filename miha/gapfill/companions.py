@@ -1,7 +1,7 @@
 """What else was seen on a scene's own day: by another overpass or sensor, as ``companions/NAME/history/`` has it.
 
-A companion has the grid of the scenes, a unit and gaps of its own. What it shows of a day, less what it shows there
-over its other days, predicts the scene as one more day does.
+A companion has the grid of the scenes, a unit and gaps of its own; its first band counts. What it shows of a day, less
+its level on other days, predicts the scene as one more day does.
 """
 
 from collections.abc import Sequence
@@ -16,45 +16,66 @@ from miha.events import Message, publish
 from miha.gapfill.predictors import Background
 from miha.rasters.opened import OpenDays
 from miha.rasters.stack import Image, ReadOptions, Stack, list_rasters, read_stack
+from miha.wording import plural
 
 COMPANIONS = "companions"  # folder of a data set
 WEIGHT = 8.0  # of a companion that shows the whole scene; that of other days is 1 in the mean
 LEAST_DAYS = 3  # of a companion beside that of the scene: fewer do not tell what is usual
 
 
+def companion_folders(data: Path) -> list[Path]:
+    """The folders with the rasters of each companion of a data set, by name."""
+    return sorted(path for path in (data / COMPANIONS).glob("[!.]*/history") if path.is_dir())
+
+
 def companion_files(data: Path) -> list[Path]:
     """The rasters of all companions of a data set.
 
     Raises:
-        DataError: a companion without ``history/``, or with nothing in it.
+        DataError: a companion without any.
     """
-    return [path for folder in _folders(data) for path in list_rasters(folder)]
+    return [path for folder in companion_folders(data) for path in list_rasters(folder)]
 
 
-def with_companions(history: Stack, data: Path, date_pattern: str | None) -> Stack:
-    """A history with the companions of its data set; without them, and a message, if either is too large for memory.
+def with_companions(history: Stack, data: Path, reading: ReadOptions) -> Stack:
+    """A history with the companions of its data set, and messages about what in ``companions/`` is none.
+
+    Args:
+        history: of the data set.
+        data: the data set.
+        reading: how the history was read; numbers that stand for missing pixels, dates and strictness are the same.
 
     Raises:
         DataError: a companion that cannot be read, or is of another grid.
     """
-    options = ReadOptions() if date_pattern is None else ReadOptions(date_pattern=date_pattern)
-    companions = {folder: read_stack(folder, options) for folder in _folders(data)}
-    for folder, one in companions.items():
-        if difference := history.grid.difference(one.grid):
-            raise DataError(f"{folder} does not fit the history: {difference}. Bring it to that grid (gdalwarp).")
-    if any(isinstance(one.values, OpenDays) for one in (history, *companions.values())):
-        if companions:
-            publish(Message(f"{data / COMPANIONS} is not used: it or the history is too large for memory"))
+    for path in sorted((data / COMPANIONS).glob("[!.]*")):
+        if not (path / "history").is_dir():
+            publish(Message(f"{path} is not used: a companion is a folder with rasters in its history/"))
+    if not (folders := companion_folders(data)):
         return history
-    return replace(history, companions=tuple(companions.values()))
+    if isinstance(history.values, OpenDays):
+        publish(Message(f"{data / COMPANIONS} is not used: the history is too large for memory"))
+        return history
+    companions = [_read(folder, history, reading) for folder in folders]
+    return replace(history, companions=tuple(one for one in companions if one))
 
 
-def _folders(data: Path) -> list[Path]:
-    folders = sorted(path for path in (data / COMPANIONS).glob("*") if path.is_dir())
-    for folder in folders:
-        if not (folder / "history").is_dir():
-            raise DataError(f"{folder} has no history/. Put the rasters of that companion there.")
-    return [folder / "history" for folder in folders]
+def _read(folder: Path, history: Stack, reading: ReadOptions) -> Stack | None:
+    shared = {name: getattr(reading, name) for name in ("nodata", "observed", "date_pattern", "strict")}
+    companion = read_stack(folder, ReadOptions(**shared))
+    own, grid = replace(companion.grid, bands=history.grid.bands), history.grid
+    if difference := grid.difference(own):
+        raise DataError(f"{folder} does not fit the history: {difference}. Bring it to that grid (gdalwarp).")
+    why = ""
+    if isinstance(companion.values, OpenDays):
+        why = "it is too large for memory"
+    elif len(companion) <= LEAST_DAYS:
+        why = f"it has {plural(len(companion), 'day')}, and at least {LEAST_DAYS + 1} tell what is usual"
+    elif not {*companion.dates} & {*history.dates}:
+        why = "it shows no day of the history"
+    if why:
+        publish(Message(f"{folder} is not used: {why}"))
+    return None if why else companion
 
 
 def beside(background: Background, companions: Sequence[Stack], when: date) -> Background:

@@ -21,7 +21,7 @@ FAR, HIDDEN = 0.1, 0.05  # what tells of a scene of a day long ago, and of one t
 
 
 def background_of(scene: Image, history: Stack, when: date) -> Background:
-    """The days of a history that predict a scene, its own day left out but for companions; none if there is no other.
+    """The days of a history that predict a scene, and companions of its own day; none if there is no other day.
 
     Args:
         scene: (height, width), NaN in the gaps; at least one visible pixel.

@@ -329,7 +329,7 @@ class GapFill(ReadOptions, Problem):
 
 @lru_cache(maxsize=2)
 def _read_history(data: Path, options: ReadOptions, stamp: str) -> Stack:
-    return with_companions(read_stack(data / "history", options), data, options.date_pattern)
+    return with_companions(read_stack(data / "history", options), data, options)
 
 
 @lru_cache(maxsize=2)

@@ -17,7 +17,7 @@ from miha.documents import read_document
 from miha.errors import ConfigError, DataError
 from miha.events import Counted, Message, Working, publish
 from miha.files import digest_file, remove_unfinished, stamp_files, write_json
-from miha.gapfill.companions import COMPANIONS
+from miha.gapfill.companions import companion_folders
 from miha.gapfill.dayfiller import Day, DayFiller, SceneByScene
 from miha.gapfill.days import warn_if_few
 from miha.gapfill.eof.filler import EofFiller
@@ -44,7 +44,7 @@ class Series(BaseModel):
     """What fills the days of a history, and where to.
 
     Attributes:
-        data: folder of the data set: history/ static/.
+        data: folder of the data set: history/ static/ companions/.
         out: folder for the filled scenes.
         first: day to begin with; None: the first of the history.
         last: day to end with; None: the last of the history.
@@ -79,7 +79,7 @@ class Series(BaseModel):
         """What fills; a process opens it once."""
         if self.method == "eof":
             return _eof_filler(self.data, self.out, self.reading, self.causal)
-        folders = [self.data / "history", self.data / "static", *self.data.glob(f"{COMPANIONS}/*/history")]
+        folders = [self.data / "history", self.data / "static", *companion_folders(self.data)]
         read = [path for folder in folders if folder.is_dir() for path in sorted(folder.iterdir())]
         stamp = stamp_files([*read, self.model] if self.model else read)  # of what a process that lives on read before
         return _filler(self.model, self.data, self.out, self.reading, self.causal, stamp)

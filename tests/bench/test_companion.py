@@ -1,6 +1,9 @@
 import json
 
-from bench.companion import DEALT, ROWS, WITH, WITHOUT, main
+import numpy as np
+
+from bench.companion import DEALT, ROWS, WITH, WITHOUT, _dealt, main
+from bench.pasted import filler_of
 from miha.rasters.simulate import simulate
 
 
@@ -12,4 +15,8 @@ def test_companions_are_worth_what_they_lower_the_error_by(tmp_path):
     for one in gaps.values():
         assert one["errors"][WITH] < one["errors"][WITHOUT]
         assert one["errors"][DEALT] != one["errors"][WITH]
+    nights = filler_of(tmp_path / "data").history.companions[0]
+    assert not any(
+        np.array_equal(*days, equal_nan=True) for days in zip(nights.values, _dealt(nights).values, strict=True)
+    )
     assert all(f"| {row} |" in document.read_text() for row in ROWS)

@@ -1,5 +1,6 @@
 import shutil
 from datetime import date
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -125,22 +126,57 @@ def test_a_companion_of_another_grid_is_refused(nights):
         BaseFiller(nights)
 
 
-def test_a_companion_without_history_is_named(nights):
+def told(data):
+    """The companions of a data set, and what is said when they are read."""
+    said = []
+    with observed_by(said.append):
+        companions = BaseFiller(data).history.companions
+    return companions, [one.line for one in said]
+
+
+def test_what_is_no_companion_is_named_and_left_out(nights):
     (nights / "companions" / "noon").mkdir()
-    with pytest.raises(DataError, match=r"companions/noon has no history/\. Put the rasters"):
-        GapFill(data=nights).fingerprint()
+    shutil.copy(list_rasters(nights / "history")[0], nights / "companions" / "20210501.tif")
+    (nights / "companions" / ".unfinished" / "history").mkdir(parents=True)
+    companions, lines = told(nights)
+    assert len(companions) == 1
+    names = [Path(line.split(" is not used: a companion is a folder")[0]).name for line in lines]
+    assert names == ["20210501.tif", "noon"]
+
+
+@pytest.mark.parametrize(
+    ("rename", "keep", "why"),
+    [(("2021", "2011"), 99, "it shows no day of the history"), (("", ""), 3, "it has 3 days, and at least 4 tell")],
+)
+def test_a_companion_that_tells_nothing_is_named_and_left_out(nights, rename, keep, why):
+    for number, path in enumerate(list_rasters(nights / "companions" / "night" / "history")):
+        path.rename(path.with_name(path.name.replace(*rename))) if number < keep else path.unlink()
+    companions, lines = told(nights)
+    assert companions == ()
+    assert [why in line for line in lines] == [True]
+
+
+def test_a_companion_is_read_by_the_numbers_that_stand_for_missing_pixels_and_its_first_band_counts(nights):
+    before = BaseFiller(nights).history.companions[0].values
+    for path in list_rasters(nights / "companions" / "night" / "history"):
+        with rasterio.open(path) as raster:
+            profile, stored, scales = raster.profile, raster.read(), raster.scales
+        with rasterio.open(path, "w", **{**profile, "nodata": None, "count": 2}) as raster:
+            raster.write(np.concatenate([stored, stored + 7]))
+            raster.scales = scales * 2
+    after = GapFill(data=nights, nodata=(0,)).history().companions[0].values
+    assert np.array_equal(before, after, equal_nan=True)
 
 
 def test_a_companion_that_does_not_show_the_day_changes_nothing(nights, simulated):
-    for path in list_rasters(nights / "companions" / "night" / "history"):
-        path.rename(path.with_name(path.name.replace("2021", "2011")))
+    when = BaseFiller(nights).history.dates[1]
+    (nights / "companions" / "night" / "history" / f"{when:%Y%m%d}.tif").unlink()
     with_it, without = (pasted_case(BaseFiller(data).history, 1, 0) for data in (nights, simulated))
     assert np.array_equal(with_it.background.anomalies, without.background.anomalies, equal_nan=True)
 
 
 def test_a_history_larger_than_memory_is_filled_without_companions_and_says_so(nights, monkeypatch):
     monkeypatch.setattr(stack, "IN_MEMORY", 5000)
-    said = []
-    with observed_by(said.append):
-        assert BaseFiller(nights).history.companions == ()
-    assert any("companions is not used: it or the history is too large" in one.line for one in said)
+    companions, lines = told(nights)
+    assert companions == ()
+    assert any("companions is not used: the history is too large" in line for line in lines)

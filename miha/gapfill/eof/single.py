@@ -37,6 +37,8 @@ def fill_by_patterns(
         (data / "history").mkdir(parents=True)
         for number, day in enumerate(history.dates):
             values = scene if day == when else history.values[number : number + 1, *where][0]
+            if np.isnan(values).all():
+                continue  # a window of a day may show nothing
             scenes[day] = data / "history" / f"{day.isoformat()}.tif"
             _write(scenes[day], values)
             codes |= {*undeclared_codes(values)}  # which were asked about, and declared, when the history was read
