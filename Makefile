@@ -4,6 +4,7 @@ SHELL := /bin/bash
 .DELETE_ON_ERROR:
 PYTHON ?= python3.11 python3.12 python3.13 python3
 BIN := .venv/bin
+PROCESSES = $(shell echo $$(($$(getconf _NPROCESSORS_ONLN) + 1)))# that test side by side: some wait for others
 MIHA_DATA_DIR ?= $(wildcard ../shared/data)
 export MIHA_DATA_DIR
 export PREFECT_SERVER_ANALYTICS_ENABLED := false
@@ -44,7 +45,7 @@ test: setup ## run all checks and tests (at most 12 minutes)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/pytest --numprocesses auto --dist loadfile -m "not slow"
+	$(BIN)/pytest --numprocesses $(PROCESSES) --dist loadfile -m "not slow"
 
 test-slow: setup ## run what starts servers, clusters and browsers (at most 30 minutes)
 	$(BIN)/pytest -m slow

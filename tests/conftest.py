@@ -17,7 +17,7 @@ os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
 os.environ.setdefault("DO_NOT_TRACK", "1")
 
 
-@pytest.fixture(scope="module", autouse=True)
+@pytest.fixture(scope="session", autouse=True)
 def few_trees() -> Iterator[None]:
     """A small forest to compare fills with: with 300 trees a comparison takes more than twice as long."""
     with pytest.MonkeyPatch.context() as patch:
