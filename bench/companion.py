@@ -4,16 +4,15 @@ Gaps are pasted on clear days of histories. The base fills them without and with
 scenes are dealt anew among their days, which therefore tell nothing. No day of ``truth/`` is read.
 """
 
-import math
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from statistics import mean, stdev
 
 import numpy as np
 import typer
 
-from bench.pasted import command, filler_of, history_of
-from bench.results import Result, Results, table
+from bench.pasted import command, differences, filler_of, history_of
+from bench.results import Result
 from miha.evolution.seeds import stream
 from miha.gapfill.base import fill_base
 from miha.gapfill.cases import pasted_case
@@ -45,16 +44,7 @@ def _dealt(companion: Stack) -> Stack:
     return replace(companion, values=dealt)
 
 
-def tables(kept: Results) -> str:
-    """The error of the base without companions, and how it differs with them, ± standard error over gaps."""
-    sets = {name: [one["errors"] for one in gaps.values()] for name, gaps in sorted(kept.results.items())}
-    rows = [[WITHOUT, *(f"{mean(one[WITHOUT] for one in gaps):.4f}" for gaps in sets.values())]]
-    for row in ROWS[1:]:
-        more = [[one[row] - one[WITHOUT] for one in gaps] for gaps in sets.values()]
-        rows.append([row, *(f"{mean(one):+.4f} ± {stdev(one) / math.sqrt(len(one)):.4f}" for one in more)])
-    return table(["mean absolute error", *(f"{name}, {len(gaps)} gaps" for name, gaps in sets.items())], rows)
-
-
+tables = partial(differences, rows=ROWS)
 main = command("companion", "Fill with and without what else was seen on the same day", 40, measure, tables)
 
 

@@ -1,13 +1,15 @@
 """Gaps pasted on clear days of histories, and the command of a bench that measures one after the other."""
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Sequence
 from functools import cache, partial
 from pathlib import Path
+from statistics import mean, stdev
 from typing import Annotated
 
 import typer
 
-from bench.results import DOCUMENT, RESULTS, Result, Results
+from bench.results import DOCUMENT, RESULTS, Result, Results, table
 from miha.gapfill.cases import Case, pasted_case
 from miha.gapfill.days import clear_days
 from miha.gapfill.filler import BaseFiller
@@ -33,6 +35,17 @@ def pasted(data: Path, number: int) -> Case:
     history = history_of(data)
     days = clear_days(history.values)
     return pasted_case(history, int(days[number % len(days)]), number, filler_of(data).static)
+
+
+def differences(kept: Results, rows: Sequence[str]) -> str:
+    """The error of the first row by data set, and what those of the others add to it, ± standard error over gaps."""
+    sets = {name: [one["errors"] for one in gaps.values()] for name, gaps in sorted(kept.results.items())}
+    first, *others = rows
+    lines = [[first, *(f"{mean(one[first] for one in gaps):.4f}" for gaps in sets.values())]]
+    for row in others:
+        more = [[one[row] - one[first] for one in gaps] for gaps in sets.values()]
+        lines.append([row, *(f"{mean(one):+.4f} ± {stdev(one) / math.sqrt(len(one)):.4f}" for one in more)])
+    return table(["mean absolute error", *(f"{name}, {len(gaps)} gaps" for name, gaps in sets.items())], lines)
 
 
 def command(

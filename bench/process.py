@@ -4,17 +4,16 @@ Gaps are pasted on clear days of histories, the same as in ``bench.peers``. Each
 other numbers stay as they are. No day of ``truth/`` is read.
 """
 
-import math
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from statistics import mean, stdev
 
 import numpy as np
 import typer
 
-from bench.pasted import command, pasted
-from bench.results import Result, Results, table
+from bench.pasted import command, differences, pasted
+from bench.results import Result
 from miha.gapfill.features import Features
 from miha.gapfill.kernel import LEARNED, Kernel
 from miha.gapfill.predictors import Background
@@ -52,16 +51,7 @@ def measure(data: Path, number: int) -> Result:
     return {"errors": errors, "day": case.day.isoformat(), "gap": case.gap}
 
 
-def tables(kept: Results) -> str:
-    """The error of the whole process, and what it grows by without each part, ± standard error over gaps."""
-    sets = {name: [one["errors"] for one in gaps.values()] for name, gaps in sorted(kept.results.items())}
-    rows = [[WHOLE, *(f"{mean(one[WHOLE] for one in gaps):.4f}" for gaps in sets.values())]]
-    for row in ROWS[1:]:
-        more = [[one[row] - one[WHOLE] for one in gaps] for gaps in sets.values()]
-        rows.append([row, *(f"{mean(one):+.4f} ± {stdev(one) / math.sqrt(len(one)):.4f}" for one in more)])
-    return table(["mean absolute error", *(f"{name}, {len(gaps)} gaps" for name, gaps in sets.items())], rows)
-
-
+tables = partial(differences, rows=ROWS)
 main = command("process", "Take parts of the process away, one at a time", 40, measure, tables)
 
 
