@@ -110,6 +110,7 @@ def test_the_lock_is_the_same_when_all_is_done_again_from_nothing(reproduced, tm
     assert again.lock() == reproduced.lock()
 
 
+@pytest.mark.slow
 def test_a_killed_repro_continues_to_the_same_lock(reproduced, tmp_path):
     clone = Clone(tmp_path / "clone")
     command = [sys.executable, "-m", "dvc", "repro", "evaluate@tiny"]

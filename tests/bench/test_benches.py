@@ -111,6 +111,7 @@ def test_the_networks_of_the_small_trainings_tell_ten_classes_apart(digits, simu
     assert output.exp().sum(dim=1).tolist() == pytest.approx([1.0] * 3)
 
 
+@pytest.mark.slow
 def test_scenes(simulated, tmp_path):
     document = tmp_path / "results.md"
     samples = {"train_samples": 6, "valid_samples": 4, "test_samples": 4}

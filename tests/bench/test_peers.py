@@ -81,6 +81,7 @@ def test_a_network_is_asked_about_days_alone_that_its_run_did_not_learn_from(sim
     assert all((NETWORK in gap["errors"]) == (gap["day"] not in learned) for gap in gaps)
 
 
+@pytest.mark.slow
 def test_a_scene_alone_is_judged_where_the_truth_is_known(tmp_path):
     rows, columns = np.indices((30, 40))
     truth = (np.sin(rows / 5) + np.cos(columns / 7)).astype(np.float32)

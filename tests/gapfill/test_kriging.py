@@ -69,6 +69,7 @@ def test_structures_are_carried_into_the_gap_and_deviations_grow_with_distance(s
     assert filled.std[22, 32] > filled.std[12, 32]
 
 
+@pytest.mark.slow
 def test_tiles_give_what_the_whole_scene_gives(scene, monkeypatch):
     whole = fill(scene)
     monkeypatch.setattr(kriging, "CLOSE", 1e-5)
