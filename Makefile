@@ -47,7 +47,7 @@ test: setup ## run all checks and tests (at most 12 minutes)
 	$(BIN)/lint-imports
 	$(BIN)/pytest --numprocesses $(PROCESSES) --dist loadfile -m "not slow"
 
-test-slow: setup ## run what starts servers, clusters and browsers (at most 30 minutes)
+test-slow: setup ## run what starts servers, clusters and browsers (half an hour)
 	$(BIN)/pytest -m slow
 
 docs: setup ## build the documentation into site/, offline; a warning is an error

@@ -16,7 +16,6 @@ from typing import Annotated, Any
 import numpy as np
 import torch
 import typer
-from numpy.typing import NDArray
 
 from bench.results import DOCUMENT, RESULTS, RUNS, Result, Results, table
 from miha import GapFill, RunConfig, optimize
@@ -188,29 +187,29 @@ def tables(kept: Results) -> str:
         days = len({gap["day"] for gap in gaps})
         sizes = f"ratio, gaps under {SMALL} %", f"{SMALL} % and more"
         header = [f"{name}: {len(gaps)} gaps on {days} days", "mean absolute error", "ratio to the base", *sizes]
-        large = [int(gap["gap"]) >= SMALL for gap in gaps]
-        parts.append(table(header, [_row(row, gaps, np.array(large)) for row in ROWS if row in gaps[0]["errors"]]))
-        best = [fold["best"] for _, fold in sorted(folds.items())]
-        beside = _ratio(MIHA, gaps, np.ones_like(large), UNCHANGED)
-        parts.append(f"Best models of MIHA's runs: {', '.join(best)}. Their error over that of {UNCHANGED}: {beside}.")
+        parts.append(table(header, [_row(row, gaps) for row in ROWS if row in gaps[0]["errors"]]))
+        by_fold = [f"{fold['best']} {_ratio(MIHA, fold['gaps']).split()[0]}" for _, fold in sorted(folds.items())]
+        beside = _ratio(MIHA, gaps, to=UNCHANGED)
+        parts.append(f"Best models of MIHA's runs, and their ratios, by fold: {', '.join(by_fold)}.")
+        parts.append(f"Error of MIHA's over that of {UNCHANGED}: {beside}.")
     return "\n\n".join(parts)
 
 
-def _row(row: str, gaps: list[dict[str, Any]], large: NDArray[np.bool_]) -> list[str]:
+def _row(row: str, gaps: list[dict[str, Any]]) -> list[str]:
     error = f"{mean(gap['errors'][row] for gap in gaps):.4f}"
     if row == BASE:
         return [row, error, "1", "1", "1"]
-    return [row, error, *(_ratio(row, gaps, chosen) for chosen in (np.ones_like(large), ~large, large))]
+    small, large = ([gap for gap in gaps if (int(gap["gap"]) >= SMALL) == wanted] for wanted in (False, True))
+    return [row, error, *(_ratio(row, some) for some in (gaps, small, large))]
 
 
-def _ratio(row: str, gaps: list[dict[str, Any]], chosen: NDArray[np.bool_], to: str = BASE) -> str:
+def _ratio(row: str, gaps: list[dict[str, Any]], to: str = BASE) -> str:
     """Ratio of a row's mean error to another's, with its 95 % interval by a bootstrap over days; of no gap nothing."""
-    those = [gap for gap, wanted in zip(gaps, chosen, strict=True) if wanted]
-    if not those:
+    if not gaps:
         return ""
-    days = sorted({gap["day"] for gap in those})
+    days = sorted({gap["day"] for gap in gaps})
     sums = np.zeros((len(days), 2))
-    for gap in those:
+    for gap in gaps:
         sums[days.index(gap["day"])] += gap["errors"][row], gap["errors"][to]
     drawn = stream(0, "samples", 4).multinomial(len(days), np.full(len(days), 1 / len(days)), DRAWS) @ sums
     low, high = np.percentile(drawn[:, 0] / drawn[:, 1], [2.5, 97.5])

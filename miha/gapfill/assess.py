@@ -2,6 +2,7 @@
 
 from contextlib import nullcontext
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,6 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from miha.errors import DataError
-from miha.events import Counted, publish
 from miha.gapfill.base import fill_base
 from miha.gapfill.cases import fill_case, pasted_case
 from miha.gapfill.days import FEW_DAYS, clear_days, warn_if_few
@@ -20,7 +20,7 @@ from miha.gapfill.intervals import INTERVALS
 from miha.gapfill.judging import BASELINES, baselines
 from miha.gapfill.network_filler import NetworkFiller, open_filler
 from miha.rasters.stack import ReadOptions
-from miha.training.workers import submit, working
+from miha.training.workers import compute_all, working
 from miha.wording import plural
 
 CLASSES = (0, 25, 50, 75, 100)  # percent of the scene that tell gaps apart
@@ -115,24 +115,21 @@ def assess(
     if len(history) < 2:
         raise DataError(f"{data}/history has one day; at least two are needed to leave one out. Add days.")
     warn_if_few(len(history))
-    gaps, rows = gaps or (WINDOWS if filler.opened else GAPS), []
+    gaps = gaps or (WINDOWS if filler.opened else GAPS)
     spread = np.linspace(0, len(days) - 1, min(gaps, len(days))).round().astype(int)
-    chosen = [days[spread[gap % len(spread)]] for gap in range(gaps)]
+    jobs = [(days[spread[gap % len(spread)]], gap) for gap in range(gaps)]
     with working(processes) if processes > 1 else nullcontext():
-        running = (submit(_fill, data, model, reading, day, gap) for gap, day in enumerate(chosen))
-        for done, future in enumerate(list(running) if processes > 1 else running, start=1):
-            rows.append(future.result())
-            publish(Counted("gaps", done, gaps))
+        rows = compute_all(partial(_fill, data, model, reading), jobs, work="gaps")
     beside = [PATTERNS] * (len(history) >= FEW_DAYS) + [NETWORK] * bool(model)
     return Assessment(pd.DataFrame(rows), [*BASELINES, *beside], filler.unit, SIDE if filler.opened else None)
 
 
-def _fill(data: Path, model: Path | None, reading: ReadOptions, day: int, number: int) -> dict[str, Any]:
-    """One row of the gaps."""
+def _fill(data: Path, model: Path | None, reading: ReadOptions, pasted: tuple[int, int]) -> dict[str, Any]:
+    """One row of the gaps; ``pasted`` are the number of its day in the history and its own."""
     filler = open_filler(model, data, reading)
     history = filler.history
     assert history is not None, "a data set has one"
-    case = pasted_case(history, day, number, filler.static_files if filler.opened else filler.static)
+    case = pasted_case(history, *pasted, filler.static_files if filler.opened else filler.static)
     base = fill_base(case.scene, case.background, case.static, filler.seed)
     errors = {name: case.error(values) for name, values in baselines(case, base.mean).items()}
     if len(history) >= FEW_DAYS:

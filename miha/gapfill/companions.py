@@ -57,7 +57,7 @@ def with_companions(history: Stack, data: Path, reading: ReadOptions) -> Stack:
         publish(Message(f"{data / COMPANIONS} is not used: the history is too large for memory"))
         return history
     companions = [_read(folder, history, reading) for folder in folders]
-    return replace(history, companions=tuple(one for one in companions if one))
+    return replace(history, companions=tuple(one for one in companions if one is not None))
 
 
 def _read(folder: Path, history: Stack, reading: ReadOptions) -> Stack | None:

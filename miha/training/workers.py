@@ -148,12 +148,12 @@ def compute_all(function: Callable[[Any], Any], items: Iterable[Any], retries: i
 
     How far that is comes as events if the ``work`` has a name.
     """
-    running = [(item, submit(function, item)) for item in items]
-    results: list[Any] = []
-    for item, future in running:
+    items, results = list(items), list[Any]()
+    running = ((item, submit(function, item)) for item in items)
+    for item, future in running if _current.get() is None else list(running):  # without a pool one after the other
         results.append(_result(function, item, future, retries))
         if work:
-            events.publish(events.Counted(work, len(results), len(running)))
+            events.publish(events.Counted(work, len(results), len(items)))
     return results
 
 
